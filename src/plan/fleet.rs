@@ -1,0 +1,187 @@
+//! The compact records that observers write and the planner reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::identity::{Cidr, Overrides, SecretFacts};
+use crate::names::{
+    MemberName, ObjectName, PlacedName, PolicyName, RepositoryId, RepositoryKey, SourceKey,
+};
+use crate::policy::{CustomCa, PolicyRecord};
+use crate::schedule::{Spread, ZoneName};
+
+/// What the hub was started with, as far as it decides anything.
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    /// For policies without `timeZone`.
+    pub time_zone: ZoneName,
+    /// For policies without `spread`.
+    pub default_spread: Option<Spread>,
+    /// The member that is the hub's own cluster (`--include-hub=NAME`).
+    pub hub_member: Option<MemberName>,
+    /// `--member-namespace`.
+    pub member_namespace: Arc<str>,
+    /// `--handover-after`, seconds.
+    pub handover_after_seconds: u32,
+    pub endpoint_aliases: BTreeMap<String, String>,
+}
+
+/// A member that the hub knows: by a registration, by a MemberCluster, or both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberRecord {
+    /// Those of its MemberCluster; empty without one.
+    pub labels: BTreeMap<String, String>,
+    pub eligible: bool,
+    pub paused: bool,
+    pub cluster_domain: Arc<str>,
+    pub cidrs: Vec<Cidr>,
+    pub contact: Contact,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// Every initial list is complete: what is not there is absent.
+    Synced,
+    /// Reachable, lists under way: absence means nothing yet.
+    Syncing,
+    /// Absence means nothing; it can still be elected where it is the only candidate.
+    Unreachable,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceRecord {
+    pub created: Option<Timestamp>,
+    pub repository: SourceRepository,
+    pub overrides: Option<Box<Overrides>>,
+    pub custom_ca: Option<Box<CustomCa>>,
+    /// The last backup ended well (`status.latestMoverStatus.result`, else `lastSyncTime` is there).
+    pub last_sync_succeeded: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceRepository {
+    /// `spec.kopia: {}`
+    None,
+    /// `repositoryPVC` is set.
+    Pvc,
+    /// `spec.kopia.repository`, a Secret in the source's namespace.
+    Secret(Arc<str>),
+}
+
+/// What is known of a referenced Secret. No entry in the fleet: not asked yet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SecretState {
+    Absent,
+    /// The API server refused to show it.
+    Forbidden,
+    Present(Arc<SecretFacts>),
+}
+
+/// A KopiaRepository, as far as planning needs it.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct LedgerRecord {
+    /// `status.key`; none in one that the hub did not write yet.
+    pub key: Option<RepositoryKey>,
+    pub unique_id: Option<Box<str>>,
+    pub grant: Option<Grant>,
+    pub not_ready: Vec<NotReady>,
+    pub pin: Option<MemberName>,
+    pub frozen_until: Option<Timestamp>,
+    pub same_as: Option<Box<str>>,
+    pub distinct_from: Option<Box<str>>,
+    pub run_now: Option<Box<str>>,
+}
+
+/// The right to maintain a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub cluster: MemberName,
+    pub cluster_uid: Option<Box<str>>,
+    pub epoch: u64,
+    pub phase: Phase,
+    pub since: Option<Timestamp>,
+    /// In `Draining`: from when on the first run may start.
+    pub until: Option<Timestamp>,
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub enum Phase {
+    Claiming,
+    Draining,
+    Active,
+    Recovering,
+}
+
+/// A Secret in a member that failed to claim: no candidate until then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotReady {
+    pub cluster: MemberName,
+    /// `namespace/name`
+    pub secret: ObjectName,
+    pub until: Timestamp,
+    pub reason: Box<str>,
+}
+
+/// A CronJob with our label that was found in a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushedCronJob {
+    pub repository: RepositoryId,
+    pub schedule: Box<str>,
+    pub time_zone: Option<Box<str>>,
+    pub suspend: bool,
+}
+
+/// One thing that an observer saw. Each is a whole new state of one object: the last one wins.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    Member {
+        name: MemberName,
+        record: Option<MemberRecord>,
+    },
+    /// Labels of a namespace of a member.
+    Namespace {
+        member: MemberName,
+        namespace: Arc<str>,
+        labels: Option<Arc<BTreeMap<String, String>>>,
+    },
+    Source {
+        key: SourceKey,
+        record: Option<Box<SourceRecord>>,
+    },
+    Secret {
+        secret: PlacedName,
+        state: Option<SecretState>,
+    },
+    Policy {
+        name: PolicyName,
+        record: Option<Box<PolicyRecord>>,
+    },
+    Ledger {
+        id: RepositoryId,
+        record: Option<Box<LedgerRecord>>,
+    },
+    CronJob {
+        member: MemberName,
+        name: ObjectName,
+        record: Option<PushedCronJob>,
+    },
+}
+
+/// Everything observed. Holds records and keys, and nothing that follows from them.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    pub members: BTreeMap<MemberName, MemberRecord>,
+    pub namespaces: BTreeMap<MemberName, BTreeMap<Arc<str>, Arc<BTreeMap<String, String>>>>,
+    pub sources: BTreeMap<SourceKey, SourceRecord>,
+    pub secrets: BTreeMap<PlacedName, SecretState>,
+    pub policies: BTreeMap<PolicyName, Arc<PolicyRecord>>,
+    pub ledger: BTreeMap<RepositoryId, LedgerRecord>,
+    pub cron_jobs: BTreeMap<(MemberName, ObjectName), PushedCronJob>,
+}
+
+/// Secrets that the plan needs to know, so that observers read these and no others.
+pub type ReferencedSecrets = BTreeSet<PlacedName>;
