@@ -63,11 +63,7 @@ pub struct Backend {}
 
 impl SecretFacts {
     pub fn read(_data: &BTreeMap<String, Vec<u8>>) -> Self {
-        Self {
-            location: BTreeMap::new(),
-            keys: BTreeSet::new(),
-            password: None,
-        }
+        Self { location: BTreeMap::new(), keys: BTreeSet::new(), password: None }
     }
     /// `KOPIA_PASSWORD` is present (an empty one too: the mover asks for no more).
     pub fn has_password(&self) -> bool {
@@ -75,19 +71,13 @@ impl SecretFacts {
     }
     /// The backend that the mover would choose. Also says what is refused (`UnsafeOption`).
     pub fn backend(&self, _overrides: &Overrides) -> Result<Backend, IdentityProblem> {
-        Err(IdentityProblem {
-            reason: "Unknown",
-            message: String::new(),
-        })
+        Err(IdentityProblem { reason: "Unknown", message: String::new() })
     }
 }
 
 impl Backend {
     pub fn identity(&self, _scope: &Scope<'_>) -> Result<Identity, IdentityProblem> {
-        Err(IdentityProblem {
-            reason: "Unknown",
-            message: String::new(),
-        })
+        Err(IdentityProblem { reason: "Unknown", message: String::new() })
     }
     /// Arguments after `kopia repository connect`: the backend's name and its flags, no credentials.
     /// Cluster-local names are written so that they resolve from any namespace of the member.
@@ -113,10 +103,7 @@ pub enum CredentialTarget {
     /// An environment variable, by `secretKeyRef`.
     Environment(&'static str),
     /// A file of this name below `/credentials`, and the variable that gets its path (none: a flag names it).
-    File {
-        name: &'static str,
-        variable: Option<&'static str>,
-    },
+    File { name: &'static str, variable: Option<&'static str> },
 }
 
 /// Equal keys mean the same physical repository.

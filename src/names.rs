@@ -58,10 +58,7 @@ pub struct ObjectName {
 
 impl ObjectName {
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
@@ -171,8 +168,7 @@ impl FromStr for RepositoryKey {
         }
         let mut key = [0; 32];
         for (index, byte) in key.iter_mut().enumerate() {
-            *byte =
-                u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| invalid())?;
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| invalid())?;
         }
         Ok(Self(key))
     }
@@ -211,10 +207,7 @@ impl FromStr for RepositoryId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let digits = text.strip_prefix("kr-").unwrap_or(text);
-        let plain = digits.len() == 16
-            && digits
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let plain = digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         match u64::from_str_radix(digits, 16) {
             Ok(id) if plain => Ok(Self(id)),
             _ => Err(InvalidId(text.to_owned())),
@@ -223,9 +216,7 @@ impl FromStr for RepositoryId {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a repository's id: give 16 lower-case hex digits, with or without \"kr-\" before them"
-)]
+#[error("{0:?} is not a repository's id: give 16 lower-case hex digits, with or without \"kr-\" before them")]
 pub struct InvalidId(String);
 
 #[cfg(test)]

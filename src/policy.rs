@@ -35,16 +35,9 @@ pub struct PolicyClaim {
 #[derive(Clone, Debug, PartialEq)]
 pub enum PolicyTarget {
     /// `repositorySelector`
-    Selector {
-        pattern: Box<str>,
-        namespaces: NamespaceSelector,
-    },
+    Selector { pattern: Box<str>, namespaces: NamespaceSelector },
     /// `repository`
-    Direct {
-        secret: ObjectName,
-        cluster: Option<MemberName>,
-        custom_ca: Option<CustomCa>,
-    },
+    Direct { secret: ObjectName, cluster: Option<MemberName>, custom_ca: Option<CustomCa> },
 }
 
 /// `clusterSelector`; empty admits every member and names none.

@@ -19,11 +19,7 @@ impl std::str::FromStr for Schedule {
 
 impl Schedule {
     /// Replaces `H` and applies `spread` for one repository. Fails where `spread` does not fit the schedule.
-    pub fn fix(
-        &self,
-        _repository: &RepositoryKey,
-        _spread: Option<Spread>,
-    ) -> Result<FixedSchedule, ScheduleError> {
+    pub fn fix(&self, _repository: &RepositoryKey, _spread: Option<Spread>) -> Result<FixedSchedule, ScheduleError> {
         Ok(FixedSchedule {})
     }
     /// The same rules as [`Schedule::fix`], for the policy alone: `spread` fits every repository or none.

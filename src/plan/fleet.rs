@@ -6,9 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::identity::{Cidr, Overrides, SecretFacts};
-use crate::names::{
-    MemberName, ObjectName, PlacedName, PolicyName, RepositoryId, RepositoryKey, SourceKey,
-};
+use crate::names::{MemberName, ObjectName, PlacedName, PolicyName, RepositoryId, RepositoryKey, SourceKey};
 use crate::policy::{CustomCa, PolicyRecord};
 use crate::schedule::{Spread, ZoneName};
 
@@ -106,9 +104,7 @@ pub struct Grant {
     pub until: Option<Timestamp>,
 }
 
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Phase {
     Claiming,
     Draining,
