@@ -7,4 +7,5 @@ pub mod identity;
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod render;
 pub mod schedule;
