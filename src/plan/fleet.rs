@@ -118,6 +118,7 @@ pub struct NotReady {
     pub cluster: MemberName,
     /// `namespace/name`
     pub secret: ObjectName,
+    pub since: Timestamp,
     pub until: Timestamp,
     pub reason: Box<str>,
 }

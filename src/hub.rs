@@ -1,0 +1,5 @@
+//! The hub's own cluster: policies, the ledger and members are read and written here.
+
+pub mod id;
+pub mod kinds;
+pub mod watch;
