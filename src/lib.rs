@@ -4,6 +4,8 @@
 //! They name no client, runtime, clock, file or environment. Everything else acts on what they decide.
 
 pub mod identity;
+pub mod labels;
+pub mod member;
 pub mod names;
 pub mod plan;
 pub mod policy;
