@@ -208,7 +208,7 @@ fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
             .iter()
             .find(|entry| entry.cluster == grant.cluster && Some(&entry.secret) == report.secret.as_ref());
         match former {
-            Some(entry) if entry.since < attempt => return Step::write(makes_room(input, grant, report, Some(entry))),
+            Some(entry) if recorded_at(entry, input.time_factor) < attempt => return Step::write(makes_room(input, grant, report, Some(entry))),
             None => return Step::write(makes_room(input, grant, report, None)),
             // Another Secret of this member is next, and need not wait.
             Some(_) if planned != report.secret.as_ref() => input.now,
@@ -246,17 +246,24 @@ fn foreign_wait(last_run_start: Option<Timestamp>, claimed: Timestamp, factor: u
 }
 
 fn makes_room(input: &Input<'_>, grant: &Grant, report: &ClaimReport, former: Option<&NotReady>) -> LedgerChange {
-    let length = former.map_or(NOT_READY_FIRST, |entry| {
-        let last = entry.until.duration_since(entry.since) * i32::try_from(input.time_factor).unwrap_or(1);
-        (last * 2).clamp(NOT_READY_FIRST, NOT_READY_MAX)
-    });
+    let attempts = former.map_or(1, |entry| entry.attempts.saturating_add(1));
     LedgerChange::NotReady(NotReady {
         cluster: grant.cluster.clone(),
         secret: report.secret.clone().unwrap_or_else(|| ObjectName::new("", "")),
-        since: input.now,
-        until: after(input.now, scaled(length, input.time_factor)),
+        until: after(input.now, scaled(not_ready_for(attempts), input.time_factor)),
+        attempts,
         reason: report.outcome.as_str().into(),
     })
+}
+
+/// An hour, doubling to a day.
+fn not_ready_for(attempts: u32) -> SignedDuration {
+    let doublings = attempts.saturating_sub(1).min(5);
+    (NOT_READY_FIRST * (1 << doublings)).min(NOT_READY_MAX)
+}
+
+fn recorded_at(entry: &NotReady, factor: u32) -> Timestamp {
+    entry.until.checked_sub(scaled(not_ready_for(entry.attempts), factor)).unwrap_or(Timestamp::MIN)
 }
 
 /// The plan names another member while the grant's claim has not ended well: where nothing was set, it may move.

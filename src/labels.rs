@@ -26,3 +26,10 @@ pub const SOURCE: &str = "hub.volsync.backube/source";
 pub const APPLIED_HASH: &str = "hub.volsync.backube/applied-hash";
 /// Annotations of ours begin with this.
 pub const PREFIX: &str = "hub.volsync.backube/";
+
+/// The whole identity; names hold only its head.
+pub const KEY: &str = "hub.volsync.backube/repository-key";
+/// The version of the source that was copied: `uid/resourceVersion`.
+pub const SOURCE_VERSION: &str = "hub.volsync.backube/source-version";
+/// Which attempt at claiming an epoch a Job belongs to.
+pub const ATTEMPT: &str = "hub.volsync.backube/attempt";

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::labels;
 use crate::names::{MemberName, RepositoryId};
 use crate::plan::result::Assignment;
 
@@ -15,36 +15,12 @@ pub mod pod;
 pub mod secret;
 pub mod support;
 
-/// The field manager of everything that the hub applies.
-pub const FIELD_MANAGER: &str = "volsync-hub";
-
-pub mod label {
-    //! Labels and annotations of pushed objects.
-    pub const MAINTENANCE: &str = "volsync.backube/kopia-maintenance";
-    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-    pub const MANAGER: &str = "volsync-hub";
-    pub const REPOSITORY: &str = "hub.volsync.backube/repository";
-    pub const HUB: &str = "hub.volsync.backube/hub";
-    pub const ROLE: &str = "hub.volsync.backube/role";
-    pub const POLICY: &str = "hub.volsync.backube/policy";
-    pub const EPOCH: &str = "hub.volsync.backube/epoch";
-    /// Where a copy comes from: `cluster/namespace/name`.
-    pub const SOURCE: &str = "hub.volsync.backube/source";
-    /// The version of the source that was copied: `uid/resourceVersion`.
-    pub const SOURCE_VERSION: &str = "hub.volsync.backube/source-version";
-    /// The whole identity; names hold only its head.
-    pub const KEY: &str = "hub.volsync.backube/repository-key";
-    pub const APPLIED_HASH: &str = "hub.volsync.backube/applied-hash";
-    /// On runs by hand: the token that asked for them.
-    pub const RUN_NOW: &str = "hub.volsync.backube/run-now";
-}
-
 /// What rendering has to know of the hub and of one member.
 #[derive(Clone, Debug)]
 pub struct RenderContext<'a> {
     pub hub_id: &'a str,
     pub namespace: &'a str,
-    pub member: &'a MemberSettings,
+    pub member: &'a Platform,
     pub epoch: u64,
     /// Divides the waits inside the mover; 1 but in test builds.
     pub time_factor: u32,
@@ -52,7 +28,7 @@ pub struct RenderContext<'a> {
 
 /// What a member's own VolSync and platform say about how Jobs have to look there.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct MemberSettings {
+pub struct Platform {
     /// Image of the mover.
     pub image: String,
     /// `HTTP_PROXY` and the like of the VolSync Deployment: (name, value).
@@ -69,50 +45,49 @@ pub fn kopia_owner(epoch: u64, member: &MemberName, hub_id: &str) -> String {
 }
 
 /// Labels that every pushed object of a repository has.
-pub fn labels(id: RepositoryId, hub_id: &str) -> BTreeMap<String, String> {
+pub fn object_labels(id: RepositoryId, hub_id: &str) -> BTreeMap<String, String> {
     let mut labels = shared_labels(hub_id);
-    labels.insert(label::REPOSITORY.to_owned(), id.to_string());
+    labels.insert(labels::REPOSITORY.to_owned(), id.to_string());
     labels
 }
 
 /// Labels of objects that serve all repositories of a member.
 pub fn shared_labels(hub_id: &str) -> BTreeMap<String, String> {
-    [(label::MAINTENANCE, "true"), (label::MANAGED_BY, label::MANAGER), (label::HUB, hub_id)]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+    [
+        (labels::MAINTENANCE, labels::MAINTENANCE_VALUE),
+        (labels::MANAGED_BY, labels::MANAGED_BY_VALUE),
+        (labels::HUB, hub_id),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
 }
 
 fn meta(assignment: &Assignment, context: &RenderContext<'_>, name: String) -> ObjectMeta {
     let source = format!("{}/{}", assignment.secret.place, assignment.secret.object);
     let annotations = [
-        (label::POLICY, assignment.policy.to_string()),
-        (label::EPOCH, context.epoch.to_string()),
-        (label::SOURCE, source),
-        (label::KEY, assignment.key.to_string()),
+        (labels::POLICY, assignment.policy.to_string()),
+        (labels::EPOCH, context.epoch.to_string()),
+        (labels::SOURCE, source),
+        (labels::KEY, assignment.key.to_string()),
     ];
     ObjectMeta {
         name: Some(name),
         namespace: Some(context.namespace.to_owned()),
-        labels: Some(labels(assignment.id, context.hub_id)),
+        labels: Some(object_labels(assignment.id, context.hub_id)),
         annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
         ..ObjectMeta::default()
     }
 }
 
-/// An object as it is applied, with its hash in an annotation.
+/// Puts the hash of an object into an annotation of it, and returns it.
 ///
 /// The hash covers all that is applied, so an equal annotation means that nothing has to be sent.
 /// It must not be used for Secrets: a hash of their data would let a reader try passwords.
-pub fn sealed(object: &impl Serialize) -> Result<Value, serde_json::Error> {
-    let mut value = serde_json::to_value(object)?;
-    if value
-        .get("status")
-        .is_some_and(|status| status.is_null() || status.as_object().is_some_and(serde_json::Map::is_empty))
-    {
-        value.as_object_mut().map(|map| map.remove("status"));
-    }
-    let hash = Sha256::digest(value.to_string().as_bytes());
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    value["metadata"]["annotations"][label::APPLIED_HASH] = Value::String(hash);
-    Ok(value)
+pub fn seal<K: kube::Resource + Serialize>(object: &mut K) -> String {
+    // Kubernetes types always write as JSON.
+    let text = serde_json::to_string(object).unwrap_or_default();
+    let hash: String = Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let annotations = object.meta_mut().annotations.get_or_insert_default();
+    annotations.insert(labels::APPLIED_HASH.to_owned(), hash.clone());
+    hash
 }

@@ -118,8 +118,9 @@ pub struct NotReady {
     pub cluster: MemberName,
     /// `namespace/name`
     pub secret: ObjectName,
-    pub since: Timestamp,
     pub until: Timestamp,
+    /// How often in a row; the wait doubles.
+    pub attempts: u32,
     pub reason: Box<str>,
 }
 

@@ -5,7 +5,8 @@ use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pod::{Permit, Role, template};
-use super::{RenderContext, label, meta};
+use super::{RenderContext, meta};
+use crate::labels;
 use crate::names::RepositoryId;
 use crate::plan::result::Assignment;
 
@@ -53,25 +54,23 @@ pub fn claim_name(id: RepositoryId, epoch: u64) -> String {
     format!("{}-claim-{epoch}", id.object_name())
 }
 
-pub fn claim_job(assignment: &Assignment, context: &RenderContext<'_>, permit: Permit) -> batch::Job {
+pub fn claim_job(assignment: &Assignment, context: &RenderContext<'_>, permit: Permit, attempt: &str) -> batch::Job {
     let role = Role::Claim(permit);
     let mut spec = job_spec(assignment, context, &role, CLAIM_DEADLINE_SECONDS);
     spec.ttl_seconds_after_finished = Some(CLAIM_TTL_SECONDS);
-    batch::Job {
-        metadata: job_meta(assignment, context, &role, Some(claim_name(assignment.id, context.epoch))),
-        spec: Some(spec),
-        status: None,
-    }
+    let mut metadata = job_meta(assignment, context, &role, Some(claim_name(assignment.id, context.epoch)));
+    metadata.annotations.get_or_insert_default().insert(labels::ATTEMPT.to_owned(), attempt.to_owned());
+    batch::Job { metadata, spec: Some(spec), status: None }
 }
 
 fn job_meta(assignment: &Assignment, context: &RenderContext<'_>, role: &Role, name: Option<String>) -> ObjectMeta {
     let whole = meta(assignment, context, String::new());
-    let mut labels = whole.labels.unwrap_or_default();
-    labels.insert(label::ROLE.to_owned(), role.as_str().to_owned());
+    let mut named = whole.labels.unwrap_or_default();
+    named.insert(labels::ROLE.to_owned(), role.as_str().to_owned());
     ObjectMeta {
         namespace: name.is_some().then(|| context.namespace.to_owned()),
         name,
-        labels: Some(labels),
+        labels: Some(named),
         annotations: whole.annotations,
         ..ObjectMeta::default()
     }

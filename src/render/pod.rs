@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{RenderContext, kopia_owner, label, labels, support};
+use super::{RenderContext, kopia_owner, object_labels, support};
 use crate::identity::CredentialTarget;
+use crate::labels;
 use crate::plan::result::Assignment;
 use crate::policy::Cycle;
 
@@ -60,8 +61,8 @@ pub(super) fn template(
 ) -> core::PodTemplateSpec {
     let settings = &assignment.settings;
     let mut pod_labels = settings.pod_labels.clone();
-    pod_labels.extend(labels(assignment.id, context.hub_id));
-    pod_labels.insert(label::ROLE.to_owned(), role.as_str().to_owned());
+    pod_labels.extend(object_labels(assignment.id, context.hub_id));
+    pod_labels.insert(labels::ROLE.to_owned(), role.as_str().to_owned());
     let pull_secrets = settings.image_pull_secrets.iter().map(|name| name.to_string());
     let pull_secrets: Vec<_> = pull_secrets
         .chain(context.member.image_pull_secrets.iter().cloned())

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::{RenderContext, label, meta};
+use super::{RenderContext, meta};
+use crate::labels;
 use crate::names::RepositoryId;
 use crate::plan::result::Assignment;
 
@@ -40,9 +41,9 @@ fn secret(
     let mut metadata = meta(assignment, context, name);
     let annotations = metadata.annotations.get_or_insert_default();
     // Neither follows from the Secret, and a change of them is no reason to write it again.
-    annotations.remove(label::POLICY);
-    annotations.remove(label::EPOCH);
-    annotations.insert(label::SOURCE_VERSION.to_owned(), version.to_owned());
+    annotations.remove(labels::POLICY);
+    annotations.remove(labels::EPOCH);
+    annotations.insert(labels::SOURCE_VERSION.to_owned(), version.to_owned());
     Secret {
         metadata,
         type_: Some("Opaque".to_owned()),
