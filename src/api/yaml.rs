@@ -52,7 +52,7 @@ enum Below {
 /// Every object of a text, in order. Documents are independent: one that can't be read hides no other.
 /// Empty documents are passed over, lists (`kind: List`, `kind: FooList` with `items`) yield their items.
 pub fn objects(text: &str) -> Vec<Result<YamlObject, Unreadable>> {
-    documents(text).iter().flat_map(|document| objects_of(document)).collect()
+    documents(text).iter().flat_map(objects_of).collect()
 }
 
 // === impl YamlObject ===
@@ -301,6 +301,13 @@ impl<'de> Visitor<'de> for ContentVisitor {
         Ok(Content::Scalar(value.into()))
     }
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Content, E> {
+        /// Up to here every whole float is exactly one integer.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        // kubectl sends `1.0` and `1e3` as the whole numbers that they are.
+        #[allow(clippy::cast_possible_truncation)]
+        if value.fract() == 0.0 && value.abs() <= EXACT {
+            return Ok(Content::Scalar((value as i64).into()));
+        }
         match Number::from_f64(value) {
             Some(number) => Ok(Content::Scalar(Value::Number(number))),
             None => Err(E::custom("infinity and NaN are no numbers of JSON")),

@@ -42,9 +42,10 @@ fn fields_are_found_on_their_lines() {
 
 #[test]
 fn scalars_mean_what_kubectl_makes_of_them() {
-    let text = "a: on\nb: 'on'\nc: 0755\nd: 1.5\ne: ~\nf:\ng: 2024-01-01\nh: 0x1F\ni: \"0755\"\nj: 1Gi\nk: |\n  x\n";
+    let text =
+        "a: on\nb: 'on'\nc: 0755\nd: 1.5\ne: ~\nf:\ng: 2024-01-01\nh: 0x1F\ni: \"0755\"\nj: 1Gi\nk: |\n  x\nl: 1e3\n";
     let value = json!({"a": true, "b": "on", "c": 493, "d": 1.5, "e": null, "f": null, "g": "2024-01-01", "h": 31,
-        "i": "0755", "j": "1Gi", "k": "x\n"});
+        "i": "0755", "j": "1Gi", "k": "x\n", "l": 1000});
     assert_eq!(only(text).value, value);
 }
 
