@@ -4,6 +4,7 @@
 //! They name no client, runtime, clock, file or environment. Everything else acts on what they decide.
 
 pub mod api;
+pub mod cli;
 pub mod identity;
 pub mod names;
 pub mod plan;
