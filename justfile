@@ -23,4 +23,4 @@ test:
 
 # Regenerates deploy/crds from the Rust types.
 crds:
-    cargo run -q -- crd --split deploy/crds
+    cargo run -q -- crd --output-dir deploy/crds

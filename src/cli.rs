@@ -1,5 +1,7 @@
 //! The command line: one module a command. Each returns an exit code, or a sentence for standard error.
 
+pub mod crd;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -13,12 +15,16 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Crd(crd::CrdArgs),
+}
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result: Result<ExitCode, String> = match cli.command {};
+    let result: Result<ExitCode, String> = match cli.command {
+        Command::Crd(args) => crd::run(&args),
+    };
     match result {
         Ok(code) => code,
         Err(message) => {
