@@ -9,6 +9,7 @@ pub mod identity;
 pub mod labels;
 pub mod member;
 pub mod names;
+pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod render;
