@@ -119,9 +119,11 @@ fn lists(wanted: &[Value], live: &[Value], path: &mut String) -> bool {
         });
     }
     wanted.len() != live.len()
-        || wanted.iter().zip(live).enumerate().any(|(index, (wanted, live))| {
-            descend(wanted, live, &format!("[{index}]"), path)
-        })
+        || wanted
+            .iter()
+            .zip(live)
+            .enumerate()
+            .any(|(index, (wanted, live))| descend(wanted, live, &format!("[{index}]"), path))
 }
 
 /// Absent, null and empty are one: the API server drops what is empty.

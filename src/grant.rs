@@ -48,7 +48,12 @@ pub struct ClaimReport {
     pub secret: Option<ObjectName>,
     /// The newest run of whatever owner that Kopia knew of after the claim.
     pub last_run_start: Option<Timestamp>,
+    /// It may have become the recorded owner, even where it did not end well.
+    pub may_be_owner: bool,
+    /// False: it has not started in time, and may start yet.
+    pub over: bool,
     pub at: Timestamp,
+    pub unique_id: Option<String>,
 }
 
 /// Everything that a step depends on.
@@ -208,7 +213,9 @@ fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
             .iter()
             .find(|entry| entry.cluster == grant.cluster && Some(&entry.secret) == report.secret.as_ref());
         match former {
-            Some(entry) if recorded_at(entry, input.time_factor) < attempt => return Step::write(makes_room(input, grant, report, Some(entry))),
+            Some(entry) if recorded_at(entry, input.time_factor) < attempt => {
+                return Step::write(makes_room(input, grant, report, Some(entry)));
+            }
             None => return Step::write(makes_room(input, grant, report, None)),
             // Another Secret of this member is next, and need not wait.
             Some(_) if planned != report.secret.as_ref() => input.now,
@@ -229,7 +236,7 @@ fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
         report.outcome.as_str(),
         report.outcome.fix()
     );
-    Step::wait(retry, report.outcome.as_str(), text)
+    Step { remove_claim: !report.over, ..Step::wait(retry, report.outcome.as_str(), text) }
 }
 
 /// From when on no run of an owner before the claim can still be going on.
@@ -269,7 +276,10 @@ fn recorded_at(entry: &NotReady, factor: u32) -> Timestamp {
 /// The plan names another member while the grant's claim has not ended well: where nothing was set, it may move.
 fn elsewhere(input: &Input<'_>, grant: &Grant, member: &MemberName) -> Step {
     match &input.claim {
-        ClaimJob::Ended(report) if !report.outcome.leaves_owner_alone() => Step::note(
+        ClaimJob::Ended(report) if !report.over => {
+            Step { remove_claim: true, ..Step::note("Claiming", "a claim Job that did not start is removed") }
+        }
+        ClaimJob::Ended(report) if report.may_be_owner => Step::note(
             "HandoverPending",
             format!(
                 "{} may be the recorded owner and {member} should be; moving it is not supported yet",

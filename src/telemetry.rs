@@ -17,8 +17,9 @@ pub enum LogFormat {
 /// The client library logs each failed request as an error of its own; every one of them comes back to us as a
 /// value that says more, so that target is quiet unless it is named.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(format!("kube_client::client::builder=off,{filter}"))
-        .map_err(|error| format!("--log {filter:?} is not a filter: {error}; try `info` or `info,volsync_hub=debug`"))?;
+    let filter = EnvFilter::try_new(format!("kube_client::client::builder=off,{filter}")).map_err(|error| {
+        format!("--log {filter:?} is not a filter: {error}; try `info` or `info,volsync_hub=debug`")
+    })?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let done = match format {

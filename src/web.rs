@@ -48,10 +48,8 @@ pub async fn serve(address: SocketAddr, health: Arc<Health>, cancel: Cancellatio
         format!("failed to listen on {address} for probes: {error}; choose another address with --listen")
     })?;
     let bound = listener.local_addr().map_err(|error| format!("failed to read the address of {address}: {error}"))?;
-    let router = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .with_state(health);
+    let router =
+        Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(health);
     tokio::spawn(async move {
         let serving = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
         if let Err(error) = serving.await {

@@ -26,7 +26,9 @@ pub async fn resolve(client: &Client, namespace: &str, given: Option<&str>, new:
     for _ in 0..2 {
         if let Some(found) = api.get_opt(NAME).await.map_err(|error| tried("read", error))? {
             let id = found.data.and_then(|mut data| data.remove(KEY)).unwrap_or_default();
-            return check(&id).map(|()| id).map_err(|error| format!("ConfigMap {namespace}/{NAME} on the hub: {error}"));
+            return check(&id)
+                .map(|()| id)
+                .map_err(|error| format!("ConfigMap {namespace}/{NAME} on the hub: {error}"));
         }
         let map = ConfigMap {
             metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },

@@ -75,9 +75,9 @@ async fn cluster_scoped(client: &Client, resource: &ApiResource) -> Result<Optio
     let name = crd_name(resource);
     let found = Api::<CustomResourceDefinition>::all(client.clone()).get_opt(&name).await;
     match found {
-        Ok(crd) => Ok(crd
-            .filter(|crd| crd.metadata.deletion_timestamp.is_none())
-            .map(|crd| crd.spec.scope == "Cluster")),
+        Ok(crd) => {
+            Ok(crd.filter(|crd| crd.metadata.deletion_timestamp.is_none()).map(|crd| crd.spec.scope == "Cluster"))
+        }
         Err(error) => Err(format!("failed to read CustomResourceDefinition {name} on the hub: {error}")),
     }
 }

@@ -65,10 +65,8 @@ impl Ledger {
     /// Deletes exactly what was read.
     pub async fn delete(&self, read: &KopiaRepository) -> Result<(), LedgerError> {
         let name = read.metadata.name.clone().unwrap_or_default();
-        let preconditions = Preconditions {
-            uid: read.metadata.uid.clone(),
-            resource_version: read.metadata.resource_version.clone(),
-        };
+        let preconditions =
+            Preconditions { uid: read.metadata.uid.clone(), resource_version: read.metadata.resource_version.clone() };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         self.timed("delete", &name, async { self.api.delete(&name, &parameters).await.map(|_| ()) }).await
     }

@@ -25,7 +25,10 @@ const CRD_RETRY: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub enum Seen {
     Object(Box<DynamicObject>),
-    Gone { namespace: Option<String>, name: String },
+    Gone {
+        namespace: Option<String>,
+        name: String,
+    },
     /// The first complete list has been handed on.
     Listed,
 }
@@ -162,8 +165,12 @@ async fn wait_for_crd(client: &Client, target: &Target, kind: &'static str, canc
                 warn!(kind, crd = %name, "the CustomResourceDefinition is gone or going; nothing is removed because of that");
                 return Deletion::Kept;
             }
-            Ok(Err(error)) => warn!(kind, crd = %name, %error, "reading the CustomResourceDefinition failed; a deletion waits for it"),
-            Err(_) => warn!(kind, crd = %name, "reading the CustomResourceDefinition took too long; a deletion waits for it"),
+            Ok(Err(error)) => {
+                warn!(kind, crd = %name, %error, "reading the CustomResourceDefinition failed; a deletion waits for it")
+            }
+            Err(_) => {
+                warn!(kind, crd = %name, "reading the CustomResourceDefinition took too long; a deletion waits for it")
+            }
         }
         tokio::select! {
             () = cancel.cancelled() => return Deletion::Kept,

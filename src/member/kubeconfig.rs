@@ -112,7 +112,8 @@ struct Part {
 
 fn current(whole: &Kubeconfig) -> Result<Part, KubeconfigError> {
     let name = whole.current_context.as_deref().filter(|name| !name.is_empty());
-    let name = name.ok_or_else(|| invalid("current-context is not set; choose one with `kubectl config use-context`"))?;
+    let name =
+        name.ok_or_else(|| invalid("current-context is not set; choose one with `kubectl config use-context`"))?;
     let context = whole.contexts.iter().find(|it| it.name == name).and_then(|it| it.context.as_ref());
     let context = context.ok_or_else(|| invalid(format!("current-context {name:?} is not among the contexts")))?;
     let cluster = whole.clusters.iter().find(|it| it.name == context.cluster).and_then(|it| it.cluster.clone());

@@ -108,7 +108,7 @@ fn container(
     let mut arguments = vec![role.as_str().to_owned()];
     arguments.extend(assignment.connect_arguments.iter().cloned());
     core::Container {
-        name: "maintenance".to_owned(),
+        name: crate::outcome::CONTAINER.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec!["/bin/bash".to_owned(), format!("{SCRIPT}/{}", support::SCRIPT_KEY)]),

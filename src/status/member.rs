@@ -34,7 +34,11 @@ pub fn status(before: &MemberClusterStatus, input: &Input<'_>, now: Timestamp) -
             (false, _) => None,
         },
         // Live contact is in the metrics; here it is a mark of the last turn.
-        last_contact: if turned { input.last_contact.map(|at| Time(whole_seconds(at))) } else { before.last_contact.clone() },
+        last_contact: if turned {
+            input.last_contact.map(|at| Time(whole_seconds(at)))
+        } else {
+            before.last_contact.clone()
+        },
         kubernetes_version: keep(input.kubernetes_version, &before.kubernetes_version),
         cluster_uid: keep(input.cluster_uid, &before.cluster_uid),
         volsync_image: keep(input.volsync_image, &before.volsync_image),

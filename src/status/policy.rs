@@ -41,7 +41,8 @@ pub struct Input<'a> {
 pub fn status(before: &KopiaMaintenanceStatus, input: &Input<'_>) -> KopiaMaintenanceStatus {
     let name = &input.plan.name;
     let won: Vec<_> = input.repositories.iter().filter(|it| it.winner.as_ref() == Some(name)).collect();
-    let lost_to: BTreeSet<_> = input.repositories.iter().filter_map(|it| it.winner.as_ref()).filter(|it| *it != name).collect();
+    let lost_to: BTreeSet<_> =
+        input.repositories.iter().filter_map(|it| it.winner.as_ref()).filter(|it| *it != name).collect();
     let mut cron_jobs: Vec<_> = won.iter().filter_map(|it| it.cron_job.clone()).collect();
     cron_jobs.sort();
     let mut status = KopiaMaintenanceStatus {
@@ -89,10 +90,16 @@ fn ready(input: &Input<'_>, won: &[&Competed]) -> Wanted {
     if won.is_empty() {
         return Wanted::new("Ready", true, "Shadowed", "every repository that it matches is ruled by another policy");
     }
-    let settled = |it: &&&Competed| it.maintained || !matches!(it.state, State::Maintained | State::NoCandidate | State::Held);
+    let settled =
+        |it: &&&Competed| it.maintained || !matches!(it.state, State::Maintained | State::NoCandidate | State::Held);
     let waiting = won.len() - won.iter().filter(settled).count();
     if waiting > 0 {
-        return Wanted::new("Ready", false, "Progressing", "not every repository is maintained yet; see the KopiaRepositories");
+        return Wanted::new(
+            "Ready",
+            false,
+            "Progressing",
+            "not every repository is maintained yet; see the KopiaRepositories",
+        );
     }
     Wanted::new("Ready", true, "Reconciled", "every repository that it rules is as it should be")
 }
@@ -110,7 +117,8 @@ fn degraded(won: &[&Competed]) -> Wanted {
     let failing = won.iter().filter(|it| it.failing).count();
     let overdue = won.iter().filter(|it| it.overdue).count();
     if failing + overdue > 0 {
-        let message = format!("the last run of {failing} repositories failed, {overdue} are overdue; see the KopiaRepositories");
+        let message =
+            format!("the last run of {failing} repositories failed, {overdue} are overdue; see the KopiaRepositories");
         return Wanted::new("Degraded", true, if overdue > 0 { "Overdue" } else { "RunsFail" }, message);
     }
     Wanted::new("Degraded", false, "RunsSucceed", "no run failed")

@@ -131,7 +131,9 @@ fn next_run(before: &KopiaRepositoryStatus, input: &Input<'_>, recorded: bool) -
     }
     let zone = zone.time_zone();
     let is_fire_time = |time: &Time| {
-        time.0.checked_sub(SignedDuration::from_secs(1)).is_ok_and(|sooner| schedule.next_after(sooner, &zone) == Some(time.0))
+        time.0
+            .checked_sub(SignedDuration::from_secs(1))
+            .is_ok_and(|sooner| schedule.next_after(sooner, &zone) == Some(time.0))
     };
     match &before.next_run {
         Some(next) if !recorded && is_fire_time(next) => Some(next.clone()),
@@ -181,7 +183,10 @@ fn conditions(
     rare(
         "Replaced",
         (replaced || was).then(|| {
-            ("UniqueIDChanged", "another repository stands at this place than before: it was wiped and made anew".to_owned())
+            (
+                "UniqueIDChanged",
+                "another repository stands at this place than before: it was wiped and made anew".to_owned(),
+            )
         }),
     );
     wanted

@@ -68,7 +68,9 @@ async fn a_secret_may_name_neither_programs_nor_files() {
 
 #[tokio::test]
 async fn a_secret_may_not_lead_to_the_hub_or_its_cloud() {
-    for server in ["https://169.254.169.254", "https://127.0.0.1:6443", "https://[::1]", "https://LOCALHOST", "http://a.b"] {
+    for server in
+        ["https://169.254.169.254", "https://127.0.0.1:6443", "https://[::1]", "https://LOCALHOST", "http://a.b"]
+    {
         let result = read(kubeconfig(&format!("server: '{server}'"), "token: a").as_bytes(), &secret(), &settings());
         assert_eq!(result.await.unwrap_err().reason, "RefusedKubeconfig", "{server}");
     }
