@@ -123,6 +123,8 @@ pub struct NotReady {
     /// `namespace/name`
     pub secret: ObjectName,
     pub until: Timestamp,
+    /// How often in a row; the wait doubles.
+    pub attempts: u32,
     pub reason: Box<str>,
 }
 
