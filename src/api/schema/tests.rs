@@ -103,7 +103,7 @@ fn every_rule_of_a_schema_is_known_and_every_known_rule_stands_in_one() {
     }
     let mut found = Vec::new();
     Kind::ALL.iter().for_each(|kind| collect(kind.schema(), &mut found));
-    let of = |rule: &&rules::CrossRule| (rule.cel.to_owned(), rule.message.to_owned());
+    let of = |rule: &&CrossRule| (rule.cel.to_owned(), rule.message.to_owned());
     let known: Vec<_> = rules::ALL.iter().map(of).collect();
     assert!(found.iter().all(|rule| known.contains(rule)));
     assert!(known.iter().all(|rule| found.contains(rule)));
