@@ -251,8 +251,8 @@ impl Engine {
     async fn tidy_runs(&self, work: &Work) -> Result<(), Trouble> {
         let (Planned::Objects(assignment), Some(grant)) = (&work.plan.push, &work.grant) else { return Ok(()) };
         let settings = &assignment.settings;
-        for done in &work.recorded {
-            let limit = if done.succeeded { settings.successful_jobs_history_limit } else { settings.failed_jobs_history_limit };
+        for done in work.runs.iter().filter(|done| done.recorded) {
+            let limit = if done.report.outcome.is_success() { settings.successful_jobs_history_limit } else { settings.failed_jobs_history_limit };
             if limit == 0 && !self.settings.observe {
                 self.member(&grant.cluster)?.delete::<Job>(&self.settings.hub_id, &done.name, &done.guard).await?;
             }

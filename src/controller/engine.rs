@@ -93,8 +93,7 @@ impl Engine {
     pub fn note(&self, member: &MemberName, noted: Vec<Noted>) {
         let mut world = self.world();
         for note in noted {
-            let dirty = world.note(member, note);
-            drop(dirty);
+            world.note(member, note);
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Work {
     pub claim: ClaimJob,
     pub claim_job: Option<(ObjectName, Guard)>,
     pub runs: Vec<EndedRun>,
+    /// A Job has ended whose Pod, which knows more, may still be seen.
+    pub pod_missing: bool,
     /// The member where objects should stand, if it can be written to.
     pub target: Option<Target>,
     pub leftovers: Vec<Leftover>,
@@ -56,7 +58,7 @@ pub struct Leftover {
 
 impl Work {
     /// None: nobody knows a repository of this id.
-    pub fn gather(world: &World, id: RepositoryId, hub_id: &str, namespace: &str, now: Timestamp) -> Option<Self> {
+    pub fn gather(world: &mut World, id: RepositoryId, hub_id: &str, namespace: &str, now: Timestamp) -> Option<Self> {
         let plan = world.planner.plan(id, now)?;
         let object = world.ledger.get(&id).cloned();
         let record = object.as_deref().map(observe::ledger);
@@ -69,7 +71,7 @@ impl Work {
             _ => (ClaimJob::Unknown, None),
         };
         let runs = match (&grant, holder) {
-            (Some(grant), Some(state)) => jobs::new_runs(state, &grant.cluster, id, &status, now),
+            (Some(grant), Some(state)) => jobs::ended_runs(state, &grant.cluster, id, &status, now),
             _ => Vec::new(),
         };
         let epochs = epochs(world, id, hub_id);
@@ -86,6 +88,7 @@ impl Work {
             grant,
             claim,
             claim_job,
+            pod_missing: holder.is_some_and(|state| jobs::pod_missing(state, id, now)),
             runs,
             target,
         })
