@@ -5,8 +5,22 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
+pub mod diff;
+pub mod grant;
+pub mod hub;
 pub mod identity;
+pub mod labels;
+pub mod member;
 pub mod names;
+pub mod outcome;
 pub mod plan;
 pub mod policy;
+pub mod render;
 pub mod schedule;
+pub mod status;
+pub mod telemetry;
+pub mod web;
+
+#[cfg(test)]
+mod fitness;

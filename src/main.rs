@@ -1,25 +1,7 @@
+//! Runs the command line.
+
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use volsync_hub::cli::crd;
-
-#[derive(Parser)]
-struct Options {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Crd(crd::CrdArgs),
-}
-
 fn main() -> ExitCode {
-    let result = match Options::parse().command {
-        Command::Crd(args) => crd::run(&args),
-    };
-    result.unwrap_or_else(|message| {
-        eprintln!("error: {message}");
-        ExitCode::from(2)
-    })
+    volsync_hub::cli::main()
 }

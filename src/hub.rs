@@ -1,0 +1,7 @@
+//! The hub's own cluster: policies, the ledger and members are read and written here.
+
+pub mod events;
+pub mod id;
+pub mod kinds;
+pub mod ledger;
+pub mod watch;

@@ -1,0 +1,1 @@
+//! Members from Secrets beside the hub.
