@@ -194,6 +194,11 @@ impl RepositoryId {
         format!("kr-{self}")
     }
 
+    /// Reads what [`Self::object_name`] writes.
+    pub fn of_object_name(name: &str) -> Option<Self> {
+        name.strip_prefix("kopia-maintenance-").filter(|id| !id.starts_with("kr-"))?.parse().ok()
+    }
+
     /// The name of its CronJob and Secret in a member; with `-ca` that of its CA Secret.
     pub fn object_name(self) -> String {
         format!("kopia-maintenance-{self}")

@@ -14,6 +14,8 @@ pub mod glob;
 pub mod holder;
 pub mod levers;
 pub mod merge;
+pub mod observe;
+pub mod outlook;
 pub mod planner;
 pub mod precedence;
 pub mod readiness;
@@ -23,4 +25,4 @@ pub mod scratch;
 pub mod selector;
 pub mod verdict;
 
-pub use planner::{Applied, Dirty, Planner};
+pub use planner::{Applied, Planner};

@@ -8,7 +8,7 @@ use super::assignment::assign;
 use super::fleet::{Fleet, PlanOptions, SourceRepository};
 use super::holder;
 use super::levers::{Levers, Pin};
-use super::readiness::Outlook;
+use super::outlook::View;
 use super::result::{Candidate, FoundCronJob, Push, RepositoryPlan, Share, State};
 use super::verdict::{self, Act, Verdict};
 use crate::names::{MemberName, Place, PlacedName, RepositoryId, RepositoryKey, SourceKey};
@@ -21,7 +21,7 @@ pub struct Decided<'a> {
     pub keys: Vec<RepositoryKey>,
     /// All ids that mean it, also those known to the ledger alone, sorted.
     pub ids: Vec<RepositoryId>,
-    pub outlook: Outlook,
+    pub view: View,
     /// The competing policies, in order of precedence.
     pub competitors: Vec<&'a PolicyRecord>,
     pub levers: Levers<'a>,
@@ -36,7 +36,7 @@ pub struct Decided<'a> {
 const UNKNOWN: &str = "unknown";
 
 pub fn compose(fleet: &Fleet, options: &PlanOptions, now: Timestamp, decided: Decided<'_>) -> RepositoryPlan {
-    let Decided { id, key, keys, ids, outlook, competitors, levers, clusters, candidates, remarks, verdict } = decided;
+    let Decided { id, key, keys, ids, view, competitors, levers, clusters, candidates, remarks, verdict } = decided;
     let winner = competitors.first().copied();
     let holder = levers.grant.map(|grant| grant.cluster.clone());
     let push = push(fleet, options, (id, &key), winner, &verdict, &candidates);
@@ -44,7 +44,7 @@ pub fn compose(fleet: &Fleet, options: &PlanOptions, now: Timestamp, decided: De
         (Push::Keep, Some(member)) => found(fleet, options, &ids, member, &candidates),
         _ => None,
     };
-    let (backend, location) = shown(fleet, &ids, &outlook);
+    let (backend, location) = shown(fleet, &ids, &view);
     let mut plan = RepositoryPlan {
         id,
         key,
@@ -64,7 +64,7 @@ pub fn compose(fleet: &Fleet, options: &PlanOptions, now: Timestamp, decided: De
         push,
         found,
         candidates,
-        remarks: all_remarks(remarks, &outlook, &levers),
+        remarks: all_remarks(remarks, &view, &levers),
         deadline: levers.deadline(now).into_iter().chain(verdict.deadline).min(),
     };
     plan.message = message(&plan, winner, &levers);
@@ -118,9 +118,9 @@ fn found(
     })
 }
 
-fn shown(fleet: &Fleet, ids: &[RepositoryId], outlook: &Outlook) -> (&'static str, String) {
-    if let Some((backend, location)) = outlook.shown() {
-        return (backend, location.to_owned());
+fn shown(fleet: &Fleet, ids: &[RepositoryId], view: &View) -> (&'static str, String) {
+    if let Some((backend, location)) = &view.shown {
+        return (backend, location.to_string());
     }
     let mut records = ids.iter().filter_map(|id| fleet.ledger.get(id)).filter(|record| record.key.is_some());
     let record = records.next();
@@ -163,17 +163,17 @@ pub fn of_foreign(id: RepositoryId) -> (&'static str, String) {
 
 fn all_remarks(
     mut remarks: Vec<(&'static str, String)>,
-    outlook: &Outlook,
+    view: &View,
     levers: &Levers<'_>,
 ) -> Vec<(&'static str, String)> {
-    if let Some(warning) = &outlook.ambiguous {
+    if let Some(warning) = &view.ambiguous {
         let mut message = "its location can be read in more than one way and was merged to be safe".to_owned();
         if !warning.is_empty() {
             message = format!("{message}: {warning}");
         }
         remarks.push((AMBIGUOUS, message));
     }
-    if outlook.passwords.differ() {
+    if view.passwords_differ {
         let message = "Secrets with different KOPIA_PASSWORDs point at it: only one of them can be right".to_owned();
         remarks.push((CREDENTIAL_MISMATCH, message));
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::fleet::{Fleet, Observation, PlanOptions, ReferencedSecrets};
 use super::result::{FleetPlan, PolicyPlan, Problem, RepositoryPlan, SourcePlan};
 use super::{references, scratch};
-use crate::names::{PlacedName, PolicyName, RepositoryId, SourceKey};
+use crate::names::{MemberName, PlacedName, PolicyName, RepositoryId, SourceKey};
 
 /// Keeps the fleet and what follows from it.
 #[derive(Debug)]
@@ -20,29 +20,13 @@ pub struct Planner {
 /// What an observation changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Repositories to plan again: also those that are gone now, for which there is no plan any more.
-    pub dirty: Dirty,
+    /// Repositories to plan again, no more than there are: also those that are gone now, for which there is no plan
+    /// any more.
+    pub dirty: BTreeSet<RepositoryId>,
     /// Secrets that the plan depends on from now on, sorted.
     pub wanted: Vec<PlacedName>,
     /// Secrets that it does not depend on any more, sorted. Forget their state too.
     pub unwanted: Vec<PlacedName>,
-}
-
-/// A bounded set of repositories.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dirty {
-    These(BTreeSet<RepositoryId>),
-    /// More than [`DIRTY_MAX`].
-    All,
-}
-
-/// Beyond this many the set costs more than planning all again: at 20 µs a plan 4,096 take less than 0.1 s.
-pub const DIRTY_MAX: usize = 4_096;
-
-impl Default for Dirty {
-    fn default() -> Self {
-        Self::These(BTreeSet::new())
-    }
 }
 
 impl Planner {
@@ -66,12 +50,23 @@ impl Planner {
         let wanted = references.difference(&self.references).cloned().collect();
         let unwanted = self.references.difference(&references).cloned().collect();
         self.references = references;
-        Applied { dirty: Dirty::All, wanted, unwanted }
+        Applied { dirty: self.repositories(), wanted, unwanted }
     }
 
-    /// Every repository that has a plan, sorted.
-    pub fn repository_ids(&mut self) -> Vec<RepositoryId> {
+    /// Every repository that has a plan.
+    pub fn repositories(&self) -> BTreeSet<RepositoryId> {
         self.all(Timestamp::UNIX_EPOCH).repositories.iter().map(|plan| plan.id).collect()
+    }
+
+    /// Those with sources in a member, or whose grant it holds, or that a direct policy may run there.
+    pub fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
+        let touches = |plan: &&RepositoryPlan| {
+            plan.holder.as_ref() == Some(member)
+                || plan.cluster.as_ref() == Some(member)
+                || plan.clusters.iter().any(|share| share.member == *member)
+                || plan.candidates.iter().any(|candidate| candidate.member == *member)
+        };
+        self.all(Timestamp::UNIX_EPOCH).repositories.iter().filter(touches).map(|plan| plan.id).collect()
     }
 
     /// The plan of one repository; none where nothing means this id (any more), or another id stands for it.

@@ -1,7 +1,6 @@
 //! What one Secret means in one place, and whether a Job could use it there.
 
 use std::cell::RefCell;
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -72,7 +71,7 @@ pub fn of_source(
     let none = Overrides::default();
     let overrides = record.overrides.as_deref().unwrap_or(&none);
     let (meaning, consulted) =
-        in_member(fleet, options, &key.member, |scope| meaning(facts, overrides, scope), { &key.object.namespace });
+        in_member(fleet, options, &key.member, |scope| meaning(facts, overrides, scope), &key.object.namespace);
     let standing = match meaning {
         Ok(meaning) => Standing::In(Arc::new(meaning)),
         Err(problem) => Standing::Outside(Box::new(Outside {
@@ -114,17 +113,12 @@ pub fn in_member<T>(
 /// What a Secret means in a scope. An error: it names no repository there.
 pub fn meaning(facts: &SecretFacts, overrides: &Overrides, scope: &Scope<'_>) -> Result<Meaning, IdentityProblem> {
     let backend = facts.backend(overrides)?;
-    if backend.on_claim() {
+    let obstacle = backend.obstacle();
+    if obstacle == Some(REPOSITORY_PVC) {
         return Err(IdentityProblem { reason: REPOSITORY_PVC, message: REPOSITORY_PVC_TEXT.to_owned() });
     }
     let identity = backend.identity(scope)?;
-    let not_ready = if matches!(identity.backend, "filesystem" | "nfs") {
-        Some(FILESYSTEM)
-    } else if facts.has_password() {
-        None
-    } else {
-        Some(MISSING_KEY)
-    };
+    let not_ready = obstacle.or((!facts.has_password()).then_some(MISSING_KEY));
     Ok(Meaning { identity, not_ready, password: facts.password })
 }
 
@@ -158,78 +152,3 @@ pub fn text(reason: &str) -> &'static str {
 
 /// The ledger says that this Secret failed there.
 pub const CLAIM_FAILED: &str = "ClaimFailed";
-
-/// Passwords seen for one repository: enough to tell that there are two.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passwords {
-    first: Option<PasswordFingerprint>,
-    differ: bool,
-}
-
-impl Passwords {
-    pub fn add(&mut self, password: Option<PasswordFingerprint>) {
-        match (self.first, password) {
-            (None, seen) => self.first = seen,
-            (Some(first), Some(seen)) => self.differ |= first != seen,
-            (Some(_), None) => {}
-        }
-    }
-    pub fn merge(&mut self, other: Self) {
-        self.add(other.first);
-        self.differ |= other.differ;
-    }
-    pub fn differ(self) -> bool {
-        self.differ
-    }
-}
-
-/// What many identities say together of one repository.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outlook {
-    /// Backend and location. Of several the smallest, those with the repository's own key before all others,
-    /// so that no order of arrival shows.
-    shown: Option<(Reverse<bool>, Box<str>, &'static str)>,
-    /// The smallest warning of those with other possible readings; empty where one has none.
-    pub ambiguous: Option<Box<str>>,
-    pub passwords: Passwords,
-}
-
-impl Outlook {
-    /// `own`: its key is the one that stands for the repository.
-    pub fn add(&mut self, meaning: &Meaning, own: bool) {
-        let identity = &meaning.identity;
-        let shown = (Reverse(own), identity.location.as_str(), identity.backend);
-        if self.shown.as_ref().is_none_or(|(own, location, backend)| shown < (*own, location, backend)) {
-            self.shown = Some((shown.0, shown.1.into(), shown.2));
-        }
-        if identity.ambiguous {
-            self.see_ambiguous(identity.warnings.iter().min().map_or("", String::as_str));
-        }
-        self.passwords.add(meaning.password);
-    }
-
-    /// `own`: as in [`Self::add`], for everything in `other`.
-    pub fn merge(&mut self, other: &Self, own: bool) {
-        if let Some((_, location, backend)) = &other.shown {
-            let shown = (Reverse(own), location.clone(), *backend);
-            if self.shown.as_ref().is_none_or(|known| shown < *known) {
-                self.shown = Some(shown);
-            }
-        }
-        if let Some(warning) = &other.ambiguous {
-            self.see_ambiguous(warning);
-        }
-        self.passwords.merge(other.passwords);
-    }
-
-    /// Backend and location for people.
-    pub fn shown(&self) -> Option<(&'static str, &str)> {
-        self.shown.as_ref().map(|(_, location, backend)| (*backend, &**location))
-    }
-
-    fn see_ambiguous(&mut self, warning: &str) {
-        if self.ambiguous.as_deref().is_none_or(|known| warning < known) {
-            self.ambiguous = Some(warning.into());
-        }
-    }
-}

@@ -13,8 +13,9 @@ use crate::plan::fleet::{Contact, SourceRecord, SourceRepository};
 use crate::plan::holder;
 use crate::plan::levers::{self, Levers, Pin};
 use crate::plan::merge::Group;
+use crate::plan::outlook::{Outlook, View};
 use crate::plan::precedence;
-use crate::plan::readiness::{Meaning, Outlook, Standing};
+use crate::plan::readiness::{Meaning, Standing};
 use crate::plan::result::{Candidate, RepositoryPlan, Share, State};
 use crate::plan::verdict::{Act, HANDOVER_PENDING, HOLDER_UNREACHABLE, INVALID_POLICY, PIN_UNSATISFIED, Verdict};
 use crate::policy::{PolicyClaim, PolicyRecord, PolicySettings, PolicyTarget};
@@ -102,7 +103,7 @@ impl<'a> Repository<'a> {
         let decided = Decided {
             id: self.id,
             key: self.key,
-            outlook: self.outlook(),
+            view: self.view(),
             clusters: self.clusters(),
             keys: self.keys.into_iter().collect(),
             ids: self.ids,
@@ -305,13 +306,13 @@ impl<'a> Repository<'a> {
         self.by_member().into_iter().map(share).collect()
     }
 
-    fn outlook(&self) -> Outlook {
-        let mut outlook = Outlook::default();
+    fn view(&self) -> View {
+        let mut outlooks: BTreeMap<RepositoryKey, Outlook> = BTreeMap::new();
         let of_policies = self.directs.iter().flat_map(|(_, found)| found.meanings());
         for meaning in self.sources.iter().map(|source| source.meaning).chain(of_policies) {
-            outlook.add(meaning, meaning.identity.key == self.key);
+            outlooks.entry(meaning.identity.key).or_default().add(meaning);
         }
-        outlook
+        View::of(&self.key, &outlooks)
     }
 }
 
