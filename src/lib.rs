@@ -5,6 +5,7 @@
 
 pub mod identity;
 pub mod names;
+pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod schedule;
