@@ -12,6 +12,7 @@ pub mod control_plane;
 pub mod fleet;
 pub mod hub;
 pub mod kubelet;
+pub mod objects;
 pub mod pki;
 pub mod process;
 pub mod readme;

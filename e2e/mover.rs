@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::cluster::Cluster;
 use crate::harness::fleet::Fleet;
+use crate::harness::objects::{PASSWORD, S3};
 use crate::harness::wait::{PATIENCE, Seen, wait_for};
 use crate::harness::{self, Fail};
 
@@ -65,13 +66,11 @@ fn a_claim_and_a_run_report_back_through_their_pods() -> Result<(), Fail> {
     harness::run(async {
         let fleet = Fleet::shared().await?;
         let member = fleet.member("member-c")?;
-        let create = ["repository", "create", "s3", "--bucket=mover-test", "--endpoint=s3.example.com"];
-        let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key"), ("KOPIA_PASSWORD", "pass-word")];
-        fleet.kopia(&create, &keys).await?;
-        let script = "kubectl create configmap mover-test -n volsync-system --from-file=deploy/mover/maintain.sh
-            kubectl create secret generic mover-test -n volsync-system --from-literal=KOPIA_PASSWORD=pass-word \
-              --from-literal=AWS_ACCESS_KEY_ID=id --from-literal=AWS_SECRET_ACCESS_KEY=key";
-        member.shell.bash(script, &[]).await?.ok()?;
+        let place = S3::bucket("mover-test");
+        place.create(fleet).await?;
+        member.shell.apply(&place.secret("volsync-system", "mover-test")).await?;
+        let script = "create configmap mover-test -n volsync-system --from-file=deploy/mover/maintain.sh";
+        member.shell.kubectl(script).await?.ok()?;
         let early = outcome(member, &job("mover-early", "run", &[("HUB_CYCLE", "Auto")])).await?;
         assert_eq!(early["outcome"], "NotGranted", "{early}");
         let now = Timestamp::now().as_second();
@@ -87,7 +86,7 @@ fn a_claim_and_a_run_report_back_through_their_pods() -> Result<(), Fail> {
         assert_eq!(ran["outcome"], "Succeeded", "{ran}");
         assert_eq!((&ran["uniqueID"], &ran["owner"]), (&claimed["uniqueID"], &json!("volsync-hub-1@member-c.hub-1")));
         let logs = member.shell.kubectl("logs -n volsync-system job/mover-run").await?.ok()?;
-        assert!(logs.contains("full maintenance") && !logs.contains("pass-word"), "{logs}");
+        assert!(logs.contains("full maintenance") && !logs.contains(PASSWORD), "{logs}");
         Ok(())
     })
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use futures::future::{join_all, try_join_all};
 use tokio::sync::OnceCell;
 
+use super::audit::Mark;
 use super::cluster::Cluster;
 use super::control_plane::Etcd;
 use super::kubelet::Setup;
@@ -34,6 +35,10 @@ pub struct Fleet {
     pub dir: PathBuf,
     _etcd: Etcd,
 }
+
+/// One place in the audit log of each cluster.
+#[derive(Clone, Debug)]
+pub struct Moment(Vec<Mark>);
 
 impl Fleet {
     /// The fleet that tests share: one hub and three members. It is started by the first who asks.
@@ -75,6 +80,22 @@ impl Fleet {
 
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
         std::iter::once(&self.hub).chain(&self.members)
+    }
+
+    /// A moment in the audit logs of all clusters.
+    pub fn moment(&self) -> Result<Moment, Fail> {
+        Ok(Moment(self.clusters().map(|cluster| cluster.audit().mark()).collect::<Result<_, _>>()?))
+    }
+
+    /// What the hub has written, or tried to write, in any cluster since a moment: `CLUSTER: VERB OBJECT -> CODE`.
+    pub fn hub_writes(&self, since: &Moment) -> Result<Vec<String>, Fail> {
+        let mut writes = Vec::new();
+        for (cluster, mark) in self.clusters().zip(&since.0) {
+            for write in cluster.audit().writes_by(HUB_USER, *mark)? {
+                writes.push(format!("{}: {} {} -> {}", cluster.name, write.verb, write.object(), write.code));
+            }
+        }
+        Ok(writes)
     }
 
     /// Runs the stand-in for Kopia on the stores of this fleet, as a client of its own: to create repositories and
