@@ -46,7 +46,7 @@ pub fn claim(state: &MemberState, namespace: &str, id: RepositoryId, grant: &Gra
     }
     let ended = ClaimReport {
         outcome: report.outcome,
-        secret: job.annotations.get(labels::SOURCE).and_then(|source| source_secret(source)),
+        secret: job.annotations.get(labels::SECRET).and_then(|secret| without_cluster(secret)),
         last_run_start: report.last_run_start,
         may_be_owner: report.owner_written != Some(false),
         over,
@@ -62,7 +62,7 @@ pub fn attempt(since: Timestamp) -> String {
 }
 
 /// `cluster/namespace/name` without the cluster.
-fn source_secret(source: &str) -> Option<ObjectName> {
+fn without_cluster(source: &str) -> Option<ObjectName> {
     let mut parts = source.splitn(3, '/').skip(1);
     Some(ObjectName::new(parts.next()?, parts.next()?))
 }

@@ -106,7 +106,7 @@ impl World {
         match dirty {
             planner::Dirty::These(ids) => ids,
             planner::Dirty::All => {
-                let ids = self.planner.repository_ids();
+                let ids = self.planner.repositories();
                 ids.into_iter().chain(self.ledger.keys().copied()).chain(self.places.keys().copied()).collect()
             }
         }
@@ -114,11 +114,8 @@ impl World {
 
     /// Repositories that have, or should have, something in this member.
     fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
-        let granted = self.ledger.iter().filter(|(_, object)| {
-            object.status.as_ref().and_then(|status| status.grant.as_ref()).is_some_and(|it| it.cluster == member.as_str())
-        });
         let present = self.places.iter().filter(|(_, members)| members.contains_key(member)).map(|(id, _)| *id);
-        granted.map(|(id, _)| *id).chain(present).collect()
+        self.planner.repositories_in(member).into_iter().chain(present).collect()
     }
 
     /// Claims whose Job may be under way, but for one's own.
@@ -231,7 +228,7 @@ impl World {
             HubEvent::Observed(observation) => dirty.repositories.extend(self.planner.apply(observation)),
             HubEvent::Listed(list) => {
                 if self.listed.insert(list) && self.hub_is_read() {
-                    dirty.repositories.extend(self.planner.repository_ids());
+                    dirty.repositories.extend(self.planner.repositories());
                     dirty.repositories.extend(self.ledger.keys());
                     dirty.repositories.extend(self.places.keys());
                     dirty.policies.extend(self.policies.keys().cloned());

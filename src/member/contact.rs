@@ -27,15 +27,8 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Self; 7] = [
-        Self::Sources,
-        Self::Namespaces,
-        Self::CronJobs,
-        Self::Jobs,
-        Self::Pods,
-        Self::Secrets,
-        Self::ConfigMaps,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Sources, Self::Namespaces, Self::CronJobs, Self::Jobs, Self::Pods, Self::Secrets, Self::ConfigMaps];
 
     fn as_str(self) -> &'static str {
         match self {

@@ -158,12 +158,7 @@ async fn follow<S: Sink>(
 }
 
 /// One watch, until it ends or falls silent.
-async fn watch<S: Sink>(
-    member: &Member,
-    target: &Target,
-    version: &mut String,
-    sink: &mut S,
-) -> Result<(), CallError> {
+async fn watch<S: Sink>(member: &Member, target: &Target, version: &mut String, sink: &mut S) -> Result<(), CallError> {
     let operation = Operation::new("watch", target.what);
     let parameters = WatchParams {
         label_selector: target.selector.clone(),
@@ -172,11 +167,8 @@ async fn watch<S: Sink>(
         ..WatchParams::default()
     };
     let request = Request::new(target.path.as_str());
-    let request = if target.bare {
-        request.watch_metadata(&parameters, version)
-    } else {
-        request.watch(&parameters, version)
-    };
+    let request =
+        if target.bare { request.watch_metadata(&parameters, version) } else { request.watch(&parameters, version) };
     let request = request.map_err(|error| {
         CallError::new(member.name(), &operation, Class::Invalid, &format!("no such request can be made: {error}"))
     })?;

@@ -85,9 +85,12 @@ impl Directory {
         let mut changes = Vec::new();
         let gone: Vec<_> = self.known.keys().filter(|stem| !files.contains_key(*stem)).cloned().collect();
         for stem in gone {
-            changes.extend(self.known.remove(&stem).filter(|known| known.registered.is_some()).map(|known| {
-                RegistryEvent::Gone { name: stem.as_str().into(), origin: Origin::File(known.path) }
-            }));
+            changes.extend(
+                self.known
+                    .remove(&stem)
+                    .filter(|known| known.registered.is_some())
+                    .map(|known| RegistryEvent::Gone { name: stem.as_str().into(), origin: Origin::File(known.path) }),
+            );
         }
         for (stem, path) in files {
             changes.extend(self.look_at(stem, path, full).await);
@@ -158,7 +161,8 @@ async fn list(folder: &Path) -> std::io::Result<BTreeMap<String, PathBuf>> {
     let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
     for path in paths {
         let extension = path.extension().unwrap_or_default();
-        let (Some(stem), true) = (path.file_stem().and_then(|stem| stem.to_str()), EXTENSIONS.iter().any(|it| extension == *it))
+        let (Some(stem), true) =
+            (path.file_stem().and_then(|stem| stem.to_str()), EXTENSIONS.iter().any(|it| extension == *it))
         else {
             continue;
         };
