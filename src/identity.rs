@@ -24,8 +24,6 @@ mod storage;
 mod well_known;
 
 #[cfg(test)]
-mod property_tests;
-#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

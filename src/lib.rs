@@ -3,6 +3,7 @@
 //! Pure layers, from the bottom: [`names`], [`identity`], [`schedule`], [`policy`], [`plan`].
 //! They name no client, runtime, clock, file or environment. Everything else acts on what they decide.
 
+pub mod cli;
 pub mod identity;
 pub mod names;
 pub mod plan;

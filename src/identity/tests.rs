@@ -3,6 +3,7 @@
 
 mod connection;
 mod hosts;
+mod properties;
 mod rclone_remotes;
 mod sources;
 mod vectors;

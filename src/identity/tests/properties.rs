@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use super::tests::{Case, secret};
-use super::{Identity, Reach};
+use super::super::{Identity, Reach, SecretFacts};
+use super::{Case, secret};
 
 const KEYS: [&str; 40] = [
     "KOPIA_REPOSITORY",
@@ -282,7 +282,7 @@ proptest! {
     fn facts_do_not_depend_on_the_order_of_keys(pairs in vec((select(KEYS.to_vec()), text()), 0..12)) {
         let forward: BTreeMap<_, _> = pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into_bytes())).collect();
         let backward: BTreeMap<_, _> = forward.clone().into_iter().rev().collect();
-        prop_assert_eq!(super::SecretFacts::read(&forward), super::SecretFacts::read(&backward));
+        prop_assert_eq!(SecretFacts::read(&forward), SecretFacts::read(&backward));
     }
 
     #[test]
