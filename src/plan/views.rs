@@ -6,13 +6,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::fleet::SourceRepository;
+use super::fleet::{Fleet, Labels, SourceRepository};
 use super::planner::Planner;
 use super::result::{Assignment, RepositoryPlan};
+use super::selector::Subject;
 use super::{direct, readiness, selector};
 use crate::identity::{Overrides, SecretFacts};
 use crate::names::{PolicyName, RepositoryKey, SourceKey};
-use crate::policy::PolicyTarget;
+use crate::policy::{PolicyClaim, PolicyTarget};
 
 impl Planner {
     /// The plans of all repositories that a policy competes for.
@@ -33,13 +34,13 @@ impl Planner {
         match &claim.target {
             PolicyTarget::Selector { .. } => {
                 let fleet = self.fleet();
-                let matches = |key: &&SourceKey| secret(self, key).is_some_and(|name| selector::matches(fleet, claim, key, &name));
+                let matches = |key: &&SourceKey| secret(self, key).is_some_and(|name| selects(fleet, claim, key, &name));
                 fleet.sources.keys().filter(matches).take(limit).filter_map(|key| Some((key.clone(), secret(self, key)?))).collect()
             }
             PolicyTarget::Direct { .. } => {
                 let mut keys: Vec<_> = competed.iter().flat_map(|plan| self.sources_of(plan.id)).collect();
                 keys.sort();
-                let admitted = |key: &SourceKey| direct::admitted(self.fleet(), claim).any(|member| *member == key.member);
+                let admitted = |key: &SourceKey| direct::admitted(self.fleet(), &claim.clusters).any(|(member, _)| *member == key.member);
                 keys.into_iter().filter(admitted).filter_map(|key| Some((key.clone(), secret(self, &key)?))).take(limit).collect()
             }
         }
@@ -66,4 +67,18 @@ impl Planner {
         let key = assignment.source.clone().map(|object| SourceKey { member: assignment.member.clone(), object });
         key.and_then(|key| self.fleet().sources.get(&key)).is_some_and(|source| source.overrides.is_some())
     }
+}
+
+fn selects(fleet: &Fleet, claim: &PolicyClaim, key: &SourceKey, secret: &str) -> bool {
+    let PolicyTarget::Selector { pattern, namespaces } = &claim.target else { return false };
+    let none = Labels::new();
+    let namespace_labels = fleet.namespaces.get(&key.member).and_then(|of| of.get(&key.object.namespace));
+    let subject = Subject {
+        member: &key.member,
+        member_labels: fleet.members.get(&key.member).map_or(&none, |member| &member.labels),
+        namespace: &key.object.namespace,
+        namespace_labels: namespace_labels.map(|labels| &**labels),
+        secret,
+    };
+    selector::unmet(pattern, namespaces, &claim.clusters, subject).next().is_none()
 }
