@@ -4,6 +4,7 @@
 
 // Two crates share these modules, and neither uses everything.
 #![allow(dead_code, unused_imports)]
+#![allow(clippy::expect_used)]
 
 pub mod audit;
 pub mod cluster;
@@ -11,6 +12,7 @@ pub mod control_plane;
 pub mod fleet;
 pub mod hub;
 pub mod kubelet;
+pub mod objects;
 pub mod pki;
 pub mod process;
 pub mod readme;
@@ -38,13 +40,11 @@ fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| {
         // Fails only if a provider is installed already, and then that one serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tools::say(&format!("can't start a runtime: {error}"));
-                std::process::exit(1)
-            }
-        }
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(4)
+            .enable_all()
+            .build()
+            .expect("threads and a poll are to be had on a machine that runs control planes")
     })
 }
 

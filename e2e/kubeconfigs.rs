@@ -1,6 +1,7 @@
 //! The examples of `kubeconfigs-example/` and the commands of its page.
 
 use kube::config::Kubeconfig;
+use secrecy::ExposeSecret;
 
 use crate::harness::fleet::{Fleet, KUBECONFIG_PAGE};
 use crate::harness::{self, Fail, readme, repository};
@@ -10,7 +11,6 @@ const PLACEHOLDERS: [&str; 2] = ["REPLACE-WITH-A-TOKEN", "REPLACE-WITH-A-RANCHER
 
 #[test]
 fn every_example_parses_and_holds_no_credential() -> Result<(), Fail> {
-    use secrecy::ExposeSecret as _;
     let mut seen = 0;
     for entry in std::fs::read_dir(repository("kubeconfigs-example"))? {
         let path = entry?.path();
@@ -28,7 +28,7 @@ fn every_example_parses_and_holds_no_credential() -> Result<(), Fail> {
             assert_eq!(Some(&user.name), context.user.as_ref());
             let user = user.auth_info.ok_or("an empty user")?;
             assert!(user.client_key_data.is_none() && user.password.is_none(), "{}", path.display());
-            let token = user.token.as_ref().map(|token| token.expose_secret());
+            let token = user.token.as_ref().map(ExposeSecret::expose_secret);
             assert!(token.is_none_or(|token| PLACEHOLDERS.contains(&token)), "{}", path.display());
         }
     }

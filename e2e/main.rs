@@ -4,4 +4,5 @@
 mod fleet_works;
 mod harness;
 mod kubeconfigs;
+mod mover;
 mod schemas;

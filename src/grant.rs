@@ -101,10 +101,10 @@ pub enum LedgerChange {
 }
 
 impl Step {
-    fn rest() -> Self {
+    pub fn rest() -> Self {
         Self { ledger: None, claim: None, remove_claim: false, run: false, wake: None, note: None }
     }
-    fn write(change: LedgerChange) -> Self {
+    pub fn write(change: LedgerChange) -> Self {
         Self { ledger: Some(change), ..Self::rest() }
     }
     fn wait(until: Timestamp, reason: &'static str, text: String) -> Self {
@@ -216,7 +216,7 @@ fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
             Some(entry) if recorded_at(entry, input.time_factor) < attempt => {
                 return Step::write(makes_room(input, grant, report, Some(entry)));
             }
-            None => return Step::write(makes_room(input, grant, report, None)),
+            None => return Step::write(makes_room(input, grant, report)),
             // Another Secret of this member is next, and need not wait.
             Some(_) if planned != report.secret.as_ref() => input.now,
             Some(entry) => entry.until,
@@ -252,15 +252,29 @@ fn foreign_wait(last_run_start: Option<Timestamp>, claimed: Timestamp, factor: u
     }
 }
 
-fn makes_room(input: &Input<'_>, grant: &Grant, report: &ClaimReport, former: Option<&NotReady>) -> LedgerChange {
+fn makes_room(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> LedgerChange {
+    let nowhere = ObjectName::new("", "");
+    let secret = report.secret.as_ref().unwrap_or(&nowhere);
+    let when = (input.now, input.time_factor);
+    LedgerChange::NotReady(rest(input.not_ready, (&grant.cluster, secret), report.outcome.as_str(), when))
+}
+
+/// The ledger's entry for a Secret of a member that makes room for the next, for longer each time.
+pub fn rest(
+    known: &[NotReady],
+    (cluster, secret): (&MemberName, &ObjectName),
+    reason: &str,
+    (now, time_factor): (Timestamp, u32),
+) -> NotReady {
+    let former = known.iter().find(|entry| entry.cluster == *cluster && entry.secret == *secret);
     let attempts = former.map_or(1, |entry| entry.attempts.saturating_add(1));
-    LedgerChange::NotReady(NotReady {
-        cluster: grant.cluster.clone(),
-        secret: report.secret.clone().unwrap_or_else(|| ObjectName::new("", "")),
-        until: after(input.now, scaled(not_ready_for(attempts), input.time_factor)),
+    NotReady {
+        cluster: cluster.clone(),
+        secret: secret.clone(),
+        until: after(now, scaled(not_ready_for(attempts), time_factor)),
         attempts,
-        reason: report.outcome.as_str().into(),
-    })
+        reason: reason.into(),
+    }
 }
 
 /// An hour, doubling to a day.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 
 use crate::names::{MemberName, PlacedName};
 use crate::plan::fleet::ReferencedSecrets;
@@ -18,14 +18,20 @@ pub mod breaker;
 pub mod call;
 pub mod client;
 pub mod error;
+mod contact;
 pub mod event;
 pub mod expiry;
+mod kinds;
 pub mod kubeconfig;
 pub mod proxy;
+mod records;
 pub mod registry;
 pub mod resolver;
+mod seen;
 pub mod supervisor;
 pub mod transport;
+mod watch;
+mod wire;
 
 pub use apply::{Applied, Guard, SecretValues};
 pub use call::{CallError, Class, Member, Operation};
@@ -62,9 +68,9 @@ pub struct MemberConfig {
 #[derive(Clone, Debug)]
 pub struct Inputs {
     /// All MemberClusters.
-    pub configs: watch::Receiver<Arc<BTreeMap<MemberName, MemberConfig>>>,
+    pub configs: Receiver<Arc<BTreeMap<MemberName, MemberConfig>>>,
     /// The Secrets of all members that the plan needs.
-    pub secrets: watch::Receiver<Arc<ReferencedSecrets>>,
+    pub secrets: Receiver<Arc<ReferencedSecrets>>,
     /// The CA ConfigMaps of all members that the plan needs; only their versions are read.
-    pub config_maps: watch::Receiver<Arc<std::collections::BTreeSet<PlacedName>>>,
+    pub config_maps: Receiver<Arc<std::collections::BTreeSet<PlacedName>>>,
 }

@@ -102,11 +102,11 @@ impl AuditLog {
 
     /// How often a user did what, by `verb resource`: for tests of what RBAC rules are good for.
     pub fn uses_by(&self, user: &str, mark: Mark) -> Result<BTreeMap<String, usize>, Fail> {
-        let mut uses = BTreeMap::new();
+        let mut counts = BTreeMap::new();
         for request in self.by(user, mark)? {
-            *uses.entry(format!("{} {}", request.verb, request.resource)).or_default() += 1;
+            *counts.entry(format!("{} {}", request.verb, request.resource)).or_default() += 1;
         }
-        Ok(uses)
+        Ok(counts)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use futures::future::{join_all, try_join_all};
 use tokio::sync::OnceCell;
 
+use super::audit::Mark;
 use super::cluster::Cluster;
 use super::control_plane::Etcd;
 use super::kubelet::Setup;
@@ -35,6 +36,10 @@ pub struct Fleet {
     _etcd: Etcd,
 }
 
+/// One place in the audit log of each cluster.
+#[derive(Clone, Debug)]
+pub struct Moment(Vec<Mark>);
+
 impl Fleet {
     /// The fleet that tests share: one hub and three members. It is started by the first who asks.
     pub async fn shared() -> Result<&'static Self, Fail> {
@@ -48,14 +53,14 @@ impl Fleet {
         let dir = run_dir(name)?;
         tools::say(&format!("starting {} control planes; their logs are in {}", members.len() + 1, dir.display()));
         let etcd = Etcd::start(&tools, &dir.join("etcd")).await?;
-        let setup = image_of_the_mover(&dir)?;
+        install_kopia(&dir)?;
         let start = |name: &str, setup: Setup| {
             let (name, dir) = (name.to_owned(), dir.join(name));
             let (tools, etcd) = (&tools, &etcd);
             async move { Cluster::start(&name, tools, etcd, &dir, setup).await }
         };
         let mut clusters = vec![start("hub", Setup::default())];
-        clusters.extend(members.iter().map(|name| start(name, setup.clone())));
+        clusters.extend(members.iter().map(|name| start(name, image_of_the_mover(name, &dir))));
         // All are awaited, also after an error: what was started must be there to be stopped.
         let clusters: Result<Vec<_>, Fail> = join_all(clusters).await.into_iter().collect();
         let mut clusters = clusters?.into_iter();
@@ -75,6 +80,44 @@ impl Fleet {
 
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
         std::iter::once(&self.hub).chain(&self.members)
+    }
+
+    /// A moment in the audit logs of all clusters.
+    pub fn moment(&self) -> Result<Moment, Fail> {
+        Ok(Moment(self.clusters().map(|cluster| cluster.audit().mark()).collect::<Result<_, _>>()?))
+    }
+
+    /// What the hub has written, or tried to write, in any cluster since a moment: `CLUSTER: VERB OBJECT -> CODE`.
+    pub fn hub_writes(&self, since: &Moment) -> Result<Vec<String>, Fail> {
+        let mut writes = Vec::new();
+        for (cluster, mark) in self.clusters().zip(&since.0) {
+            for write in cluster.audit().writes_by(HUB_USER, *mark)? {
+                writes.push(format!("{}: {} {} -> {}", cluster.name, write.verb, write.object(), write.code));
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Runs the stand-in for Kopia on the stores of this fleet, as a client of its own: to create repositories and
+    /// to play another tool. Returns what it printed.
+    pub async fn kopia(&self, args: &[&str], variables: &[(&str, &str)]) -> Result<String, Fail> {
+        let home = tempfile::tempdir_in(&self.dir)?;
+        let output = tokio::process::Command::new(self.dir.join("bin/kopia"))
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("KOPIA_STANDIN_ROOT", self.dir.join("stores"))
+            .env("KOPIA_CONFIG_PATH", home.path().join("config"))
+            .env("KOPIA_CACHE_DIRECTORY", home.path().join("cache"))
+            .env("HOME", home.path())
+            .envs(variables.iter().copied())
+            .output()
+            .await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            return Err(format!("kopia {}: {said}", args.join(" ")).into());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// The kubeconfig that was made for a member.
@@ -110,15 +153,27 @@ async fn install_member(member: &Cluster, kubeconfigs: &Path) -> Result<(), Fail
     Ok(())
 }
 
-/// What containers find on their PATH in members: the stand-in for Kopia under Kopia's name.
-fn image_of_the_mover(dir: &Path) -> Result<Setup, Fail> {
-    let bin = dir.join("bin");
-    fs::create_dir_all(&bin)?;
-    let kopia = repository("e2e/mover/kopia-standin");
-    if kopia.exists() {
-        std::os::unix::fs::symlink(kopia, bin.join("kopia"))?;
-    }
-    Ok(Setup { path: vec![bin], ..Setup::default() })
+/// What containers find in members: the stand-in for Kopia under Kopia's name, and where the mover script's
+/// places are if the Pod does not say so.
+fn image_of_the_mover(member: &str, dir: &Path) -> Setup {
+    let env = [
+        ("KOPIA_STANDIN_ROOT", dir.join("stores").display().to_string()),
+        ("KOPIA_STANDIN_PLACE", member.to_owned()),
+        ("HUB_CACHE_DIR", "/cache".to_owned()),
+        ("HUB_CREDENTIALS_DIR", "/credentials".to_owned()),
+        ("HUB_TERMINATION_LOG", "/dev/termination-log".to_owned()),
+        ("TMPDIR", "/tmp".to_owned()),
+    ];
+    let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Setup { path: vec![dir.join("bin")], env, ..Setup::default() }
+}
+
+/// Puts the stand-in for Kopia where containers look for `kopia`.
+fn install_kopia(dir: &Path) -> Result<(), Fail> {
+    fs::create_dir_all(dir.join("bin"))?;
+    fs::create_dir_all(dir.join("stores"))?;
+    std::os::unix::fs::symlink(repository("e2e/mover/kopia-standin"), dir.join("bin/kopia"))?;
+    Ok(())
 }
 
 /// `target/e2e/NAME-PID`, after clearing what older runs left.

@@ -36,7 +36,8 @@ use super::pki::Identity;
 pub struct Setup {
     /// Directories that come first on the PATH of every container: the stand-in for what the image has.
     pub path: Vec<PathBuf>,
-    /// Variables of the image, so to speak: set in every container, below those of the Pod.
+    /// Variables of the image, so to speak: set in every container unless the Pod sets them. Paths of the
+    /// container in them are rewritten, so that a program whose standard places are mounts finds them.
     pub env: BTreeMap<String, String>,
     /// Labels of the node, on top of its host name.
     pub labels: BTreeMap<String, String>,

@@ -100,9 +100,13 @@ impl Drop for Process {
     }
 }
 
-/// Sends a signal to a process group.
+/// Sends a signal to a process group. The shell has `kill` built in, where a program of that name may be missing.
 pub fn signal_group(leader: u32, name: &str) -> Result<(), Fail> {
-    let status = Command::new("kill").args(["-s", name, "--", &format!("-{leader}")]).stderr(Stdio::null()).status()?;
+    let leader = leader.to_string();
+    let status = Command::new("/bin/sh")
+        .args(["-c", "kill -s \"$1\" -- \"-$2\"", "kill", name, &leader])
+        .stderr(Stdio::null())
+        .status()?;
     if status.success() { Ok(()) } else { Err(format!("can't send {name} to process group {leader}").into()) }
 }
 
@@ -116,7 +120,7 @@ while read -r change leader; do
     -) rest=; for one in $groups; do [ "$one" = "$leader" ] || rest="$rest $one"; done; groups=$rest ;;
   esac
 done
-for one in $groups; do kill -KILL -- "-$one" 2>/dev/null; done
+for one in $groups; do kill -s KILL -- "-$one" 2>/dev/null; done
 "#;
 
 /// Tells the watcher about the process group of a child, `+` started or `-` ended.

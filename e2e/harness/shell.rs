@@ -10,9 +10,9 @@ use tokio::process::Command;
 use super::Fail;
 
 /// A command that takes longer hangs: the slowest wait for an object to be gone.
-const COMMAND_TIME: Duration = Duration::from_secs(120);
+const COMMAND_TIME: Duration = Duration::from_mins(2);
 
-/// What a command said. Derefs to nothing: name the stream you mean.
+/// What a command said.
 #[derive(Clone, Debug)]
 pub struct Output {
     pub success: bool,

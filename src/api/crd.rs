@@ -89,6 +89,9 @@ pub fn crd(kind: Kind, policy_group: &str) -> Value {
         if let Some(schema) = schema.pointer_mut("/properties/status") {
             strip_below(schema);
         }
+        if let Some(schema) = schema.pointer_mut("/properties/spec") {
+            admit_null(schema);
+        }
     }
     value
 }
@@ -103,7 +106,24 @@ fn in_group(mut crd: CustomResourceDefinition, group: &str) -> CustomResourceDef
     crd
 }
 
-/// Makes null mean absent, as it does for built-in kinds, and drops what a CRD has no use for.
+/// Lets null mean absent in optional fields, as it does in built-in kinds: templates often leave an empty value
+/// behind. Where there is a default the API server replaces null by it, without being told.
+fn admit_null(schema: &mut Value) {
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    for (name, property) in schema["properties"].as_object_mut().into_iter().flatten() {
+        if property.get("default").is_none() && !required.iter().any(|required| required == name) {
+            property["nullable"] = true.into();
+        }
+        admit_null(property);
+    }
+    for below in ["items", "additionalProperties"] {
+        if let Some(schema) = schema.get_mut(below).filter(|schema| schema.is_object()) {
+            admit_null(schema);
+        }
+    }
+}
+
+/// Drops what a CRD has no use for.
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {

@@ -19,9 +19,11 @@ use crate::render::cron_job::claim_name;
 /// A Job whose Pod has not been seen is judged without it after this long. Seconds.
 const POD_GRACE_SECONDS: i64 = 10;
 
-/// A Job of this repository that has ended.
+/// A run of this repository that has ended.
 #[derive(Clone, Debug)]
 pub struct EndedRun {
+    /// The ledger has it.
+    pub recorded: bool,
     pub name: ObjectName,
     pub guard: Guard,
     pub report: RunReport,
@@ -65,9 +67,8 @@ fn source_secret(source: &str) -> Option<ObjectName> {
     Some(ObjectName::new(parts.next()?, parts.next()?))
 }
 
-/// Ended runs in this member that the ledger does not have yet, oldest first; and when to look again for one whose
-/// Pod has not been seen.
-pub fn new_runs(
+/// Ended runs in this member, oldest first.
+pub fn ended_runs(
     state: &MemberState,
     member: &MemberName,
     id: RepositoryId,
@@ -82,7 +83,7 @@ pub fn new_runs(
         .filter(|(_, job)| job.labels.get(labels::ROLE).is_some_and(|role| &**role == Role::Run.as_str()))
         .filter(|(_, job)| job.is_terminal())
         .filter_map(|(name, job)| ended(state, member, name, job, now))
-        .filter(|ended| !is_recorded(ledger, &ended.run))
+        .map(|ended| EndedRun { recorded: is_recorded(ledger, &ended.run), ..ended })
         .collect();
     runs.sort_by(|one, other| one.report.ended.cmp(&other.report.ended));
     runs
@@ -101,7 +102,7 @@ fn ended(state: &MemberState, member: &MemberName, name: &ObjectName, job: &JobR
         reclaimed_bytes: report.reclaimed_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
     };
     let guard = Guard { uid: job.uid.clone(), resource_version: job.resource_version.clone() };
-    Some(EndedRun { name: name.clone(), guard, report, run })
+    Some(EndedRun { recorded: false, name: name.clone(), guard, report, run })
 }
 
 /// The ledger keeps the last runs only, so what ended before the newest of them in that member counts as recorded.
@@ -112,12 +113,26 @@ fn is_recorded(ledger: &KopiaRepositoryStatus, run: &RunStatus) -> bool {
     known || newest.is_some_and(|newest| time(&run.end).is_some_and(|end| end < newest))
 }
 
+/// Is there a Job that has ended and whose Pod may still tell more?
+pub fn pod_missing(state: &MemberState, id: RepositoryId, now: Timestamp) -> bool {
+    let id = id.to_string();
+    let mut jobs = state.jobs.iter();
+    jobs.any(|(name, job)| job.labels.get(labels::REPOSITORY).is_some_and(|it| **it == *id) && awaits_pod(pod_of(state, name), job, now))
+}
+
+fn pod_of<'a>(state: &'a MemberState, job: &ObjectName) -> Option<&'a PodRecord> {
+    state.pods.values().filter(|pod| pod.job.as_deref() == Some(&*job.name)).max_by_key(|pod| pod.created)
+}
+
+fn awaits_pod(pod: Option<&PodRecord>, job: &JobRecord, now: Timestamp) -> bool {
+    let fresh = job_end(job).is_some_and(|end| now.as_second() - end.as_second() <= POD_GRACE_SECONDS);
+    job.is_terminal() && fresh && pod.is_none_or(|pod| pod.termination.is_none())
+}
+
 /// How a Job ended; none while it goes on, or while its Pod, which knows more, may still be seen.
 fn report(state: &MemberState, name: &ObjectName, job: &JobRecord, role: Role, now: Timestamp) -> Option<RunReport> {
-    let pod = state.pods.values().filter(|pod| pod.job.as_deref() == Some(&*name.name)).max_by_key(|pod| pod.created);
-    let settled = job_end(job).is_none_or(|end| now.as_second() - end.as_second() > POD_GRACE_SECONDS);
-    let pod_is_late = job.is_terminal() && pod.is_none_or(|pod| pod.termination.is_none()) && !settled;
-    if pod_is_late {
+    let pod = pod_of(state, name);
+    if awaits_pod(pod, job, now) {
         return None;
     }
     match RunReport::from_job(role, &wire_job(job), pod.map(wire_pod).as_ref(), &[], now) {

@@ -10,7 +10,7 @@ use super::world::Verified;
 use crate::diff;
 use crate::labels;
 use crate::member::apply::{Applied, Guard, Pushed, SecretValues};
-use crate::member::event::{OwnedKind, OwnedObject};
+use crate::member::event::{CronState, OwnedKind, OwnedObject};
 use crate::member::{CallError, Member};
 use crate::names::{ObjectName, RepositoryId};
 use crate::plan::result::Assignment;
@@ -33,22 +33,20 @@ impl Standing {
     }
 }
 
-/// Comparisons that were made, for the world to remember.
-pub type Seen = Vec<((OwnedKind, ObjectName), Verified)>;
-
-/// The contents that are copied: none where what stands is known to be of this version already.
-pub struct Copy {
-    pub version: String,
-    pub data: Option<BTreeMap<String, Vec<u8>>>,
+/// What a push found out or wrote, for the world to remember before the watches tell.
+pub struct Noted {
+    pub kind: OwnedKind,
+    pub name: ObjectName,
+    pub verified: Verified,
+    /// As it stands after a write.
+    pub written: Option<OwnedObject>,
 }
 
 pub struct Push<'a> {
     pub member: &'a Member,
     pub hub_id: &'a str,
     pub standing: &'a Standing,
-    pub seen: Seen,
-    /// Objects that were written, for the log and for events.
-    pub written: Vec<String>,
+    pub noted: Vec<Noted>,
 }
 
 impl Push<'_> {
@@ -75,7 +73,7 @@ impl Push<'_> {
         let key = (OwnedKind::Secret, name.clone());
         let Some(object) = self.standing.object(OwnedKind::Secret, name) else { return false };
         let verified = self.standing.verified.get(&key);
-        !object.deleting && verified.is_some_and(|it| it.version == object.resource_version && &*it.wanted == version)
+        !object.deleting && verified.is_some_and(|it| *it.version == object.version() && &*it.wanted == version)
     }
 
     pub async fn secret_copy(
@@ -107,14 +105,11 @@ impl Push<'_> {
             && live.data == wanted.data
             && labels_stand(&wanted, standing)
         {
-            let version = Verified { version: standing.resource_version.clone(), wanted: version.into() };
-            self.seen.push(((OwnedKind::Secret, name), version));
+            let verified = Verified { version: standing.version().into(), wanted: version.into() };
+            self.noted.push(Noted { kind: OwnedKind::Secret, name, verified, written: None });
             return Ok(());
         }
-        let applied = self.apply(&wanted, standing).await?;
-        let verified = Verified { version: applied.resource_version, wanted: version.into() };
-        self.seen.push(((OwnedKind::Secret, name), verified));
-        Ok(())
+        self.apply(OwnedKind::Secret, &wanted, version).await
     }
 
     async fn ensure<K: Pushed>(&mut self, kind: OwnedKind, wanted: &mut K) -> Result<(), CallError> {
@@ -134,21 +129,50 @@ impl Push<'_> {
             if let Some(live) = self.member.get::<K>(&name).await?
                 && diff::difference(&body(wanted), &body(&live)).is_none()
             {
-                self.seen.push(((kind, name), verified));
+                self.noted.push(Noted { kind, name, verified, written: None });
                 return Ok(());
             }
         }
-        let applied = self.apply(wanted, standing).await?;
-        let verified = Verified { version: applied.version().into(), wanted: hash.into() };
-        self.seen.push(((kind, name), verified));
-        Ok(())
+        self.apply(kind, wanted, &hash).await
     }
 
-    async fn apply<K: Pushed>(&mut self, wanted: &K, standing: Option<&OwnedObject>) -> Result<Applied, CallError> {
-        let guard = standing.map(Guard::from);
+    async fn apply<K: Pushed>(&mut self, kind: OwnedKind, wanted: &K, version: &str) -> Result<(), CallError> {
+        let name = name_of(wanted);
+        let guard = self.standing.object(kind, &name).map(Guard::from);
         let applied = self.member.apply(self.hub_id, wanted, guard.as_ref()).await?;
-        self.written.push(format!("{} {}", K::kind(&()), name_of(wanted)));
-        Ok(applied)
+        let verified = Verified { version: applied.version().into(), wanted: version.into() };
+        self.noted.push(Noted { kind, name, verified, written: Some(standing_as(wanted, &applied)) });
+        Ok(())
+    }
+}
+
+fn standing_as<K: Pushed>(wanted: &K, applied: &Applied) -> OwnedObject {
+    let meta = wanted.meta();
+    let boxed = |map: &Option<BTreeMap<String, String>>| {
+        let entries = map.iter().flatten();
+        entries.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect::<BTreeMap<Box<str>, Box<str>>>()
+    };
+    let annotations = boxed(&meta.annotations);
+    let spec = body(wanted);
+    let text = |field: &str| spec["spec"][field].as_str().unwrap_or_default();
+    let cron = spec["spec"]["schedule"].is_string().then(|| CronState {
+        schedule: text("schedule").into(),
+        time_zone: Some(text("timeZone").into()),
+        suspend: spec["spec"]["suspend"].as_bool().unwrap_or_default(),
+        active_deadline_seconds: spec["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"].as_i64(),
+        last_schedule: None,
+        active: Vec::new(),
+    });
+    OwnedObject {
+        uid: applied.uid.clone(),
+        resource_version: applied.resource_version.clone(),
+        generation: applied.generation,
+        applied_hash: annotations.get(labels::APPLIED_HASH).cloned(),
+        labels: boxed(&meta.labels),
+        annotations,
+        deleting: false,
+        other_managers: Vec::new(),
+        cron,
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberCluster;
+use crate::hub::event::{HubEvent, HubList, PolicyObject};
+use crate::labels;
 use crate::member::event::{
     ConditionKind, ForeignKind, ForeignObject, JobRecord, MemberCondition, MemberEvent, MemberFacts, OwnedKind,
     OwnedObject, PodRecord, ReferencedKind,
@@ -14,8 +16,10 @@ use crate::member::registry::Origin;
 use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId};
 use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
-use crate::plan::planner::Planner;
-use crate::render::label;
+use crate::plan::planner::{self, Planner};
+use crate::policy::{CaSource, CustomCa};
+
+use super::push::Noted;
 
 /// What is known of one member beyond what the planner knows.
 #[derive(Debug, Default)]
@@ -46,33 +50,6 @@ pub struct Verified {
     pub wanted: Box<str>,
 }
 
-/// A policy on the hub, as far as its status and events need it.
-#[derive(Clone, Debug)]
-pub struct PolicyObject {
-    pub uid: String,
-    pub generation: i64,
-    pub status: serde_json::Value,
-}
-
-/// What the hub's own watches saw, already read into types.
-#[derive(Debug)]
-pub enum HubEvent {
-    Policy { name: PolicyName, object: Option<Box<PolicyObject>>, observation: Observation },
-    Ledger { id: RepositoryId, object: Option<Box<KopiaRepository>> },
-    MemberCluster { name: MemberName, object: Option<Box<MemberCluster>> },
-    /// A Secret or CA ConfigMap on the hub that a direct policy names has this version now.
-    Referenced { kind: ReferencedKind, name: ObjectName, version: Option<Box<str>> },
-    Observed(Observation),
-    Listed(HubList),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum HubList {
-    Policies,
-    Ledger,
-    MemberClusters,
-}
-
 /// What an event makes necessary.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Dirty {
@@ -87,6 +64,8 @@ pub struct World {
     pub policies: BTreeMap<PolicyName, PolicyObject>,
     pub ledger: BTreeMap<RepositoryId, Arc<KopiaRepository>>,
     listed: BTreeSet<HubList>,
+    /// The Secrets and CAs that observers should read are not what they were.
+    pub wants_changed: bool,
     /// Where objects, Jobs and Pods of a repository were seen.
     places: BTreeMap<RepositoryId, BTreeMap<MemberName, usize>>,
     /// Which repositories copy a Secret or CA.
@@ -103,11 +82,74 @@ impl World {
             policies: BTreeMap::new(),
             ledger: BTreeMap::new(),
             listed: BTreeSet::new(),
+            wants_changed: false,
             places: BTreeMap::new(),
             uses: BTreeMap::new(),
             used_by: BTreeMap::new(),
             hub_versions: BTreeMap::new(),
         }
+    }
+
+    /// Tells the planner, and keeps what follows for others.
+    fn observe(&mut self, observation: Observation) -> BTreeSet<RepositoryId> {
+        let applied = self.planner.apply(observation);
+        self.wants_changed |= !applied.wanted.is_empty() || !applied.unwanted.is_empty();
+        let mut ids = self.dirty_ids(applied.dirty);
+        for secret in applied.unwanted {
+            let forgotten = self.planner.apply(Observation::Secret { secret, state: None });
+            ids.extend(self.dirty_ids(forgotten.dirty));
+        }
+        ids
+    }
+
+    fn dirty_ids(&mut self, dirty: planner::Dirty) -> BTreeSet<RepositoryId> {
+        match dirty {
+            planner::Dirty::These(ids) => ids,
+            planner::Dirty::All => {
+                let ids = self.planner.repository_ids();
+                ids.into_iter().chain(self.ledger.keys().copied()).chain(self.places.keys().copied()).collect()
+            }
+        }
+    }
+
+    /// Repositories that have, or should have, something in this member.
+    fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
+        let granted = self.ledger.iter().filter(|(_, object)| {
+            object.status.as_ref().and_then(|status| status.grant.as_ref()).is_some_and(|it| it.cluster == member.as_str())
+        });
+        let present = self.places.iter().filter(|(_, members)| members.contains_key(member)).map(|(id, _)| *id);
+        granted.map(|(id, _)| *id).chain(present).collect()
+    }
+
+    /// Claims whose Job may be under way, but for one's own.
+    pub fn claims_under_way(&self, but: RepositoryId) -> usize {
+        let live = |state: &MemberState| {
+            let claims = state.jobs.values().filter(|job| {
+                job.labels.get(labels::ROLE).is_some_and(|role| &**role == "claim") && !job.is_terminal()
+            });
+            claims.filter(|job| repository_of(&job.labels) != Some(but)).count()
+        };
+        self.members.values().map(live).sum()
+    }
+
+    /// What a push wrote or compared, before the watches tell of it.
+    pub fn note(&mut self, member: &MemberName, note: Noted) {
+        let key = (note.kind, note.name);
+        if let Some(written) = note.written {
+            let (kind, name) = key.clone();
+            if kind == OwnedKind::ServiceAccount {
+                self.note_service_account(member, written);
+            } else {
+                self.owned_changed(member, kind, name, Some(written));
+            }
+        }
+        let state = self.members.entry(member.clone()).or_default();
+        state.verified.insert(key, note.verified);
+    }
+
+    fn note_service_account(&mut self, member: &MemberName, written: OwnedObject) {
+        let Some(facts) = self.members.get_mut(member).and_then(|state| state.facts.as_mut()) else { return };
+        *facts = Arc::new(MemberFacts { service_account: Some(written), ..(**facts).clone() });
     }
 
     /// Policies, ledger and MemberClusters have been read once: before that nothing may be decided.
@@ -127,6 +169,10 @@ impl World {
 
     /// Remembers what a repository copies, so that a change of it is noticed.
     pub fn set_uses(&mut self, id: RepositoryId, now: Vec<(ReferencedKind, PlacedName)>) {
+        if self.used_by.get(&id).is_some_and(|before| *before == now) {
+            return;
+        }
+        self.wants_changed = true;
         let before = self.used_by.insert(id, now.clone()).unwrap_or_default();
         for key in before {
             if let Some(ids) = self.uses.get_mut(&key) {
@@ -139,6 +185,11 @@ impl World {
         for key in now {
             self.uses.entry(key).or_default().insert(id);
         }
+    }
+
+    /// CAs that are copied.
+    pub fn used_cas(&self) -> impl Iterator<Item = &(ReferencedKind, PlacedName)> {
+        self.uses.keys()
     }
 
     pub fn version(&self, kind: ReferencedKind, of: &PlacedName) -> Option<&str> {
@@ -161,7 +212,7 @@ impl World {
                     Some(object) => self.policies.insert(name.clone(), *object),
                     None => self.policies.remove(&name),
                 };
-                dirty.repositories.extend(self.planner.apply(observation));
+                dirty.repositories.extend(self.observe(observation));
                 dirty.policies.insert(name);
             }
             HubEvent::Ledger { id, object } => dirty.repositories.extend(self.set_ledger(id, object.map(|it| *it))),
@@ -180,7 +231,7 @@ impl World {
             HubEvent::Observed(observation) => dirty.repositories.extend(self.planner.apply(observation)),
             HubEvent::Listed(list) => {
                 if self.listed.insert(list) && self.hub_is_read() {
-                    dirty.repositories.extend(self.planner.repositories());
+                    dirty.repositories.extend(self.planner.repository_ids());
                     dirty.repositories.extend(self.ledger.keys());
                     dirty.repositories.extend(self.places.keys());
                     dirty.policies.extend(self.policies.keys().cloned());
@@ -207,7 +258,7 @@ impl World {
                 self.ledger.remove(&id);
             }
         }
-        let mut ids: BTreeSet<_> = self.planner.apply(Observation::Ledger { id, record }).into_iter().collect();
+        let mut ids = self.observe(Observation::Ledger { id, record });
         ids.insert(id);
         ids
     }
@@ -264,7 +315,7 @@ impl World {
                 let facts = Some(Arc::new(*facts));
                 if state.facts != facts {
                     state.facts = facts;
-                    dirty.repositories.extend(self.planner.repositories_in(&member));
+                    dirty.repositories.extend(self.repositories_in(&member));
                     dirty.members.insert(member);
                 }
             }
@@ -284,10 +335,10 @@ impl World {
         let known = (state.origin.is_some() || state.cluster.is_some()) && state.duplicate_of.is_none();
         let record = known.then(|| observe::member(state.cluster.as_deref(), contact));
         let observation = Observation::Member { name: name.clone(), record };
-        let mut ids: BTreeSet<_> = self.planner.apply(observation).into_iter().collect();
+        let mut ids = self.observe(observation);
         // What was not pushed or removed while it was away.
         ids.extend(self.places.iter().filter(|(_, members)| members.contains_key(name)).map(|(id, _)| *id));
-        ids.extend(self.planner.repositories_in(name));
+        ids.extend(self.repositories_in(name));
         ids
     }
 
@@ -311,7 +362,7 @@ impl World {
         let mut ids = self.moved(member, before, after);
         if before.is_none() && after.is_none() {
             // What serves all repositories of a member, such as the mover's script.
-            ids.extend(self.planner.repositories_in(member));
+            ids.extend(self.repositories_in(member));
         }
         ids
     }
@@ -360,8 +411,8 @@ fn put<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>)
     }
 }
 
-fn repository_of(labels: &BTreeMap<Box<str>, Box<str>>) -> Option<RepositoryId> {
-    labels.get(label::REPOSITORY)?.parse().ok()
+fn repository_of(of: &BTreeMap<Box<str>, Box<str>>) -> Option<RepositoryId> {
+    of.get(labels::REPOSITORY)?.parse().ok()
 }
 
 /// Versions of one object grow; API servers promise that for comparing within one kind.
@@ -371,4 +422,16 @@ fn version_of(object: &KopiaRepository) -> u64 {
 
 fn same_object(ledger: &BTreeMap<RepositoryId, Arc<KopiaRepository>>, id: RepositoryId, object: &KopiaRepository) -> bool {
     ledger.get(&id).is_some_and(|known| known.metadata.uid == object.metadata.uid)
+}
+
+impl CustomCa {
+    /// The CA's object, beside the repository Secret.
+    pub fn placed(&self, secret: &PlacedName) -> (ReferencedKind, PlacedName) {
+        let (kind, name) = match &self.source {
+            CaSource::ConfigMap(name) => (ReferencedKind::ConfigMap, name),
+            CaSource::Secret(name) => (ReferencedKind::Secret, name),
+        };
+        let object = ObjectName::new(secret.object.namespace.clone(), name.as_ref());
+        (kind, PlacedName { place: secret.place.clone(), object })
+    }
 }

@@ -20,7 +20,7 @@ pub struct Input<'a> {
     pub plan: &'a RepositoryPlan,
     pub step: &'a Step,
     /// The winner's schedule for this repository, also where nothing is pushed; none where nothing is due.
-    pub schedule: Option<(&'a FixedSchedule, &'a ZoneName, u32)>,
+    pub due: Option<&'a Due>,
     /// Ended runs that the ledger does not have yet, oldest first.
     pub runs: Vec<RunStatus>,
     /// As the latest Job reported it.
@@ -28,6 +28,14 @@ pub struct Input<'a> {
     /// A claim of this (member, namespace/name) went well: it is ready again.
     pub ready_again: Option<(&'a MemberName, String)>,
     pub now: Timestamp,
+}
+
+/// When the winner wants a repository to be maintained.
+#[derive(Clone, Debug)]
+pub struct Due {
+    pub schedule: FixedSchedule,
+    pub zone: ZoneName,
+    pub deadline_seconds: u32,
 }
 
 /// The whole new status. Equal to the old one where nothing that is worth a write has changed.
@@ -125,11 +133,8 @@ fn grant_status(grant: &Grant) -> GrantStatus {
 /// The next fire time. One that has passed stays until its run has been recorded, so that the mere passing of time
 /// is no reason to write.
 fn next_run(before: &KopiaRepositoryStatus, input: &Input<'_>, recorded: bool) -> Option<Time> {
-    let (schedule, zone, _) = input.schedule?;
-    if !input.step.run {
-        return None;
-    }
-    let zone = zone.time_zone();
+    let due = input.due.filter(|_| input.step.run)?;
+    let (schedule, zone) = (&due.schedule, due.zone.time_zone());
     let is_fire_time = |time: &Time| {
         time.0
             .checked_sub(SignedDuration::from_secs(1))
@@ -143,14 +148,14 @@ fn next_run(before: &KopiaRepositoryStatus, input: &Input<'_>, recorded: bool) -
 
 /// From when on a repository that is not maintained counts as overdue: two missed fire times and a deadline after
 /// the last success, or after it was first seen.
-pub fn overdue_at(object: &KopiaRepository, input: &Input<'_>) -> Option<Timestamp> {
-    let (schedule, zone, deadline) = input.schedule?;
+pub fn overdue_at(object: &KopiaRepository, due: Option<&Due>) -> Option<Timestamp> {
+    let Due { schedule, zone, deadline_seconds } = due?;
     let status = object.status.as_ref();
     let last = status.and_then(|status| status.last_success.as_ref()).map(|time| time.0);
     let since = last.or_else(|| object.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
     let zone = zone.time_zone();
     let second = schedule.next_after(schedule.next_after(since, &zone)?, &zone)?;
-    second.checked_add(SignedDuration::from_secs(deadline.into())).ok()
+    second.checked_add(SignedDuration::from_secs((*deadline_seconds).into())).ok()
 }
 
 fn conditions(
@@ -161,7 +166,7 @@ fn conditions(
 ) -> Vec<Wanted> {
     let mut wanted = vec![maintained(status, input)];
     let object = KopiaRepository { status: Some(status.clone()), ..object.clone() };
-    wanted.push(match overdue_at(&object, input) {
+    wanted.push(match overdue_at(&object, input.due) {
         Some(at) if input.now >= at => {
             Wanted::new("Overdue", true, "MissedRuns", "no run has succeeded for two fire times and a deadline")
         }

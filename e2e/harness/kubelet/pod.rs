@@ -185,7 +185,7 @@ impl Life {
         std::fs::write(self.message_file(), "")?;
         mounts.add(message_path, &self.message_file());
         let stated = environment(&shared.client, &self.pod, container, &mounts).await?;
-        let mut env = self.image_environment();
+        let mut env = self.image_environment(&mounts);
         env.extend(stated.iter().cloned());
         let parts = container.command.iter().chain(&container.args).flatten();
         let command = parts.map(|part| mounts.rewrite(&expand(part, &stated))).collect();
@@ -200,12 +200,12 @@ impl Life {
         })
     }
 
-    fn image_environment(&self) -> Vec<(String, String)> {
+    fn image_environment(&self, mounts: &Mounts) -> Vec<(String, String)> {
         let setup = &self.shared.setup;
         let dirs = setup.path.iter().map(|dir| dir.display().to_string());
         let path: Vec<_> = dirs.chain(["/usr/local/bin:/usr/bin:/bin".to_owned()]).collect();
         let mut env = vec![("PATH".to_owned(), path.join(":")), ("HOSTNAME".to_owned(), self.pod.name_any())];
-        env.extend(setup.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        env.extend(setup.env.iter().map(|(name, value)| (name.clone(), mounts.rewrite(value))));
         env
     }
 
