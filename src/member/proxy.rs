@@ -54,7 +54,9 @@ mod tests {
     #[test]
     fn no_proxy_names_domains_addresses_and_networks() {
         let list = "localhost, .svc,example.com,10.0.0.0/8,192.168.1.5,fd00::/8";
-        for host in ["localhost", "kubernetes.default.svc", "api.example.com", "example.com", "10.96.0.1", "192.168.1.5"] {
+        for host in
+            ["localhost", "kubernetes.default.svc", "api.example.com", "example.com", "10.96.0.1", "192.168.1.5"]
+        {
             assert!(is_exempt(host, list), "{host}");
         }
         assert!(is_exempt("[fd12::1]", list));

@@ -7,9 +7,7 @@ use crate::labels;
 use crate::plan::fleet::{PushedCronJob, SourceRecord, SourceRepository};
 use crate::policy::{CaSource, CustomCa};
 
-use super::event::{
-    CronState, ForeignObject, JobRecord, ObjectCondition, OwnedObject, PodRecord, Termination,
-};
+use super::event::{CronState, ForeignObject, JobRecord, ObjectCondition, OwnedObject, PodRecord, Termination};
 use super::wire::{Condition, CronJob, Job, Meta, Pod, Source};
 
 /// None where the source does not use Kopia.
@@ -73,7 +71,9 @@ pub fn pushed(cron_job: &CronJob, hub: &str) -> Option<PushedCronJob> {
 }
 
 pub fn owned(meta: Meta, cron: Option<CronState>) -> OwnedObject {
-    let mut other_managers: Vec<_> = meta.managed_fields.into_iter()
+    let mut other_managers: Vec<_> = meta
+        .managed_fields
+        .into_iter()
         .filter(|it| &*it.manager != labels::FIELD_MANAGER && it.subresource.is_empty())
         .map(|it| it.manager)
         .collect();
@@ -95,7 +95,8 @@ pub fn foreign(cron_job: CronJob) -> ForeignObject {
     let cron = cron_state(&cron_job);
     let containers = &cron_job.spec.job_template.spec.template.spec.containers;
     let whole = containers.iter().flat_map(|it| &it.env_from).filter_map(|it| it.secret_ref.as_ref());
-    let single = containers.iter().flat_map(|it| &it.env).filter_map(|it| it.value_from.as_ref()?.secret_key_ref.as_ref());
+    let single =
+        containers.iter().flat_map(|it| &it.env).filter_map(|it| it.value_from.as_ref()?.secret_key_ref.as_ref());
     let mut secrets: Vec<_> = whole.chain(single).map(|it| it.name.clone()).collect();
     secrets.sort();
     secrets.dedup();
