@@ -8,3 +8,5 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod schedule;
+#[cfg(feature = "sim")]
+pub mod sim;
