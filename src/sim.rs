@@ -8,6 +8,7 @@
 mod access;
 mod actor;
 mod admission;
+mod apply;
 mod builtin;
 mod discovery;
 mod failure;

@@ -99,6 +99,7 @@ pub(super) fn check_name(resource: &Resource, name: &str) -> Result<(), Failure>
 
 /// Schema and defaults. The object's system fields are set already.
 pub(super) fn shape(object: &mut Value, resource: &Resource, unknown: Unknown) -> Result<(), Failure> {
+    drop_empty_metadata(object);
     let Node::Custom(schema) = resource.schema.root() else {
         builtin::fill_defaults(object, resource);
         return Ok(());
@@ -119,6 +120,21 @@ pub(super) fn shape(object: &mut Value, resource: &Resource, unknown: Unknown) -
         return Ok(());
     }
     Err(Failure::invalid_object(resource, object["metadata"]["name"].as_str().unwrap_or_default(), &causes))
+}
+
+/// Lists and maps of metadata that hold nothing are not kept.
+fn drop_empty_metadata(object: &mut Value) {
+    let Some(metadata) = object["metadata"].as_object_mut() else { return };
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let empty = match metadata.get(field) {
+            Some(Value::Object(fields)) => fields.is_empty(),
+            Some(Value::Array(items)) => items.is_empty(),
+            _ => false,
+        };
+        if empty {
+            metadata.remove(field);
+        }
+    }
 }
 
 /// An applied object must not name what its schema does not know.

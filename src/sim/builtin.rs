@@ -15,10 +15,14 @@ pub(super) fn fill_defaults(object: &mut Value, resource: &Resource) {
         "namespaces" => namespace(object),
         "jobs" => job(object),
         "cronjobs" => cron_job(object),
-        "pods" => pod_spec(object, "/spec"),
+        "pods" => {
+            pod_spec(object, "/spec");
+            fill(object, "status", &json!({"phase": "Pending"}));
+        }
         "deployments" => {
             fill(object, "spec", &json!({"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}));
             pod_spec(object, "/spec/template/spec");
+            fill(object, "status", &json!({}));
         }
         "customresourcedefinitions" => definition(object),
         _ => {}
@@ -92,6 +96,7 @@ fn job(object: &mut Value) {
             "suspend": false, "podReplacementPolicy": "TerminatingOrFailed",
             "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}}),
     );
+    fill(object, "status", &json!({}));
     pod_spec(object, "/spec/template/spec");
     let Some(template) = object.pointer_mut("/spec/template").filter(|template| template.is_object()) else { return };
     fill(template, "metadata", &json!({"labels": {}}));
@@ -112,6 +117,7 @@ fn cron_job(object: &mut Value) {
         &json!({"suspend": false, "concurrencyPolicy": "Allow", "successfulJobsHistoryLimit": 3,
             "failedJobsHistoryLimit": 1}),
     );
+    fill(object, "status", &json!({}));
     pod_spec(object, "/spec/jobTemplate/spec/template/spec");
 }
 

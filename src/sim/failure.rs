@@ -80,6 +80,11 @@ impl Failure {
         let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
         Self::conflict(&resource.qualified(), details(&resource.group, &resource.plural, name), name, &why)
     }
+    /// An apply to an object that is not there, but was meant to be.
+    pub(super) fn no_such_uid(resource: &Resource, name: &str, wanted: &str) -> Self {
+        let why = format!("uid mismatch: the provided object specified uid {wanted}, and no existing object was found");
+        Self::conflict(&resource.qualified(), details(&resource.group, &resource.plural, name), name, &why)
+    }
     /// A precondition of a delete does not hold; `what` is `UID` or `ResourceVersion`.
     pub(super) fn precondition(resource: &Resource, name: &str, what: &str, wanted: &str, found: &str) -> Self {
         let tail = match what {

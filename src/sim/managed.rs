@@ -64,17 +64,12 @@ impl Entry {
 
     /// As a conflict names it.
     fn shown(&self) -> String {
-        let mut shown = format!("{:?}", self.manager);
-        if !self.subresource.is_empty() {
-            shown += &format!(" with subresource {:?}", self.subresource);
-        }
-        if !self.apply {
-            shown += &format!(" using {}", self.api_version);
-            if !self.time.is_empty() {
-                shown += &format!(" at {}", self.time);
-            }
-        }
-        shown
+        let part = match self.subresource.as_str() {
+            "" => String::new(),
+            subresource => format!(" with subresource {subresource:?}"),
+        };
+        let version = if self.apply { String::new() } else { format!(" using {}", self.api_version) };
+        format!("{:?}{part}{version}", self.manager)
     }
 }
 
@@ -183,7 +178,9 @@ pub(super) fn apply(
 pub(super) fn same_but_for_times(old: &Value, new: &Value) -> bool {
     fn timeless(object: &Value) -> Vec<Entry> {
         let mut entries = entries(object);
-        entries.iter_mut().for_each(|entry| entry.time.clear());
+        for entry in &mut entries {
+            entry.time.clear();
+        }
         entries
     }
     fn rest(object: &Value) -> Value {

@@ -43,7 +43,7 @@ impl Form {
             Self::Table => {
                 let object = parse(json);
                 let version = object["metadata"]["resourceVersion"].clone();
-                Bytes::from(table(&[object], resource, json!({"resourceVersion": version}), columns, now).to_string())
+                Bytes::from(table(&[object], resource, &json!({"resourceVersion": version}), columns, now).to_string())
             }
         }
     }
@@ -55,7 +55,7 @@ impl Form {
             Self::Metadata => ("PartialObjectMetadataList", "meta.k8s.io/v1".to_owned()),
             Self::Table => {
                 let objects: Vec<Value> = items.iter().map(parse).collect();
-                return Bytes::from(table(&objects, resource, metadata.clone(), true, now).to_string());
+                return Bytes::from(table(&objects, resource, metadata, true, now).to_string());
             }
         };
         let mut text = Vec::with_capacity(items.iter().map(Bytes::len).sum::<usize>() + 256);
@@ -93,7 +93,7 @@ fn partial(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }
 
-fn table(objects: &[Value], resource: &Resource, metadata: Value, columns: bool, now: Timestamp) -> Value {
+fn table(objects: &[Value], resource: &Resource, metadata: &Value, columns: bool, now: Timestamp) -> Value {
     let rows: Vec<Value> = objects
         .iter()
         .map(|object| {

@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::schema::Schema;
 
 /// A served kind.
+// Each is a property of its own that the API knows as one.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug)]
 pub struct Resource {
     pub group: Arc<str>,
@@ -126,7 +128,7 @@ struct BuiltIn {
 
 const AGE: (&str, &str, &str) = ("Age", "date", ".metadata.creationTimestamp");
 
-/// A kind with `/status` or without; whether it counts generations goes with it except for namespaces.
+/// A namespaced kind without `/status` and generations.
 const fn kind(group: &'static str, plural: &'static str, kind: &'static str) -> BuiltIn {
     BuiltIn {
         group,

@@ -76,7 +76,7 @@ async fn serve(backend: &Backend, request: Request<Incoming>) -> Result<Response
     let user = backend.tokens.user(header(header::AUTHORIZATION))?;
     let target = match route {
         Route::Objects(target) => target,
-        other => return about(backend, &other),
+        other => return Ok(about(backend, &other)),
     };
     let Some(resource) = backend.store.lock().resource(&target.group, &target.plural) else {
         return Ok(text(StatusCode::NOT_FOUND, "404 page not found"));
@@ -98,7 +98,7 @@ async fn serve(backend: &Backend, request: Request<Incoming>) -> Result<Response
         query,
         body: read_body(body).await?,
     };
-    objects(backend, &user, &resource, &target, call, verb)
+    objects(backend, &user, &resource, &target, &call, verb)
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, Failure> {
@@ -110,7 +110,7 @@ async fn read_body(body: Incoming) -> Result<Bytes, Failure> {
 }
 
 /// What the cluster says of itself.
-fn about(backend: &Backend, route: &Route) -> Result<Response<Body>, Failure> {
+fn about(backend: &Backend, route: &Route) -> Response<Body> {
     let resources = backend.store.lock().resources();
     let found = match route {
         Route::Version => Some(discovery::version()),
@@ -123,8 +123,8 @@ fn about(backend: &Backend, route: &Route) -> Result<Response<Body>, Failure> {
         Route::Health | Route::Objects(_) | Route::Unknown => None,
     };
     match found {
-        Some(found) => Ok(json_response(StatusCode::OK, found.to_string().into())),
-        None => Ok(text(StatusCode::NOT_FOUND, "404 page not found")),
+        Some(found) => json_response(StatusCode::OK, found.to_string().into()),
+        None => text(StatusCode::NOT_FOUND, "404 page not found"),
     }
 }
 
@@ -148,7 +148,7 @@ fn objects(
     user: &User,
     resource: &Arc<Resource>,
     target: &Target,
-    call: Call,
+    call: &Call,
     verb: &str,
 ) -> Result<Response<Body>, Failure> {
     let part = match target.subresource.as_deref() {
@@ -165,7 +165,7 @@ fn objects(
     }
     let place = (target.namespace(), target.name.as_deref().unwrap_or_default());
     match verb {
-        "watch" => watch(backend, resource, target, &call),
+        "watch" => watch(backend, resource, target, call),
         "list" => {
             let options = ListOptions::read(target, &call.query, resource)?;
             let asked = call.query.resource_version()?;
@@ -177,8 +177,8 @@ fn objects(
             let found = inner.find(resource, place.0, place.1)?;
             Ok(json_response(StatusCode::OK, call.form.object(&found.json, resource, true, inner.now())))
         }
-        "delete" => delete(backend, resource, place, &call),
-        "deletecollection" => delete_all(backend, resource, target, &call),
+        "delete" => delete(backend, resource, place, call),
+        "deletecollection" => delete_all(backend, resource, target, call),
         _ => write(backend, resource, place, part, call),
     }
 }
@@ -219,9 +219,9 @@ fn write(
     resource: &Arc<Resource>,
     place: (&str, &str),
     part: Part,
-    call: Call,
+    call: &Call,
 ) -> Result<Response<Body>, Failure> {
-    let options = write_options(&call)?;
+    let options = write_options(call)?;
     let (stored, created): Written = match call.method {
         Method::POST if !place.1.is_empty() => return Err(Failure::method_not_allowed()),
         Method::POST => {
@@ -232,7 +232,7 @@ fn write(
             let body = parse(&call.body, &resource.kind)?;
             backend.store.lock().update(resource, place, body, part, &options)?
         }
-        _ => patch(backend, resource, place, part, (&call, &options))?,
+        _ => patch(backend, resource, place, part, (call, &options))?,
     };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let now = backend.store.now();

@@ -60,7 +60,8 @@ async fn clusters_have_own_authorities_tokens_and_uids() {
     let refused = two.client_of(one.token()).await.unwrap().apiserver_version().await.unwrap_err();
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 401), "a token of another cluster");
     let crossed = one.kubeconfig_yaml().replace(&one.address().to_string(), &two.address().to_string());
-    let (kubeconfig, options) = (kube::config::Kubeconfig::from_yaml(&crossed).unwrap(), Default::default());
+    let (kubeconfig, options) =
+        (kube::config::Kubeconfig::from_yaml(&crossed).unwrap(), kube::config::KubeConfigOptions::default());
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
     let client = kube::Client::try_from(config).unwrap();
     assert!(!matches!(client.apiserver_version().await.unwrap_err(), kube::Error::Api(_)), "not trusted at all");

@@ -66,7 +66,7 @@ impl Inner {
     }
 
     /// Stores an object that has passed its door. `record`: the part whose fields become the writer's.
-    fn insert(
+    pub(super) fn insert(
         &mut self,
         resource: &Resource,
         namespace: &str,
@@ -161,7 +161,7 @@ impl Inner {
     }
 
     /// Shapes and stores the new form of an object; the same form again changes nothing.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         resource: &Resource,
         stored: &Arc<Stored>,
@@ -189,69 +189,6 @@ impl Inner {
             return Ok((Arc::new(Stored::new(&new, stored.resource_version)), false));
         }
         Ok((self.commit(resource, Change::Modified, new, options), false))
-    }
-
-    /// Server-side apply.
-    pub(super) fn apply(
-        &mut self,
-        resource: &Resource,
-        (namespace, name): (&str, &str),
-        mut body: Value,
-        part: Part,
-        options: &WriteOptions,
-    ) -> Result<Written, Failure> {
-        if body["kind"].as_str().is_none() || body["apiVersion"].as_str().is_none() {
-            return Err(Failure::bad_request("invalid object type: /, Kind="));
-        }
-        if body["metadata"]["managedFields"].is_array() {
-            return Err(Failure::bad_request("metadata.managedFields must be nil"));
-        }
-        // A null that is applied is a field too, so it must outlive the check.
-        let applied = body.clone();
-        admission::check_envelope(&mut body, resource, namespace, Some(name))?;
-        admission::check_declared(&applied, resource)?;
-        let mut applied = applied;
-        applied["metadata"] = body["metadata"].clone();
-        keep_part(&mut applied, resource, part);
-        let writer = self.writer(resource, options, part);
-        let Ok(stored) = self.find(resource, namespace, name) else {
-            return self.apply_new(resource, namespace, &applied, part, options);
-        };
-        let live = stored.value();
-        let uid = text(&applied, "uid").to_owned();
-        set_metadata(&mut applied, "uid", None);
-        check_identity(resource, &live, &applied)?;
-        if !uid.is_empty() && uid != text(&live, "uid") {
-            return Err(immutable_uid(resource, name, &uid));
-        }
-        set_metadata(&mut applied, "resourceVersion", None);
-        let mut merged = managed::apply(&live, &applied, &resource.schema, &writer, options.force)?;
-        if part == Part::Main && resource.status && merged.get("status") != live.get("status") {
-            merged["status"] = live["status"].clone();
-        }
-        self.settle(resource, &stored, merged, part, options, false)
-    }
-
-    fn apply_new(
-        &mut self,
-        resource: &Resource,
-        namespace: &str,
-        applied: &Value,
-        part: Part,
-        options: &WriteOptions,
-    ) -> Result<Written, Failure> {
-        let name = text(applied, "name");
-        if part == Part::Status {
-            return Err(Failure::not_found(resource, name));
-        }
-        if !text(applied, "uid").is_empty() {
-            return Err(immutable_uid(resource, name, text(applied, "uid")));
-        }
-        admission::check_name(resource, name)?;
-        let writer = self.writer(resource, options, part);
-        let nothing = json!({"metadata": {}});
-        let object = managed::apply(&nothing, applied, &resource.schema, &writer, options.force)?;
-        self.insert(resource, namespace, object, options, None)
     }
 
     /// Deletes an object, or marks it where finalizers hold it. Returns it as it is then, and whether it is gone.
@@ -353,7 +290,7 @@ impl Inner {
         self.table(resource).commit(change, Stored::new(&object, version))
     }
 
-    fn writer(&self, resource: &Resource, options: &WriteOptions, part: Part) -> Writer {
+    pub(super) fn writer(&self, resource: &Resource, options: &WriteOptions, part: Part) -> Writer {
         Writer {
             manager: options.manager.clone(),
             api_version: resource.api_version(),
@@ -363,11 +300,11 @@ impl Inner {
     }
 }
 
-fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+pub(super) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
 
-fn set_metadata(object: &mut Value, field: &str, value: Option<Value>) {
+pub(super) fn set_metadata(object: &mut Value, field: &str, value: Option<Value>) {
     let Some(metadata) = object["metadata"].as_object_mut() else { return };
     match value {
         Some(value) => metadata.insert(field.to_owned(), value),
@@ -379,13 +316,8 @@ fn finalizers(object: &Value) -> Vec<&str> {
     object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-fn immutable_uid(resource: &Resource, name: &str, given: &str) -> Failure {
-    let cause = Cause::invalid("metadata.uid", &format!("{given:?}"), "field is immutable");
-    Failure::invalid_object(resource, name, &[cause])
-}
-
 /// The resourceVersion and uid that a write names must be those of the stored object.
-fn check_identity(resource: &Resource, old: &Value, new: &Value) -> Result<(), Failure> {
+pub(super) fn check_identity(resource: &Resource, old: &Value, new: &Value) -> Result<(), Failure> {
     let name = text(old, "name");
     let (version, uid) = (text(new, "resourceVersion"), text(new, "uid"));
     if !version.is_empty() && version != text(old, "resourceVersion") {
@@ -405,18 +337,4 @@ fn check_finalizers(resource: &Resource, old: &Value, new: &Value) -> Result<(),
     let why = "Forbidden: no new finalizers can be added if the object is being deleted";
     let cause = Cause::new("FieldValueForbidden", "metadata.finalizers", why);
     Err(Failure::invalid_object(resource, text(old, "name"), &[cause]))
-}
-
-/// An apply sees only the part it was sent to.
-fn keep_part(applied: &mut Value, resource: &Resource, part: Part) {
-    let Some(fields) = applied.as_object_mut() else { return };
-    match part {
-        Part::Status => {
-            fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
-        }
-        Part::Main if resource.status => {
-            fields.remove("status");
-        }
-        Part::Main => {}
-    }
 }
