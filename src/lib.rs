@@ -10,3 +10,5 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod schedule;
+#[cfg(feature = "sim")]
+pub mod sim;
