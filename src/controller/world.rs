@@ -304,7 +304,9 @@ impl World {
             MemberEvent::Referenced { member, kind, name, version } => {
                 let state = self.members.entry(member.clone()).or_default();
                 if put(&mut state.versions, (kind, name.clone()), version) {
-                    dirty.repositories.extend(self.users(kind, PlacedName { place: Place::Member(member), object: name }));
+                    dirty
+                        .repositories
+                        .extend(self.users(kind, PlacedName { place: Place::Member(member), object: name }));
                 }
             }
             MemberEvent::Facts { member, facts } => {
@@ -417,7 +419,11 @@ fn version_of(object: &KopiaRepository) -> u64 {
     object.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
-fn same_object(ledger: &BTreeMap<RepositoryId, Arc<KopiaRepository>>, id: RepositoryId, object: &KopiaRepository) -> bool {
+fn same_object(
+    ledger: &BTreeMap<RepositoryId, Arc<KopiaRepository>>,
+    id: RepositoryId,
+    object: &KopiaRepository,
+) -> bool {
     ledger.get(&id).is_some_and(|known| known.metadata.uid == object.metadata.uid)
 }
 
