@@ -12,7 +12,6 @@ use super::jobs::attempt;
 use super::push::{self, Push};
 use super::work::{Leftover, Target, Work};
 use crate::grant::Step;
-use crate::identity;
 use crate::member::event::ReferencedKind;
 use crate::member::{CallError, Class, Member, SecretValues};
 use crate::names::{Place, PlacedName};
@@ -177,14 +176,15 @@ impl Engine {
         }
         let values = self.read(&assignment.secret, ReferencedKind::Secret, push.member).await?;
         // The plan was made from what the Secret said a moment ago. A copy never gets contents of another identity.
-        let key = self.world().planner.key_of(assignment, &values.data);
-        if key != Some(assignment.key) {
-            return Err(Trouble {
-                retry: SOON,
-                ..Trouble::new("SecretChanged", format!("Secret {} means another repository now", assignment.secret))
-            });
-        }
-        let data = identity::copy_data(&values.data, assignment);
+        let kopia = match &assignment.source {
+            Some(source) if self.world().planner.has_overrides(assignment) => push.member.read_kopia(source).await?,
+            _ => None,
+        };
+        let copy = self.world().planner.copy_of(assignment, &values.data, &kopia.unwrap_or_default());
+        let Some((_, data)) = copy.filter(|(key, _)| *key == assignment.key) else {
+            let message = format!("Secret {} means another repository now", assignment.secret);
+            return Err(Trouble { retry: SOON, ..Trouble::new("SecretChanged", message) });
+        };
         push.secret_copy(assignment, context, data, &values.resource_version).await?;
         Ok(())
     }

@@ -94,16 +94,15 @@ impl Engine {
         // A status that does not read was written by something else; it is written anew.
         let before: KopiaMaintenanceStatus = serde_json::from_value(object.status.clone()).unwrap_or_default();
         let plan = world.planner.policy(name)?;
-        let matched =
-            world.planner.matched(name, policy::LISTED_MAX).into_iter().map(|(source, secret)| MatchedSource {
-                cluster: source.member.to_string(),
-                namespace: source.object.namespace.to_string(),
-                name: source.object.name.to_string(),
-                repository: secret.to_string(),
-            });
+        let plans = world.planner.competed(name, now);
+        let matched = world.planner.matched(name, policy::LISTED_MAX, &plans);
+        let matched = matched.into_iter().map(|(source, secret)| MatchedSource {
+            cluster: source.member.to_string(),
+            namespace: source.object.namespace.to_string(),
+            name: source.object.name.to_string(),
+            repository: secret.to_string(),
+        });
         let matched = matched.collect();
-        let ids = world.planner.competed(name);
-        let plans: Vec<_> = ids.into_iter().filter_map(|id| world.planner.plan(id, now)).collect();
         let repositories = plans.iter().map(|plan| competed(&world, plan, &self.settings.member_namespace)).collect();
         let unread_members = world.members.keys().filter(|member| world.contact(member) != Contact::Synced).count();
         let input =
@@ -162,7 +161,7 @@ impl Engine {
     ) -> Option<(MemberClusterStatus, MemberClusterStatus, ObjectReference)> {
         use kube::Resource;
         let handle = self.supervisor.member(name);
-        let mut world = self.world();
+        let world = self.world();
         let (sources, repositories, held) = world.counts(name);
         let state = world.members.get(name)?;
         let cluster = state.cluster.clone()?;
