@@ -79,6 +79,10 @@ impl Backend {
     pub fn identity(&self, _scope: &Scope<'_>) -> Result<Identity, IdentityProblem> {
         Err(IdentityProblem { reason: "Unknown", message: String::new() })
     }
+    /// It lives on a PersistentVolumeClaim that the mover mounts.
+    pub fn on_claim(&self) -> bool {
+        false
+    }
     /// Arguments after `kopia repository connect`: the backend's name and its flags, no credentials.
     /// Cluster-local names are written so that they resolve from any namespace of the member.
     pub fn connect_arguments(&self, _scope: &Scope<'_>) -> Vec<String> {

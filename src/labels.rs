@@ -20,9 +20,19 @@ pub const ROLE: &str = "hub.volsync.backube/role";
 pub const MEMBER: &str = "hub.volsync.backube/member";
 
 /// Annotations.
+/// The Secret that was copied: `cluster/namespace/name`.
+pub const SECRET: &str = "hub.volsync.backube/secret";
 pub const POLICY: &str = "hub.volsync.backube/policy";
 pub const EPOCH: &str = "hub.volsync.backube/epoch";
+/// The ReplicationSource whose Secret it is: `namespace/name`.
 pub const SOURCE: &str = "hub.volsync.backube/source";
 pub const APPLIED_HASH: &str = "hub.volsync.backube/applied-hash";
 /// Annotations of ours begin with this.
 pub const PREFIX: &str = "hub.volsync.backube/";
+
+/// The whole identity; names hold only its head.
+pub const KEY: &str = "hub.volsync.backube/repository-key";
+/// The version of the source that was copied: `uid/resourceVersion`.
+pub const SOURCE_VERSION: &str = "hub.volsync.backube/source-version";
+/// Which attempt at claiming an epoch a Job belongs to.
+pub const ATTEMPT: &str = "hub.volsync.backube/attempt";

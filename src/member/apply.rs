@@ -40,6 +40,14 @@ impl<K> Pushed for K where
 pub struct Applied {
     pub uid: Box<str>,
     pub resource_version: Box<str>,
+    pub generation: i64,
+}
+
+impl Applied {
+    /// As [`OwnedObject::version`].
+    pub fn version(&self) -> String {
+        super::event::version(self.generation, &self.resource_version)
+    }
 }
 
 /// What is expected to stand where a write goes: taken from the events, or from [`Member::owned`].
@@ -162,7 +170,9 @@ impl Member {
         match self.write(&operation, request).await {
             Err(error) if error.class == Class::AlreadyExists => {
                 let found = self.own::<Job>(hub, &name, &operation).await?;
-                found.map(|it| Applied { uid: it.uid, resource_version: it.resource_version }).ok_or(error)
+                found
+                    .map(|it| Applied { uid: it.uid, resource_version: it.resource_version, generation: 0 })
+                    .ok_or(error)
             }
             result => result,
         }
@@ -230,7 +240,8 @@ impl Member {
     ) -> Result<Applied, CallError> {
         let text = self.text(operation, request).await?;
         let written: Written = self.parse(operation, text)?;
-        Ok(Applied { uid: written.metadata.uid, resource_version: written.metadata.resource_version })
+        let WrittenMeta { uid, resource_version, generation } = written.metadata;
+        Ok(Applied { uid, resource_version, generation })
     }
 
     fn unwritable(&self, operation: &Operation, error: &serde_json::Error) -> CallError {
@@ -249,6 +260,8 @@ struct Written {
 struct WrittenMeta {
     uid: Box<str>,
     resource_version: Box<str>,
+    #[serde(default)]
+    generation: i64,
 }
 
 fn values_of(metadata: ObjectMeta, data: BTreeMap<String, Vec<u8>>) -> SecretValues {

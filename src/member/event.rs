@@ -104,6 +104,8 @@ pub enum ReferencedKind {
 pub struct OwnedObject {
     pub uid: Box<str>,
     pub resource_version: Box<str>,
+    /// Grows with each change of its spec; 0 for kinds that have none.
+    pub generation: i64,
     /// The hash that its last apply left in an annotation.
     pub applied_hash: Option<Box<str>>,
     pub labels: BTreeMap<Box<str>, Box<str>>,
@@ -115,6 +117,17 @@ pub struct OwnedObject {
     pub other_managers: Vec<Box<str>>,
     /// CronJobs only.
     pub cron: Option<CronState>,
+}
+
+impl OwnedObject {
+    /// What changes when its contents may have changed: not with each status of a CronJob.
+    pub fn version(&self) -> String {
+        version(self.generation, &self.resource_version)
+    }
+}
+
+pub(super) fn version(generation: i64, resource_version: &str) -> String {
+    if generation > 0 { format!("generation {generation}") } else { resource_version.to_owned() }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

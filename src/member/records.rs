@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::identity::Overrides;
 use crate::labels;
+use crate::names::ObjectName;
 use crate::plan::fleet::{PushedCronJob, SourceRecord, SourceRepository};
 use crate::policy::{CaSource, CustomCa};
 
@@ -64,10 +65,17 @@ pub fn pushed(cron_job: &CronJob, hub: &str) -> Option<PushedCronJob> {
     }
     Some(PushedCronJob {
         repository: label(labels::REPOSITORY)?.parse().ok()?,
+        ours: true,
+        source: annotation(cron_job, labels::SOURCE),
         schedule: cron_job.spec.schedule.clone(),
         time_zone: cron_job.spec.time_zone.clone(),
         suspend: cron_job.spec.suspend,
     })
+}
+
+fn annotation(cron_job: &CronJob, name: &str) -> Option<ObjectName> {
+    let (namespace, name) = cron_job.metadata.annotations.get(name)?.split_once('/')?;
+    Some(ObjectName::new(namespace, name))
 }
 
 pub fn owned(meta: Meta, cron: Option<CronState>) -> OwnedObject {
@@ -82,6 +90,7 @@ pub fn owned(meta: Meta, cron: Option<CronState>) -> OwnedObject {
     OwnedObject {
         uid: meta.uid,
         resource_version: meta.resource_version,
+        generation: meta.generation,
         applied_hash: meta.annotations.get(labels::APPLIED_HASH).cloned(),
         labels: meta.labels,
         annotations: meta.annotations.into_iter().filter(|(key, _)| key.starts_with(labels::PREFIX)).collect(),

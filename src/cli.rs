@@ -1,0 +1,35 @@
+//! The command line: one module a command. Each returns an exit code, or a sentence for standard error.
+
+pub mod crd;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Maintains every Kopia repository of a VolSync fleet on schedule, by exactly one cluster at a time.
+#[derive(Debug, Parser)]
+#[command(name = "volsync-hub", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Crd(crd::CrdArgs),
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result: Result<ExitCode, String> = match cli.command {
+        Command::Crd(args) => crd::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(message) => {
+            anstream::eprintln!("volsync-hub: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The loop: observe, plan, act, report.
+
+pub mod queue;
