@@ -1,6 +1,8 @@
 //! The command line: one module a command. Each returns an exit code, or a sentence for standard error.
 
 pub mod crd;
+pub mod identity;
+pub mod validate;
 
 use std::process::ExitCode;
 
@@ -17,6 +19,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Crd(crd::CrdArgs),
+    Identity(identity::IdentityArgs),
+    Validate(validate::ValidateArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -24,6 +28,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result: Result<ExitCode, String> = match cli.command {
         Command::Crd(args) => crd::run(&args),
+        Command::Identity(args) => identity::run(&args),
+        Command::Validate(args) => validate::run(&args),
     };
     match result {
         Ok(code) => code,
