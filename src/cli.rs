@@ -1,6 +1,8 @@
 //! The command line: one module a command. Each returns an exit code, or a sentence for standard error.
 
 pub mod crd;
+pub mod next;
+pub mod output;
 
 use std::process::ExitCode;
 
@@ -17,6 +19,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Crd(crd::CrdArgs),
+    Next(next::NextArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -24,6 +27,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result: Result<ExitCode, String> = match cli.command {
         Command::Crd(args) => crd::run(&args),
+        Command::Next(args) => next::run(&args),
     };
     match result {
         Ok(code) => code,
