@@ -3,6 +3,8 @@
 pub mod crd;
 pub mod identity;
 pub mod validate;
+pub mod next;
+pub mod output;
 
 use std::process::ExitCode;
 
@@ -21,6 +23,7 @@ enum Command {
     Crd(crd::CrdArgs),
     Identity(identity::IdentityArgs),
     Validate(validate::ValidateArgs),
+    Next(next::NextArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -30,6 +33,7 @@ pub fn main() -> ExitCode {
         Command::Crd(args) => crd::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Validate(args) => validate::run(&args),
+        Command::Next(args) => next::run(&args),
     };
     match result {
         Ok(code) => code,
