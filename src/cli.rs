@@ -1,6 +1,12 @@
 //! The command line: one module a command. Each returns an exit code, or a sentence for standard error.
 
+pub mod changes;
 pub mod crd;
+pub mod offline;
+pub mod options;
+pub mod output;
+pub mod plan;
+pub mod table;
 
 use std::process::ExitCode;
 
@@ -16,6 +22,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Plan(plan::PlanArgs),
     Crd(crd::CrdArgs),
 }
 
@@ -23,6 +30,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result: Result<ExitCode, String> = match cli.command {
+        Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(&args),
     };
     match result {
