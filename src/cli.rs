@@ -2,11 +2,13 @@
 
 pub mod changes;
 pub mod crd;
+pub mod identity;
 pub mod offline;
 pub mod options;
 pub mod output;
 pub mod plan;
 pub mod table;
+pub mod validate;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,8 @@ struct Cli {
 enum Command {
     Plan(plan::PlanArgs),
     Crd(crd::CrdArgs),
+    Identity(identity::IdentityArgs),
+    Validate(validate::ValidateArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -32,6 +36,8 @@ pub fn main() -> ExitCode {
     let result: Result<ExitCode, String> = match cli.command {
         Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(&args),
+        Command::Identity(args) => identity::run(&args),
+        Command::Validate(args) => validate::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -1,3 +1,11 @@
 //! The loop: observe, plan, act, report.
 
+pub mod act;
+pub mod engine;
+pub mod jobs;
+pub mod push;
 pub mod queue;
+pub mod reconcile;
+pub mod report;
+pub mod work;
+pub mod world;

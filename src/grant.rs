@@ -214,7 +214,7 @@ fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
             .find(|entry| entry.cluster == grant.cluster && Some(&entry.secret) == report.secret.as_ref());
         match former {
             Some(entry) if recorded_at(entry, input.time_factor) < attempt => {
-                return Step::write(makes_room(input, grant, report, Some(entry)));
+                return Step::write(makes_room(input, grant, report));
             }
             None => return Step::write(makes_room(input, grant, report)),
             // Another Secret of this member is next, and need not wait.

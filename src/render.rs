@@ -63,18 +63,19 @@ pub fn shared_labels(hub_id: &str) -> BTreeMap<String, String> {
 }
 
 fn meta(assignment: &Assignment, context: &RenderContext<'_>, name: String) -> ObjectMeta {
-    let source = format!("{}/{}", assignment.secret.place, assignment.secret.object);
-    let annotations = [
+    let secret = format!("{}/{}", assignment.secret.place, assignment.secret.object);
+    let mut annotations = vec![
         (labels::POLICY, assignment.policy.to_string()),
         (labels::EPOCH, context.epoch.to_string()),
-        (labels::SOURCE, source),
+        (labels::SECRET, secret),
         (labels::KEY, assignment.key.to_string()),
     ];
+    annotations.extend(assignment.source.as_ref().map(|source| (labels::SOURCE, source.to_string())));
     ObjectMeta {
         name: Some(name),
         namespace: Some(context.namespace.to_owned()),
         labels: Some(object_labels(assignment.id, context.hub_id)),
-        annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
+        annotations: Some(annotations.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
         ..ObjectMeta::default()
     }
 }

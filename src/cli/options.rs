@@ -15,6 +15,9 @@ pub struct DecisionArgs {
     /// Zone of the schedules of policies without timeZone [default: TZ, else UTC]
     #[arg(long, env = "VOLSYNC_HUB_TIME_ZONE", value_name = "ZONE")]
     pub time_zone: Option<ZoneName>,
+    /// What other programs take the zone from.
+    #[arg(long = "tz", env = "TZ", hide = true)]
+    pub tz: Option<String>,
     /// Spreads the schedules of policies without spread over this time, such as 30m
     #[arg(long, env = "VOLSYNC_HUB_DEFAULT_SPREAD", value_name = "DURATION")]
     pub default_spread: Option<Spread>,
@@ -39,9 +42,9 @@ pub struct DecisionArgs {
 }
 
 impl DecisionArgs {
-    /// `tz` is the variable TZ: a zone that is no zone is passed over, as for every other program.
-    pub fn plan_options(&self, tz: Option<&str>) -> Result<PlanOptions, String> {
-        let of_environment = || tz.and_then(|zone| zone.trim_start_matches(':').parse().ok());
+    /// A value of TZ that is no zone is passed over, as other programs do.
+    pub fn plan_options(&self) -> Result<PlanOptions, String> {
+        let of_environment = || self.tz.as_deref().and_then(|zone| zone.trim_start_matches(':').parse().ok());
         let time_zone = match self.time_zone.clone().or_else(of_environment) {
             Some(zone) => zone,
             None => "UTC".parse().map_err(|error| format!("cannot find the zone UTC: {error}"))?,

@@ -43,7 +43,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, String> {
     let Some(directory) = &args.offline else {
         return Err("plan needs --offline DIR: planning a live fleet is not there yet".to_owned());
     };
-    let options = args.decisions.plan_options(std::env::var("TZ").ok().as_deref())?;
+    let options = args.decisions.plan_options()?;
     let fleet = match offline::load(directory, &args.decisions.policy_rules(), &options) {
         Ok(fleet) => fleet,
         Err(message) => {

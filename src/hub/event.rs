@@ -17,11 +17,25 @@ pub struct PolicyObject {
 /// What the hub's own watches saw, already read into types.
 #[derive(Debug)]
 pub enum HubEvent {
-    Policy { name: PolicyName, object: Option<Box<PolicyObject>>, observation: Observation },
-    Ledger { id: RepositoryId, object: Option<Box<KopiaRepository>> },
-    MemberCluster { name: MemberName, object: Option<Box<MemberCluster>> },
+    Policy {
+        name: PolicyName,
+        object: Option<Box<PolicyObject>>,
+        observation: Observation,
+    },
+    Ledger {
+        id: RepositoryId,
+        object: Option<Box<KopiaRepository>>,
+    },
+    MemberCluster {
+        name: MemberName,
+        object: Option<Box<MemberCluster>>,
+    },
     /// A Secret or CA ConfigMap on the hub that a direct policy names has this version now.
-    Referenced { kind: ReferencedKind, name: ObjectName, version: Option<Box<str>> },
+    Referenced {
+        kind: ReferencedKind,
+        name: ObjectName,
+        version: Option<Box<str>>,
+    },
     Observed(Observation),
     Listed(HubList),
 }

@@ -51,7 +51,9 @@ impl HubSecrets {
         match self.get(kind, name).await {
             Read::Found(values) => Ok(Some(values)),
             Read::Absent => Ok(None),
-            Read::Forbidden => Err(format!("failed to read {what} {name} on the hub: the hub's ServiceAccount may not")),
+            Read::Forbidden => {
+                Err(format!("failed to read {what} {name} on the hub: the hub's ServiceAccount may not"))
+            }
             Read::Failed(detail) => Err(format!("failed to read {what} {name} on the hub: {detail}")),
         }
     }
@@ -88,7 +90,12 @@ impl HubSecrets {
     }
 
     /// Tells of every change of what is wanted, until cancelled.
-    pub async fn run(self, mut wanted: watch::Receiver<Arc<Wanted>>, tx: mpsc::Sender<HubEvent>, cancel: CancellationToken) {
+    pub async fn run(
+        &self,
+        mut wanted: watch::Receiver<Arc<Wanted>>,
+        tx: mpsc::Sender<HubEvent>,
+        cancel: CancellationToken,
+    ) {
         let mut known = BTreeMap::new();
         loop {
             let now = Arc::clone(&wanted.borrow_and_update());

@@ -61,7 +61,8 @@ impl Statuses {
             "status": status,
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let failed = |detail: String| format!("failed to write the status of {} {name} on the hub: {detail}", resource.kind);
+        let failed =
+            |detail: String| format!("failed to write the status of {} {name} on the hub: {detail}", resource.kind);
         match tokio::time::timeout(TIMEOUT, api.patch_status(name, &parameters, &Patch::Apply(&body))).await {
             Ok(Ok(_)) => Ok(()),
             // It was deleted meanwhile.

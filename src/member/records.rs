@@ -4,12 +4,11 @@ use serde_json::Value;
 
 use crate::identity::Overrides;
 use crate::labels;
+use crate::names::ObjectName;
 use crate::plan::fleet::{PushedCronJob, SourceRecord, SourceRepository};
 use crate::policy::{CaSource, CustomCa};
 
-use super::event::{
-    CronState, ForeignObject, JobRecord, ObjectCondition, OwnedObject, PodRecord, Termination,
-};
+use super::event::{CronState, ForeignObject, JobRecord, ObjectCondition, OwnedObject, PodRecord, Termination};
 use super::wire::{Condition, CronJob, Job, Meta, Pod, Source};
 
 /// None where the source does not use Kopia.
@@ -66,14 +65,23 @@ pub fn pushed(cron_job: &CronJob, hub: &str) -> Option<PushedCronJob> {
     }
     Some(PushedCronJob {
         repository: label(labels::REPOSITORY)?.parse().ok()?,
+        ours: true,
+        source: annotation(cron_job, labels::SOURCE),
         schedule: cron_job.spec.schedule.clone(),
         time_zone: cron_job.spec.time_zone.clone(),
         suspend: cron_job.spec.suspend,
     })
 }
 
+fn annotation(cron_job: &CronJob, name: &str) -> Option<ObjectName> {
+    let (namespace, name) = cron_job.metadata.annotations.get(name)?.split_once('/')?;
+    Some(ObjectName::new(namespace, name))
+}
+
 pub fn owned(meta: Meta, cron: Option<CronState>) -> OwnedObject {
-    let mut other_managers: Vec<_> = meta.managed_fields.into_iter()
+    let mut other_managers: Vec<_> = meta
+        .managed_fields
+        .into_iter()
         .filter(|it| &*it.manager != labels::FIELD_MANAGER && it.subresource.is_empty())
         .map(|it| it.manager)
         .collect();
@@ -82,6 +90,7 @@ pub fn owned(meta: Meta, cron: Option<CronState>) -> OwnedObject {
     OwnedObject {
         uid: meta.uid,
         resource_version: meta.resource_version,
+        generation: meta.generation,
         applied_hash: meta.annotations.get(labels::APPLIED_HASH).cloned(),
         labels: meta.labels,
         annotations: meta.annotations.into_iter().filter(|(key, _)| key.starts_with(labels::PREFIX)).collect(),
@@ -95,7 +104,8 @@ pub fn foreign(cron_job: CronJob) -> ForeignObject {
     let cron = cron_state(&cron_job);
     let containers = &cron_job.spec.job_template.spec.template.spec.containers;
     let whole = containers.iter().flat_map(|it| &it.env_from).filter_map(|it| it.secret_ref.as_ref());
-    let single = containers.iter().flat_map(|it| &it.env).filter_map(|it| it.value_from.as_ref()?.secret_key_ref.as_ref());
+    let single =
+        containers.iter().flat_map(|it| &it.env).filter_map(|it| it.value_from.as_ref()?.secret_key_ref.as_ref());
     let mut secrets: Vec<_> = whole.chain(single).map(|it| it.name.clone()).collect();
     secrets.sort();
     secrets.dedup();

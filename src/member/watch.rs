@@ -12,8 +12,8 @@ use kube::core::request::Request;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::breaker::Health;
 use super::call::{CallError, Class, Member, Operation};
+use super::contact::{until_down, until_up};
 use super::error::classify_status;
 use super::wire::{Object, Page};
 
@@ -90,18 +90,6 @@ pub async fn run<S: Sink>(member: &Member, target: &Target, pages: &Arc<Semaphor
     }
 }
 
-/// While the breaker is open nothing is tried here: its own trials find out when to go on.
-async fn until_up(member: &Member) {
-    let mut health = member.watch_health();
-    // The sender lives as long as the member.
-    let _ = health.wait_for(|health| *health == Health::Up).await;
-}
-
-async fn until_down(member: &Member) {
-    let mut health = member.watch_health();
-    let _ = health.wait_for(|health| *health != Health::Up).await;
-}
-
 /// Brings the whole kind to the sink, page by page; returns the version to go on from.
 async fn list<S: Sink>(
     member: &Member,
@@ -158,12 +146,7 @@ async fn follow<S: Sink>(
 }
 
 /// One watch, until it ends or falls silent.
-async fn watch<S: Sink>(
-    member: &Member,
-    target: &Target,
-    version: &mut String,
-    sink: &mut S,
-) -> Result<(), CallError> {
+async fn watch<S: Sink>(member: &Member, target: &Target, version: &mut String, sink: &mut S) -> Result<(), CallError> {
     let operation = Operation::new("watch", target.what);
     let parameters = WatchParams {
         label_selector: target.selector.clone(),
@@ -172,11 +155,8 @@ async fn watch<S: Sink>(
         ..WatchParams::default()
     };
     let request = Request::new(target.path.as_str());
-    let request = if target.bare {
-        request.watch_metadata(&parameters, version)
-    } else {
-        request.watch(&parameters, version)
-    };
+    let request =
+        if target.bare { request.watch_metadata(&parameters, version) } else { request.watch(&parameters, version) };
     let request = request.map_err(|error| {
         CallError::new(member.name(), &operation, Class::Invalid, &format!("no such request can be made: {error}"))
     })?;

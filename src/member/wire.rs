@@ -17,6 +17,7 @@ pub struct Meta {
     pub namespace: Box<str>,
     pub uid: Box<str>,
     pub resource_version: Box<str>,
+    pub generation: i64,
     pub creation_timestamp: Option<Timestamp>,
     pub deletion_timestamp: Option<Timestamp>,
     pub labels: Labels,

@@ -1,6 +1,5 @@
 //! The CronJob of a repository, and the one-shot Job of a claim.
 
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -21,13 +20,10 @@ pub const PERMIT_SECONDS: i64 = 600;
 /// A claim may start at the end of its permit and waits half a minute twice; the rest is for slow stores.
 pub const CLAIM_DEADLINE_SECONDS: u32 = 900;
 
-/// From when on the period of a schedule is looked at: fixed, so that the same policy always renders the same.
-const REFERENCE: Timestamp = Timestamp::UNIX_EPOCH;
-
 /// A CronJob never carries a permit: it can run only where a claim went before.
 pub fn cron_job(assignment: &Assignment, context: &RenderContext<'_>, suspend: bool) -> batch::CronJob {
     let settings = &assignment.settings;
-    let period = assignment.schedule.shortest_period(REFERENCE, &assignment.time_zone.time_zone());
+    let period = assignment.schedule.shortest_period();
     // With a limit of 0 the Job would be gone before its outcome is read; the hub deletes it afterwards.
     let keep = |limit: u32| Some(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
     batch::CronJob {
