@@ -1,10 +1,17 @@
 //! The command line: one module a command. Each returns an exit code, or a sentence for standard error.
 
+pub mod changes;
 pub mod crd;
+pub mod document;
 pub mod identity;
-pub mod validate;
 pub mod next;
+pub mod offline;
+pub mod options;
 pub mod output;
+pub mod plan;
+pub mod run;
+pub mod table;
+pub mod validate;
 
 use std::process::ExitCode;
 
@@ -20,6 +27,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Box<run::RunArgs>),
+    Plan(plan::PlanArgs),
     Crd(crd::CrdArgs),
     Identity(identity::IdentityArgs),
     Validate(validate::ValidateArgs),
@@ -30,6 +39,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result: Result<ExitCode, String> = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Validate(args) => validate::run(&args),
