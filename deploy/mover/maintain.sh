@@ -310,6 +310,8 @@ prepare_connection() {
     local argument bundle
     local -a arguments=()
     backend=${connect[0]}
+    # Only an SFTP repository with a password comes as a configuration file: kopia would take that as an argument.
+    [[ $backend == from-config ]] && backend=sftp
     for argument in "${connect[@]:1}"; do
         arguments+=("${argument/=$STANDARD_CREDENTIALS_DIR\//=$HUB_CREDENTIALS_DIR/}")
     done
@@ -328,7 +330,7 @@ prepare_connection() {
             export SSL_CERT_FILE=$work/ca.crt
         fi
     fi
-    connect=("$backend" ${arguments[@]+"${arguments[@]}"})
+    connect=("${connect[0]}" ${arguments[@]+"${arguments[@]}"})
     if [[ ${HUB_CACHE_MB:-} =~ ^[0-9]+$ ]]; then
         # Metadata is what maintenance reads over and over. A tenth stays free for what kopia holds for a moment.
         connect+=("--metadata-cache-size-limit-mb=$((HUB_CACHE_MB * 70 / 100))"

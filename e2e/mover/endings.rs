@@ -86,10 +86,10 @@ fn a_missing_kopia_or_a_broken_contract_is_said_plainly() {
 #[test]
 fn the_deadline_ends_a_run_without_any_control_plane() {
     let mut bench = claimed();
-    bench.set("HUB_DEADLINE_SECONDS", "5").set("KOPIA_STANDIN_RUN_SECONDS", "300");
+    bench.set("HUB_DEADLINE_SECONDS", "20").set("KOPIA_STANDIN_RUN_SECONDS", "300");
     let begun = Instant::now();
     let report = bench.run("run").expect(Outcome::DeadlineExceeded);
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_mins(1));
     assert!(report.reason.contains("quick maintenance"), "{}", report.reason);
     assert_eq!(report.owner.as_deref(), Some(ME));
     assert_eq!(bench.run_log().len(), 2, "kopia had the chance to end well");
@@ -98,7 +98,7 @@ fn the_deadline_ends_a_run_without_any_control_plane() {
 #[test]
 fn a_kopia_that_does_not_listen_is_killed_at_the_deadline() {
     let mut bench = claimed();
-    bench.set("HUB_DEADLINE_SECONDS", "6").set("KOPIA_STANDIN_FAULT", "hang");
+    bench.set("HUB_DEADLINE_SECONDS", "20").set("KOPIA_STANDIN_FAULT", "hang");
     let child = bench.start("run");
     until("the run", || !bench.run_log().is_empty());
     let members = family(child.id());
