@@ -1,0 +1,38 @@
+//! The labels, annotations and the field manager by which the hub knows its own objects in the members.
+
+/// Server-side apply and every other write of the hub.
+pub const FIELD_MANAGER: &str = "volsync-hub";
+
+/// On every CronJob, Job and Pod that maintains a Kopia repository, ours and others'.
+pub const MAINTENANCE: &str = "volsync.backube/kopia-maintenance";
+pub const MAINTENANCE_VALUE: &str = "true";
+
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub const MANAGED_BY_VALUE: &str = "volsync-hub";
+
+/// The id of the repository that an object serves.
+pub const REPOSITORY: &str = "hub.volsync.backube/repository";
+/// The identity of the hub that made an object.
+pub const HUB: &str = "hub.volsync.backube/hub";
+/// On Jobs: `claim` or `run`.
+pub const ROLE: &str = "hub.volsync.backube/role";
+/// On Secrets beside the hub: its `kubeconfig` or `value` registers a member.
+pub const MEMBER: &str = "hub.volsync.backube/member";
+
+/// Annotations.
+/// The Secret that was copied: `cluster/namespace/name`.
+pub const SECRET: &str = "hub.volsync.backube/secret";
+pub const POLICY: &str = "hub.volsync.backube/policy";
+pub const EPOCH: &str = "hub.volsync.backube/epoch";
+/// The ReplicationSource whose Secret it is: `namespace/name`.
+pub const SOURCE: &str = "hub.volsync.backube/source";
+pub const APPLIED_HASH: &str = "hub.volsync.backube/applied-hash";
+/// Annotations of ours begin with this.
+pub const PREFIX: &str = "hub.volsync.backube/";
+
+/// The whole identity; names hold only its head.
+pub const KEY: &str = "hub.volsync.backube/repository-key";
+/// The version of the source that was copied: `uid/resourceVersion`.
+pub const SOURCE_VERSION: &str = "hub.volsync.backube/source-version";
+/// Which attempt at claiming an epoch a Job belongs to.
+pub const ATTEMPT: &str = "hub.volsync.backube/attempt";
