@@ -3,13 +3,28 @@
 //! Pure layers, from the bottom: [`names`], [`identity`], [`schedule`], [`policy`], [`plan`].
 //! They name no client, runtime, clock, file or environment. Everything else acts on what they decide.
 
+pub mod api;
+pub mod cli;
+pub mod controller;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod diff;
+pub mod grant;
+pub mod hub;
 pub mod identity;
 pub mod labels;
+pub mod member;
 pub mod names;
+pub mod outcome;
 pub mod plan;
 pub mod policy;
+pub mod render;
 pub mod schedule;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod status;
+pub mod telemetry;
+pub mod web;
+
+#[cfg(test)]
+mod fitness;

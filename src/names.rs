@@ -138,6 +138,16 @@ impl RepositoryKey {
         &self.0
     }
 
+    /// Every key with this id, from the smallest to the greatest.
+    pub fn range_of(id: RepositoryId) -> std::ops::RangeInclusive<Self> {
+        let filled = |rest: u8| {
+            let mut key = [rest; 32];
+            key[..8].copy_from_slice(&id.0.to_be_bytes());
+            Self(key)
+        };
+        filled(0)..=filled(0xff)
+    }
+
     /// The first 16 hex digits: short enough for object names. Compare whole keys before acting on it.
     pub fn id(&self) -> RepositoryId {
         let mut head = [0; 8];
@@ -182,6 +192,11 @@ impl RepositoryId {
     /// The name of its KopiaRepository on the hub.
     pub fn ledger_name(self) -> String {
         format!("kr-{self}")
+    }
+
+    /// Reads what [`Self::object_name`] writes.
+    pub fn of_object_name(name: &str) -> Option<Self> {
+        name.strip_prefix("kopia-maintenance-").filter(|id| !id.starts_with("kr-"))?.parse().ok()
     }
 
     /// The name of its CronJob and Secret in a member; with `-ca` that of its CA Secret.

@@ -10,6 +10,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 use crate::names::{MemberName, ObjectName, PolicyName};
 use crate::schedule::{Schedule, Spread, ZoneName};
 
+mod claim;
+mod read;
+mod resources;
+mod scheduling;
+mod settings;
+mod syntax;
+
+/// One thing that is wrong with a policy.
+pub use crate::api::Problem as PolicyProblem;
+
 /// A policy as the planner sees it. A broken one is a value too: it may still compete.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyRecord {
@@ -118,18 +128,12 @@ pub struct Failover {
     pub after_seconds: u32,
 }
 
-/// One thing that is wrong with a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyProblem {
-    /// Such as `spec.repositorySelector.repository`.
-    pub field: String,
-    /// What is wrong and what is allowed.
-    pub message: String,
-}
-
 /// What the hub was started with and policies are held against.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyRules {
     pub allowed_images: Vec<Box<str>>,
     pub allowed_service_accounts: Vec<Box<str>>,
 }
+
+#[cfg(test)]
+mod tests;

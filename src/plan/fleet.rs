@@ -82,6 +82,10 @@ pub enum SecretState {
 pub struct LedgerRecord {
     /// `status.key`; none in one that the hub did not write yet.
     pub key: Option<RepositoryKey>,
+    /// `status.backend` and `status.location`: what to show of a repository that nothing points at any more.
+    pub backend: Option<Box<str>>,
+    pub location: Option<Box<str>>,
+    /// As Kopia itself reported it after a connect.
     pub unique_id: Option<Box<str>>,
     pub grant: Option<Grant>,
     pub not_ready: Vec<NotReady>,
@@ -119,13 +123,20 @@ pub struct NotReady {
     /// `namespace/name`
     pub secret: ObjectName,
     pub until: Timestamp,
+    /// How often in a row; the wait doubles.
+    pub attempts: u32,
     pub reason: Box<str>,
 }
 
-/// A CronJob with our label that was found in a member.
+/// A CronJob of ours, or in our place, that was found in a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushedCronJob {
+    /// By its label, else by its name.
     pub repository: RepositoryId,
+    /// It carries our `managed-by` label. What does not is never deleted.
+    pub ours: bool,
+    /// The Secret that its copy was made from, by its annotation.
+    pub secret: Option<PlacedName>,
     pub schedule: Box<str>,
     pub time_zone: Option<Box<str>>,
     pub suspend: bool,
@@ -165,6 +176,12 @@ pub enum Observation {
         name: ObjectName,
         record: Option<PushedCronJob>,
     },
+    /// Since when the holder of a repository has failed to be a candidate without a break.
+    /// Whoever drives the planner keeps this time while a plan says `holder_failing`, and takes it back after.
+    HolderFailing {
+        id: RepositoryId,
+        since: Option<Timestamp>,
+    },
 }
 
 /// Everything observed. Holds records and keys, and nothing that follows from them.
@@ -177,6 +194,42 @@ pub struct Fleet {
     pub policies: BTreeMap<PolicyName, Arc<PolicyRecord>>,
     pub ledger: BTreeMap<RepositoryId, LedgerRecord>,
     pub cron_jobs: BTreeMap<(MemberName, ObjectName), PushedCronJob>,
+    /// See [`Observation::HolderFailing`]. No entry: not for long enough yet.
+    pub failing_since: BTreeMap<RepositoryId, Timestamp>,
+}
+
+/// The labels of a member or a namespace.
+pub type Labels = BTreeMap<String, String>;
+
+impl Fleet {
+    /// Takes one observation in: the last one of each object stands.
+    pub fn observe(&mut self, observation: Observation) {
+        match observation {
+            Observation::Member { name, record } => set(&mut self.members, name, record),
+            Observation::Namespace { member, namespace, labels } => {
+                let of_member = self.namespaces.entry(member.clone()).or_default();
+                set(of_member, namespace, labels);
+                if of_member.is_empty() {
+                    self.namespaces.remove(&member);
+                }
+            }
+            Observation::Source { key, record } => set(&mut self.sources, key, record.map(|record| *record)),
+            Observation::Secret { secret, state } => set(&mut self.secrets, secret, state),
+            Observation::Policy { name, record } => {
+                set(&mut self.policies, name, record.map(|record| Arc::new(*record)));
+            }
+            Observation::Ledger { id, record } => set(&mut self.ledger, id, record.map(|record| *record)),
+            Observation::CronJob { member, name, record } => set(&mut self.cron_jobs, (member, name), record),
+            Observation::HolderFailing { id, since } => set(&mut self.failing_since, id, since),
+        }
+    }
+}
+
+fn set<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
 }
 
 /// Secrets that the plan needs to know, so that observers read these and no others.

@@ -1,0 +1,8 @@
+//! Tests on real control planes. `cargo test --features e2e --test e2e` builds what they need.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fleet_works;
+mod harness;
+mod kubeconfigs;
+mod mover;
+mod schemas;

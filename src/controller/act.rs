@@ -1,0 +1,319 @@
+//! Does what was decided for one repository: pushes its objects, starts and removes its claim Job, and takes away
+//! what should not stand.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Secret;
+use tracing::info;
+
+use super::engine::Engine;
+use super::jobs::attempt;
+use super::push::{self, Push};
+use super::work::{Leftover, Target, Work};
+use crate::grant::Step;
+use crate::member::event::ReferencedKind;
+use crate::member::{CallError, Class, Member, SecretValues};
+use crate::names::{Place, PlacedName};
+use crate::plan::fleet::{Contact, Phase};
+use crate::plan::result::{Assignment, Push as Planned};
+use crate::render::pod::Permit;
+use crate::render::{Platform, RenderContext, cron_job, secret};
+
+/// Why a repository is not yet as it should be. The next attempt is made after `retry`, or when something changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// CamelCase, a fixed word.
+    pub reason: &'static str,
+    pub message: String,
+    pub retry: Duration,
+}
+
+/// What somebody has to mend first: looked at again now and then, and at once when it changes.
+const MENDED_BY_PEOPLE: Duration = Duration::from_secs(60);
+/// What mends itself.
+const SOON: Duration = Duration::from_secs(1);
+
+impl Trouble {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retry: MENDED_BY_PEOPLE }
+    }
+}
+
+impl From<CallError> for Trouble {
+    fn from(error: CallError) -> Self {
+        let (reason, retry) = match &error.class {
+            // Somebody changed it since it was looked at: the watch tells, and it is decided anew.
+            Class::Conflict | Class::AlreadyExists => ("Conflict", SOON),
+            Class::Forbidden { .. } => ("Forbidden", MENDED_BY_PEOPLE),
+            Class::Unauthorized => ("Unauthorized", MENDED_BY_PEOPLE),
+            Class::NotOurs => ("NotOurs", MENDED_BY_PEOPLE),
+            Class::Unreachable | Class::Timeout => ("MemberUnreachable", Duration::from_secs(5)),
+            _ => ("WriteFailed", Duration::from_secs(10)),
+        };
+        Self { reason, message: error.to_string(), retry }
+    }
+}
+
+impl Engine {
+    /// Brings the members to what the plan and the grant allow.
+    pub(super) async fn act(&self, work: &Work, step: &Step) -> Result<(), Trouble> {
+        // Objects of a grant that the ledger has lost are evidence: they stay as they are.
+        if work.ledger_lost {
+            return Ok(());
+        }
+        let may_push = match (&work.grant, &work.target) {
+            (Some(grant), Some(target)) => grant.cluster == target.member,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, may_push) {
+            self.push(work, step, assignment, target).await?;
+        }
+        if step.remove_claim {
+            self.remove_claim(work).await?;
+        }
+        self.tidy_runs(work).await?;
+        self.clear(work).await
+    }
+
+    fn member(&self, name: &crate::names::MemberName) -> Result<Member, Trouble> {
+        self.supervisor.member(name).ok_or_else(|| Trouble {
+            reason: "MemberUnreachable",
+            message: format!("member {name} has no registration that can be used"),
+            retry: MENDED_BY_PEOPLE,
+        })
+    }
+
+    async fn push(&self, work: &Work, step: &Step, assignment: &Assignment, target: &Target) -> Result<(), Trouble> {
+        if target.contact != Contact::Synced {
+            let message =
+                format!("member {} can't be reached or is being read; what stands there stays", target.member);
+            return Err(Trouble::new("MemberUnreachable", message));
+        }
+        let platform = self.platform(assignment, target)?;
+        let context = RenderContext {
+            hub_id: &self.settings.hub_id,
+            namespace: &self.settings.member_namespace,
+            member: &platform,
+            epoch: work.epoch(),
+            time_factor: self.settings.time_factor,
+        };
+        let member = self.member(&target.member)?;
+        let mut push =
+            Push { member: &member, hub_id: &self.settings.hub_id, standing: &target.standing, noted: Vec::new() };
+        let done = self.push_all(&mut push, step, assignment, target, &context).await;
+        for note in push.noted.iter().filter(|note| note.written.is_some()) {
+            info!(cluster = %target.member, kind = ?note.kind, object = %note.name, repository = %work.id, "applied");
+        }
+        self.note(&target.member, push.noted);
+        done?;
+        match (&step.claim, &work.grant) {
+            (Some(permit), Some(grant)) => self.claim(assignment, &context, &member, permit, grant.since).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn push_all(
+        &self,
+        push: &mut Push<'_>,
+        step: &Step,
+        assignment: &Assignment,
+        target: &Target,
+        context: &RenderContext<'_>,
+    ) -> Result<(), Trouble> {
+        push.support(context.namespace).await?;
+        self.copy_secret(push, assignment, target, context).await?;
+        self.copy_ca(push, assignment, target, context).await?;
+        push.cron_job(assignment, context, assignment.suspend || !step.run).await?;
+        Ok(())
+    }
+
+    fn platform(&self, assignment: &Assignment, target: &Target) -> Result<Platform, Trouble> {
+        let Some(facts) = &target.facts else {
+            return Err(Trouble {
+                retry: SOON,
+                ..Trouble::new("MemberUnread", format!("member {} is being read", target.member))
+            });
+        };
+        if !facts.namespace {
+            let namespace = &self.settings.member_namespace;
+            return Err(Trouble::new(
+                "NamespaceMissing",
+                format!("member {} has no namespace {namespace}: kubectl apply -k deploy/member there", target.member),
+            ));
+        }
+        let image = assignment.settings.image.as_deref().map(str::to_owned).or_else(|| target.mover_image.clone());
+        let image = image.or_else(|| facts.mover_image.as_deref().map(str::to_owned));
+        let Some(image) = image.or_else(|| self.settings.mover_image.clone()) else {
+            return Err(Trouble::new(
+                "NoMoverImage",
+                format!(
+                    "no mover image is known for member {}: its VolSync Deployment does not name one in \
+                     RELATED_IMAGE_KOPIA_CONTAINER; set spec.moverImage of its MemberCluster, or --mover-image",
+                    target.member
+                ),
+            ));
+        };
+        Ok(Platform {
+            image,
+            proxies: facts.proxy.0.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            openshift: facts.openshift,
+            image_pull_secrets: target.image_pull_secrets.clone(),
+        })
+    }
+
+    async fn copy_secret(
+        &self,
+        push: &mut Push<'_>,
+        assignment: &Assignment,
+        target: &Target,
+        context: &RenderContext<'_>,
+    ) -> Result<(), Trouble> {
+        let name = push::copy_name(context.namespace, assignment.id);
+        if target.secret_version.as_deref().is_some_and(|version| push.copy_is_current(&name, version)) {
+            return Ok(());
+        }
+        let values = self.read(&assignment.secret, ReferencedKind::Secret, push.member).await?;
+        // The plan was made from what the Secret said a moment ago. A copy never gets contents of another identity.
+        let kopia = match &assignment.source {
+            Some(source) if self.world().planner.has_overrides(assignment) => push.member.read_kopia(source).await?,
+            _ => None,
+        };
+        let copy = self.world().planner.copy_of(assignment, &values.data, &kopia.unwrap_or_default());
+        let Some((_, data)) = copy.filter(|(key, _)| *key == assignment.key) else {
+            let message = format!("Secret {} means another repository now", assignment.secret);
+            return Err(Trouble { retry: SOON, ..Trouble::new("SecretChanged", message) });
+        };
+        push.secret_copy(assignment, context, data, &values.resource_version).await?;
+        Ok(())
+    }
+
+    async fn copy_ca(
+        &self,
+        push: &mut Push<'_>,
+        assignment: &Assignment,
+        target: &Target,
+        context: &RenderContext<'_>,
+    ) -> Result<(), Trouble> {
+        let Some(ca) = &assignment.custom_ca else { return Ok(()) };
+        let name = crate::names::ObjectName::new(context.namespace, secret::ca_name(assignment.id));
+        let (kind, from) = ca.placed(&assignment.secret);
+        if target.ca_version.as_deref().is_some_and(|version| push.copy_is_current(&name, version)) {
+            return Ok(());
+        }
+        let values = self.read(&from, kind, push.member).await?;
+        let bundle = push::bundle(&values, &ca.key, &from.to_string())
+            .map_err(|message| Trouble::new("CustomCAMissing", message))?;
+        push.ca_copy(assignment, context, bundle, &values.resource_version).await?;
+        Ok(())
+    }
+
+    async fn read(&self, from: &PlacedName, kind: ReferencedKind, member: &Member) -> Result<SecretValues, Trouble> {
+        let values = match (&from.place, kind) {
+            (Place::Hub, kind) => self
+                .secrets
+                .read(kind, &from.object)
+                .await
+                .map_err(|message| Trouble::new("SecretUnreadable", message))?,
+            (Place::Member(_), ReferencedKind::Secret) => member.read_secret(&from.object).await?,
+            (Place::Member(_), ReferencedKind::ConfigMap) => member.read_config_map(&from.object).await?,
+        };
+        let what = match kind {
+            ReferencedKind::Secret => "Secret",
+            ReferencedKind::ConfigMap => "ConfigMap",
+        };
+        values.ok_or_else(|| {
+            Trouble::new("SecretMissing", format!("{what} {from} is not there; create it, or change the reference"))
+        })
+    }
+
+    async fn claim(
+        &self,
+        assignment: &Assignment,
+        context: &RenderContext<'_>,
+        member: &Member,
+        permit: &Permit,
+        since: Option<jiff::Timestamp>,
+    ) -> Result<(), Trouble> {
+        let under_way = self.world().claims_under_way(assignment.id);
+        if under_way >= self.settings.max_claims {
+            return Err(Trouble {
+                retry: Duration::from_secs(5),
+                ..Trouble::new(
+                    "ClaimQueued",
+                    format!("{under_way} claims are under way in the fleet, as many as --max-claims allows"),
+                )
+            });
+        }
+        let since = since.map(attempt).unwrap_or_default();
+        let job: Job = cron_job::claim_job(assignment, context, permit.clone(), &since);
+        member.create_job(&self.settings.hub_id, &job).await?;
+        info!(cluster = %assignment.member, repository = %assignment.id, epoch = context.epoch, "claim Job started");
+        Ok(())
+    }
+
+    async fn remove_claim(&self, work: &Work) -> Result<(), Trouble> {
+        let (Some(grant), Some((name, guard))) = (&work.grant, &work.claim_job) else { return Ok(()) };
+        let member = self.member(&grant.cluster)?;
+        member.delete::<Job>(&self.settings.hub_id, name, guard).await?;
+        Ok(())
+    }
+
+    /// A policy may keep no Jobs at all; the CronJob keeps one, and it goes once its outcome has been recorded.
+    async fn tidy_runs(&self, work: &Work) -> Result<(), Trouble> {
+        let (Planned::Objects(assignment), Some(grant)) = (&work.plan.push, &work.grant) else { return Ok(()) };
+        let settings = &assignment.settings;
+        for done in work.runs.iter().filter(|done| done.recorded) {
+            let limit = if done.report.outcome.is_success() {
+                settings.successful_jobs_history_limit
+            } else {
+                settings.failed_jobs_history_limit
+            };
+            if limit == 0 && !self.settings.observe {
+                self.member(&grant.cluster)?.delete::<Job>(&self.settings.hub_id, &done.name, &done.guard).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away what should not stand: the CronJob once nothing of it runs, the Secrets after it.
+    async fn clear(&self, work: &Work) -> Result<(), Trouble> {
+        for leftover in &work.leftovers {
+            let handover = work.plan.cluster.is_some()
+                && work
+                    .grant
+                    .as_ref()
+                    .is_some_and(|grant| grant.cluster == leftover.member && grant.phase != Phase::Claiming);
+            if !handover {
+                self.clear_member(leftover).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn clear_member(&self, leftover: &Leftover) -> Result<(), Trouble> {
+        let member = self.member(&leftover.member)?;
+        let hub = &self.settings.hub_id;
+        if let Some((name, guard, cron)) = &leftover.cron_job {
+            if !cron.suspend {
+                member.set_suspended(name, guard, true).await?;
+                info!(cluster = %leftover.member, object = %name, "suspended before its removal");
+                // The watch brings the new version, and with it the next step.
+                return Ok(());
+            }
+            if leftover.live == 0 && member.delete::<CronJob>(hub, name, guard).await? {
+                info!(cluster = %leftover.member, object = %name, "removed");
+            }
+            return Ok(());
+        }
+        if leftover.live == 0 {
+            for (name, guard) in &leftover.secrets {
+                if member.delete::<Secret>(hub, name, guard).await? {
+                    info!(cluster = %leftover.member, object = %name, "removed");
+                }
+            }
+        }
+        Ok(())
+    }
+}

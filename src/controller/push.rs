@@ -1,0 +1,215 @@
+//! Brings one repository's objects in one member to what they should be, prerequisites first.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use serde_json::Value;
+
+use super::world::Verified;
+use crate::diff;
+use crate::labels;
+use crate::member::apply::{Applied, Guard, Pushed, SecretValues};
+use crate::member::event::{CronState, OwnedKind, OwnedObject};
+use crate::member::{CallError, Member};
+use crate::names::{ObjectName, RepositoryId};
+use crate::plan::result::Assignment;
+use crate::render::{self, RenderContext, cron_job, secret, support};
+
+/// What stands in the member for this repository, as last seen.
+#[derive(Debug, Default)]
+pub struct Standing {
+    pub owned: BTreeMap<(OwnedKind, ObjectName), OwnedObject>,
+    pub verified: BTreeMap<(OwnedKind, ObjectName), Verified>,
+    pub service_account: Option<OwnedObject>,
+}
+
+impl Standing {
+    fn object(&self, kind: OwnedKind, name: &ObjectName) -> Option<&OwnedObject> {
+        if kind == OwnedKind::ServiceAccount {
+            return self.service_account.as_ref();
+        }
+        self.owned.get(&(kind, name.clone()))
+    }
+}
+
+/// What a push found out or wrote, for the world to remember before the watches tell.
+pub struct Noted {
+    pub kind: OwnedKind,
+    pub name: ObjectName,
+    pub verified: Verified,
+    /// As it stands after a write.
+    pub written: Option<OwnedObject>,
+}
+
+pub struct Push<'a> {
+    pub member: &'a Member,
+    pub hub_id: &'a str,
+    pub standing: &'a Standing,
+    pub noted: Vec<Noted>,
+}
+
+impl Push<'_> {
+    /// What the Jobs of every repository of the member need.
+    pub async fn support(&mut self, namespace: &str) -> Result<(), CallError> {
+        let mut account: ServiceAccount = support::service_account(self.hub_id, namespace);
+        self.ensure(OwnedKind::ServiceAccount, &mut account).await?;
+        let mut script: ConfigMap = support::script(self.hub_id, namespace);
+        self.ensure(OwnedKind::ConfigMap, &mut script).await
+    }
+
+    pub async fn cron_job(
+        &mut self,
+        assignment: &Assignment,
+        context: &RenderContext<'_>,
+        suspend: bool,
+    ) -> Result<(), CallError> {
+        let mut wanted: CronJob = cron_job::cron_job(assignment, context, suspend);
+        self.ensure(OwnedKind::CronJob, &mut wanted).await
+    }
+
+    /// Is the copy known to hold this version of its source?
+    pub fn copy_is_current(&self, name: &ObjectName, version: &str) -> bool {
+        let key = (OwnedKind::Secret, name.clone());
+        let Some(object) = self.standing.object(OwnedKind::Secret, name) else { return false };
+        let verified = self.standing.verified.get(&key);
+        !object.deleting && verified.is_some_and(|it| *it.version == object.version() && &*it.wanted == version)
+    }
+
+    pub async fn secret_copy(
+        &mut self,
+        assignment: &Assignment,
+        context: &RenderContext<'_>,
+        data: BTreeMap<String, Vec<u8>>,
+        version: &str,
+    ) -> Result<(), CallError> {
+        self.ensure_secret(secret::copy(assignment, context, data, version), version).await
+    }
+
+    pub async fn ca_copy(
+        &mut self,
+        assignment: &Assignment,
+        context: &RenderContext<'_>,
+        bundle: Vec<u8>,
+        version: &str,
+    ) -> Result<(), CallError> {
+        self.ensure_secret(secret::ca_copy(assignment, context, bundle, version), version).await
+    }
+
+    /// Secrets carry no hash: what stands is read and compared, once for each version of it.
+    async fn ensure_secret(&mut self, wanted: Secret, version: &str) -> Result<(), CallError> {
+        let name = name_of(&wanted);
+        let standing = self.standing.object(OwnedKind::Secret, &name);
+        if let Some(standing) = standing
+            && let Some(live) = self.member.get::<Secret>(&name).await?
+            && live.data == wanted.data
+            && labels_stand(&wanted, standing)
+        {
+            let verified = Verified { version: standing.version().into(), wanted: version.into() };
+            self.noted.push(Noted { kind: OwnedKind::Secret, name, verified, written: None });
+            return Ok(());
+        }
+        self.apply(OwnedKind::Secret, &wanted, version).await
+    }
+
+    async fn ensure<K: Pushed>(&mut self, kind: OwnedKind, wanted: &mut K) -> Result<(), CallError> {
+        let hash = render::seal(wanted);
+        let name = name_of(wanted);
+        let standing = self.standing.object(kind, &name);
+        if let Some(standing) = standing
+            && standing.applied_hash.as_deref() == Some(hash.as_str())
+            && labels_stand(wanted, standing)
+            && !standing.deleting
+        {
+            let version = standing.version();
+            let verified = Verified { version: version.into(), wanted: hash.as_str().into() };
+            if self.standing.verified.get(&(kind, name.clone())) == Some(&verified) {
+                return Ok(());
+            }
+            if let Some(live) = self.member.get::<K>(&name).await?
+                && diff::difference(&body(wanted), &body(&live)).is_none()
+            {
+                self.noted.push(Noted { kind, name, verified, written: None });
+                return Ok(());
+            }
+        }
+        self.apply(kind, wanted, &hash).await
+    }
+
+    async fn apply<K: Pushed>(&mut self, kind: OwnedKind, wanted: &K, version: &str) -> Result<(), CallError> {
+        let name = name_of(wanted);
+        let guard = self.standing.object(kind, &name).map(Guard::from);
+        let applied = self.member.apply(self.hub_id, wanted, guard.as_ref()).await?;
+        let verified = Verified { version: applied.version().into(), wanted: version.into() };
+        self.noted.push(Noted { kind, name, verified, written: Some(standing_as(wanted, &applied)) });
+        Ok(())
+    }
+}
+
+fn standing_as<K: Pushed>(wanted: &K, applied: &Applied) -> OwnedObject {
+    let meta = wanted.meta();
+    let boxed = |map: &Option<BTreeMap<String, String>>| {
+        let entries = map.iter().flatten();
+        entries
+            .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+            .collect::<BTreeMap<Box<str>, Box<str>>>()
+    };
+    let annotations = boxed(&meta.annotations);
+    let spec = body(wanted);
+    let text = |field: &str| spec["spec"][field].as_str().unwrap_or_default();
+    let cron = spec["spec"]["schedule"].is_string().then(|| CronState {
+        schedule: text("schedule").into(),
+        time_zone: Some(text("timeZone").into()),
+        suspend: spec["spec"]["suspend"].as_bool().unwrap_or_default(),
+        active_deadline_seconds: spec["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"].as_i64(),
+        last_schedule: None,
+        active: Vec::new(),
+    });
+    OwnedObject {
+        uid: applied.uid.clone(),
+        resource_version: applied.resource_version.clone(),
+        generation: applied.generation,
+        applied_hash: annotations.get(labels::APPLIED_HASH).cloned(),
+        labels: boxed(&meta.labels),
+        annotations,
+        deleting: false,
+        other_managers: Vec::new(),
+        cron,
+    }
+}
+
+/// The key of a CA bundle, or what to do where it is missing.
+pub fn bundle(values: &SecretValues, key: &str, of: &str) -> Result<Vec<u8>, String> {
+    values.data.get(key).cloned().ok_or_else(|| {
+        let keys: Vec<_> = values.data.keys().map(String::as_str).collect();
+        format!("the custom CA {of} has no key {key:?} (it has: {}); set customCA.key", keys.join(", "))
+    })
+}
+
+pub fn copy_name(namespace: &str, id: RepositoryId) -> ObjectName {
+    ObjectName::new(namespace, id.object_name())
+}
+
+fn name_of<K: Pushed>(object: &K) -> ObjectName {
+    let meta = object.meta();
+    ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+/// Labels, and annotations of ours, are seen without reading the object.
+fn labels_stand<K: Pushed>(wanted: &K, standing: &OwnedObject) -> bool {
+    let meta = wanted.meta();
+    let labels = meta.labels.iter().flatten();
+    let annotations = meta.annotations.iter().flatten();
+    labels.into_iter().all(|(key, value)| standing.labels.get(key.as_str()).is_some_and(|it| **it == **value))
+        && annotations
+            .filter(|(key, _)| key.as_str() != labels::SOURCE_VERSION)
+            .all(|(key, value)| standing.annotations.get(key.as_str()).is_some_and(|it| **it == **value))
+}
+
+fn body<K: Pushed>(object: &K) -> Value {
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    if let Some(map) = value.as_object_mut() {
+        map.remove("status");
+    }
+    value
+}

@@ -1,0 +1,206 @@
+//! A keyed queue: the first event of a key is handed on at once, what follows within a moment is folded into one.
+//!
+//! One key is never worked on twice at the same time. What is added while its key is being worked on comes up
+//! once more afterwards. A steady stream of events can't starve a key: the moment counts from its last start and
+//! is never pushed out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Two starts of the same key are at least this far apart.
+const DEBOUNCE: Duration = Duration::from_millis(300);
+
+pub struct Queue<K> {
+    inner: Mutex<Inner<K>>,
+    changed: Notify,
+}
+
+struct Inner<K> {
+    due: BTreeMap<K, Instant>,
+    order: BTreeSet<(Instant, K)>,
+    working: BTreeSet<K>,
+    again: BTreeMap<K, Instant>,
+    started: BTreeMap<K, Instant>,
+}
+
+impl<K: Clone + Ord> Queue<K> {
+    pub fn new() -> Self {
+        let inner = Inner {
+            due: BTreeMap::new(),
+            order: BTreeSet::new(),
+            working: BTreeSet::new(),
+            again: BTreeMap::new(),
+            started: BTreeMap::new(),
+        };
+        Self { inner: Mutex::new(inner), changed: Notify::new() }
+    }
+
+    /// As soon as the debounce of the key allows.
+    pub fn add(&self, key: K) {
+        self.add_after(key, Duration::ZERO);
+    }
+
+    /// Not before `wait`, unless another call asks for it sooner.
+    pub fn add_after(&self, key: K, wait: Duration) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let allowed = inner.started.get(&key).map_or(now, |start| *start + DEBOUNCE);
+        inner.schedule(key, (now + wait).max(allowed));
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// The next key that is due. Give it back with [`Queue::done`].
+    pub async fn take(&self) -> K {
+        loop {
+            let wait = {
+                let mut inner = self.lock();
+                match inner.pop(Instant::now()) {
+                    Ok(key) => {
+                        drop(inner);
+                        // Another worker may be waiting for what is left.
+                        self.changed.notify_one();
+                        return key;
+                    }
+                    Err(next) => next,
+                }
+            };
+            match wait {
+                Some(next) => {
+                    let _ = tokio::time::timeout_at(next, self.changed.notified()).await;
+                }
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    pub fn done(&self, key: &K) {
+        let mut inner = self.lock();
+        inner.working.remove(key);
+        if let Some(at) = inner.again.remove(key) {
+            let at = inner.started.get(key).map_or(at, |start| at.max(*start + DEBOUNCE));
+            inner.schedule(key.clone(), at);
+        }
+        let now = Instant::now();
+        inner.started.retain(|_, start| *start + DEBOUNCE > now);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Keys that wait or are being worked on.
+    pub fn len(&self) -> usize {
+        let inner = self.lock();
+        inner.due.len() + inner.working.len()
+    }
+
+    /// No key is due or being worked on at `now`; those that wait for a later moment do not count.
+    pub fn is_quiet(&self) -> bool {
+        let inner = self.lock();
+        let now = Instant::now();
+        inner.working.is_empty() && inner.order.first().is_none_or(|(at, _)| *at > now)
+    }
+
+    // A poisoned lock guards plain collections that no panic leaves half changed.
+    fn lock(&self) -> MutexGuard<'_, Inner<K>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Clone + Ord> Inner<K> {
+    fn schedule(&mut self, key: K, at: Instant) {
+        if self.working.contains(&key) {
+            let again = self.again.entry(key).or_insert(at);
+            *again = (*again).min(at);
+            return;
+        }
+        match self.due.get(&key) {
+            Some(due) if *due <= at => return,
+            Some(due) => {
+                let old = (*due, key.clone());
+                self.order.remove(&old);
+            }
+            None => {}
+        }
+        self.due.insert(key.clone(), at);
+        self.order.insert((at, key));
+    }
+
+    /// The key that is due, or when the next one will be.
+    fn pop(&mut self, now: Instant) -> Result<K, Option<Instant>> {
+        match self.order.first() {
+            Some((at, _)) if *at <= now => {}
+            next => return Err(next.map(|(at, _)| *at)),
+        }
+        let Some((_, key)) = self.order.pop_first() else { return Err(None) };
+        self.due.remove(&key);
+        self.working.insert(key.clone());
+        self.started.insert(key.clone(), now);
+        Ok(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_event_goes_at_once_and_the_rest_are_folded() {
+        let queue = Queue::new();
+        let start = Instant::now();
+        queue.add("a");
+        assert_eq!(queue.take().await, "a");
+        assert_eq!(Instant::now(), start);
+        for _ in 0..10 {
+            queue.add("a");
+        }
+        queue.done(&"a");
+        assert_eq!(queue.take().await, "a");
+        assert_eq!(Instant::now() - start, DEBOUNCE);
+        queue.done(&"a");
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_never_worked_on_twice_at_once() {
+        let queue = Queue::new();
+        queue.add("a");
+        let key = queue.take().await;
+        queue.add("a");
+        queue.add("b");
+        assert_eq!(queue.take().await, "b");
+        assert!(tokio::time::timeout(Duration::from_secs(60), queue.take()).await.is_err());
+        queue.done(&key);
+        assert_eq!(queue.take().await, "a");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_steady_stream_does_not_push_a_key_out() {
+        let queue = Queue::new();
+        queue.add(1);
+        queue.take().await;
+        queue.done(&1);
+        let start = Instant::now();
+        for _ in 0..29 {
+            queue.add(1);
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        queue.take().await;
+        assert!(Instant::now() - start <= DEBOUNCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_sooner_of_two_waits_counts() {
+        let queue = Queue::new();
+        queue.add_after("a", Duration::from_secs(60));
+        queue.add_after("a", Duration::from_secs(5));
+        queue.add_after("a", Duration::from_secs(30));
+        let start = Instant::now();
+        assert!(queue.is_quiet());
+        queue.take().await;
+        assert_eq!(Instant::now() - start, Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,299 @@
+//! One repository, from what is known to what is done: decide, write the ledger, act, tell.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource;
+use tracing::{debug, info, warn};
+
+use super::act::Trouble;
+use super::engine::Engine;
+use super::work::Work;
+use crate::api::kopia_repository::{KopiaRepository, KopiaRepositoryStatus};
+use crate::grant::{self, ClaimJob, LedgerChange, Step};
+use crate::hub::ledger::LedgerError;
+use crate::member::event::ReferencedKind;
+use crate::names::RepositoryId;
+use crate::outcome::Outcome;
+use crate::plan::fleet::NotReady;
+use crate::plan::planner::Planner;
+use crate::plan::result::{Push, RepositoryPlan, State};
+use crate::plan::{assignment, observe};
+use crate::status::repository::Due;
+use crate::status::{conditions, repository};
+
+/// Ledger writes in a row for one repository before others get their turn: a grant takes two.
+const WRITES_MAX: usize = 4;
+/// Waits after failures double up to this.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// A sleep is never longer: what was missed, for whatever reason, is looked at again by then.
+const RESYNC: Duration = Duration::from_secs(20 * 60);
+/// Runs in a row that fail for a reason of their Secret or member before another is tried.
+const FAILED_RUNS_MAX: usize = 3;
+
+impl Engine {
+    /// Works on one repository until there is nothing to do but wait.
+    pub(super) async fn reconcile(&self, id: RepositoryId) {
+        for _ in 0..WRITES_MAX {
+            let now = Self::now();
+            let work = {
+                let mut world = self.world();
+                if !world.hub_is_read() {
+                    return;
+                }
+                Work::gather(&mut world, id, &self.settings.hub_id, &self.settings.member_namespace, now)
+            };
+            let Some(work) = work else {
+                self.world().set_uses(id, Vec::new());
+                return;
+            };
+            self.note_uses(&work);
+            match self.pass(&work, now).await {
+                Ok(Next::Again) => {}
+                Ok(Next::Rest(wait)) => {
+                    self.succeeded(id);
+                    return self.repositories.add_after(id, wait);
+                }
+                Err(trouble) => return self.later(id, &trouble),
+            }
+        }
+        self.repositories.add(id);
+    }
+
+    fn later(&self, id: RepositoryId, trouble: &Trouble) {
+        let failures = self.failed(id);
+        let wait =
+            trouble.retry.saturating_mul(1 << failures.min(8).saturating_sub(1)).min(RETRY_MAX.max(trouble.retry));
+        if failures <= 1 {
+            debug!(repository = %id, reason = trouble.reason, message = %trouble.message, "not yet as it should be");
+        } else {
+            warn!(repository = %id, reason = trouble.reason, message = %trouble.message, failures, "still not as it should be");
+        }
+        self.repositories.add_after(id, wait);
+    }
+
+    async fn pass(&self, work: &Work, now: Timestamp) -> Result<Next, Trouble> {
+        let step = self.decide(work, now);
+        if step.ledger.is_some() {
+            self.write_ledger(work, &step, now).await?;
+            return Ok(Next::Again);
+        }
+        let acted = if self.observes(&work.plan) { Ok(()) } else { self.act(work, &step).await };
+        let told = match &acted {
+            Ok(()) => step.clone(),
+            // A conflict is over before anybody could read of it.
+            Err(trouble) if trouble.reason == "Conflict" => step.clone(),
+            Err(trouble) => Step { note: Some((trouble.reason, trouble.message.clone())), ..step.clone() },
+        };
+        self.write_ledger(work, &told, now).await?;
+        acted?;
+        Ok(Next::Rest(self.wait(work, &step, now)))
+    }
+
+    fn observes(&self, plan: &RepositoryPlan) -> bool {
+        let by_policy = matches!(&plan.push, Push::Objects(assignment) if assignment.settings.observe);
+        self.settings.observe || by_policy
+    }
+
+    fn decide(&self, work: &Work, now: Timestamp) -> Step {
+        if self.observes(&work.plan) {
+            let note = ("Observe", "computed and reported only; nothing is written to members".to_owned());
+            return Step { note: Some(note), ..Step::rest() };
+        }
+        if let Some(entry) = failing_runs(work, now, self.settings.time_factor) {
+            return Step::write(LedgerChange::NotReady(entry));
+        }
+        let not_ready = work.object.as_deref().map(observe::ledger).unwrap_or_default().not_ready;
+        let uid = work.target.as_ref().and_then(|target| target.facts.as_ref()?.cluster_uid.clone());
+        grant::step(&grant::Input {
+            plan: &work.plan,
+            grant: work.grant.as_ref(),
+            not_ready: &not_ready,
+            claim: work.claim.clone(),
+            highest_epoch: work.highest_epoch,
+            ledger_lost: work.ledger_lost,
+            cluster_uid: uid.as_deref(),
+            now,
+            time_factor: self.settings.time_factor,
+        })
+    }
+
+    /// Remembers what is copied, so that a change of it brings the repository up again.
+    fn note_uses(&self, work: &Work) {
+        let mut uses = Vec::new();
+        if let Push::Objects(assignment) = &work.plan.push {
+            uses.push((ReferencedKind::Secret, assignment.secret.clone()));
+            uses.extend(assignment.custom_ca.as_ref().map(|ca| ca.placed(&assignment.secret)));
+        }
+        self.world().set_uses(work.id, uses);
+    }
+
+    /// Writes the ledger where anything of it has changed, and takes what was written as known.
+    async fn write_ledger(&self, work: &Work, step: &Step, now: Timestamp) -> Result<(), Trouble> {
+        let object = match &work.object {
+            Some(object) => object.clone(),
+            None => std::sync::Arc::new(self.ledger.create(work.id).await?),
+        };
+        let due = due(&self.world().planner, &work.plan);
+        let (unique_id, ready_again) = claim_facts(work, step);
+        let runs = work.runs.iter().filter(|run| !run.recorded);
+        let input = repository::Input {
+            plan: &work.plan,
+            step,
+            due: due.as_ref(),
+            runs: runs.clone().map(|run| run.run.clone()).collect(),
+            unique_id: unique_id.as_deref(),
+            ready_again: ready_again.as_ref().map(|(member, secret)| (member, secret.clone())),
+            now,
+        };
+        let status = repository::status(&object, &input);
+        if object.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        let before = object.status.clone().unwrap_or_default();
+        match self.ledger.write(&object, status).await {
+            Ok(written) => {
+                self.tell(work, &before, &written);
+                self.known(work, written);
+                Ok(())
+            }
+            Err(LedgerError::Conflict(name)) => {
+                let current = self.ledger.get(work.id).await?;
+                self.known(work, current);
+                Err(Trouble {
+                    reason: "Conflict",
+                    message: format!("KopiaRepository {name} changed"),
+                    retry: Duration::ZERO,
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn known(&self, work: &Work, object: KopiaRepository) {
+        let mut world = self.world();
+        let ids = world.set_ledger(work.id, Some(object));
+        let policies: Vec<_> = work.plan.policy.iter().chain(&work.plan.shadowed).cloned().collect();
+        drop(world);
+        for id in ids.into_iter().filter(|id| *id != work.id) {
+            self.repositories.add(id);
+        }
+        for name in policies {
+            self.policies.add(name);
+        }
+        for member in work.plan.cluster.iter().chain(&work.plan.holder) {
+            self.members.add(member.clone());
+        }
+    }
+
+    /// One event and one log line for each turn.
+    fn tell(&self, work: &Work, before: &KopiaRepositoryStatus, written: &KopiaRepository) {
+        let after = written.status.clone().unwrap_or_default();
+        let about = written.object_ref(&());
+        for condition in conditions::changed(&before.conditions, &after.conditions) {
+            let good = is_good(condition);
+            info!(repository = %work.id, location = %work.plan.location, condition = %condition.type_, status = %condition.status,
+                reason = %condition.reason, message = %condition.message, "repository");
+            self.events.publish(about.clone(), good, &condition.reason, &condition.message);
+        }
+        for run in work.runs.iter().filter(|run| !run.recorded) {
+            let outcome = run.report.outcome;
+            let note = format!(
+                "run in {} ended {}: {} {}",
+                run.run.cluster,
+                outcome.as_str(),
+                run.report.reason,
+                outcome.fix()
+            );
+            info!(repository = %work.id, cluster = %run.run.cluster, outcome = outcome.as_str(), reason = %run.report.reason, "run ended");
+            self.events.publish(about.clone(), outcome.is_success(), outcome.as_str(), note.trim());
+        }
+    }
+
+    fn wait(&self, work: &Work, step: &Step, now: Timestamp) -> Duration {
+        let overdue = {
+            let world = self.world();
+            let due = due(&world.planner, &work.plan);
+            world.ledger.get(&work.id).and_then(|object| repository::overdue_at(object, due.as_ref()))
+        };
+        let next = [step.wake, work.plan.deadline, overdue].into_iter().flatten().filter(|at| *at > now).min();
+        let until = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let pod_late = work.pod_missing.then_some(Duration::from_secs(3));
+        // Rounded up: a deadline that is met a moment too early would be met again at once.
+        [until.map(|wait| wait + Duration::from_millis(1001)), pod_late]
+            .into_iter()
+            .flatten()
+            .fold(RESYNC, Duration::min)
+    }
+}
+
+enum Next {
+    Again,
+    Rest(Duration),
+}
+
+impl From<LedgerError> for Trouble {
+    fn from(error: LedgerError) -> Self {
+        Self { reason: "LedgerFailed", message: error.to_string(), retry: Duration::from_secs(2) }
+    }
+}
+
+/// What the latest Jobs reported: the repository's unique id, and a (member, Secret) that works again.
+fn claim_facts(work: &Work, step: &Step) -> (Option<String>, Option<(crate::names::MemberName, String)>) {
+    let of_run = work.runs.iter().rev().filter(|run| !run.recorded).find_map(|run| run.report.unique_id.clone());
+    let ClaimJob::Ended(report) = &work.claim else { return (of_run, None) };
+    let claimed = report.outcome == Outcome::Claimed && matches!(step.ledger, Some(LedgerChange::Grant(_)));
+    let ready = work.grant.as_ref().filter(|_| claimed).zip(report.secret.as_ref());
+    (
+        of_run.or_else(|| report.unique_id.clone()),
+        ready.map(|(grant, secret)| (grant.cluster.clone(), secret.to_string())),
+    )
+}
+
+/// Three runs in a row that failed for a reason of their Secret or member: another one gets its turn.
+fn failing_runs(work: &Work, now: Timestamp, factor: u32) -> Option<NotReady> {
+    let Push::Objects(assignment) = &work.plan.push else { return None };
+    work.grant.as_ref().filter(|grant| grant.cluster == assignment.member)?;
+    let fresh: Vec<_> = work.runs.iter().filter(|run| !run.recorded).map(|run| run.report.outcome).collect();
+    let latest = *fresh.last()?;
+    let before = work.status().runs;
+    let before = before.iter().filter_map(|run| run.outcome.parse::<Outcome>().ok());
+    let newest: Vec<_> = fresh.into_iter().rev().chain(before).take(FAILED_RUNS_MAX).collect();
+    if newest.len() < FAILED_RUNS_MAX || !newest.iter().all(|outcome| outcome.counts_against_candidate()) {
+        return None;
+    }
+    let ledger = work.object.as_deref().map(observe::ledger).unwrap_or_default();
+    Some(grant::rest(
+        &ledger.not_ready,
+        (&assignment.member, &assignment.secret.object),
+        latest.as_str(),
+        (now, factor),
+    ))
+}
+
+/// When the winner wants it to be maintained; none where it wants nothing, or nobody rules it.
+pub(super) fn due(planner: &Planner, plan: &RepositoryPlan) -> Option<Due> {
+    let wanted = matches!(plan.state, State::Maintained | State::NoCandidate | State::Held);
+    let policy = planner.fleet().policies.get(plan.policy.as_ref().filter(|_| wanted)?)?;
+    let settings = policy.settings.as_ref().ok().filter(|settings| settings.enabled && !settings.suspend)?;
+    let options = planner.options();
+    Some(Due {
+        schedule: assignment::schedule(settings, options, &plan.key).ok()?,
+        zone: settings.time_zone.clone().unwrap_or_else(|| options.time_zone.clone()),
+        deadline_seconds: settings.active_deadline_seconds,
+    })
+}
+
+fn is_good(condition: &Condition) -> bool {
+    match condition.type_.as_str() {
+        "Maintained" => {
+            condition.status == "True"
+                || matches!(
+                    condition.reason.as_str(),
+                    "Claiming" | "WaitingForFormerOwner" | "Suspended" | "Disabled" | "Frozen" | "Pending" | "Observe"
+                )
+        }
+        _ => condition.status != "True",
+    }
+}

@@ -1,0 +1,226 @@
+//! Tells people of policies and members: a turn at once, mere counts and times at most once a minute.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::engine::Engine;
+use super::world::World;
+use crate::api::kopia_maintenance::{ActiveCronJob, KopiaMaintenanceStatus, MatchedSource};
+use crate::api::kopia_repository::KopiaRepository;
+use crate::api::member_cluster::MemberClusterStatus;
+use crate::member::event::ConditionKind;
+use crate::names::{MemberName, PolicyName};
+use crate::plan::fleet::Contact;
+use crate::plan::result::{Push, RepositoryPlan};
+use crate::status::conditions::{Wanted, changed};
+use crate::status::{member, policy};
+
+/// Two writes of one status are at least this far apart.
+const GAP: Duration = Duration::from_secs(1);
+/// Where only counts and times differ.
+const MINOR_GAP: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(10);
+
+/// When the status of each object was last written.
+#[derive(Debug, Default)]
+pub struct Written(Mutex<BTreeMap<String, Instant>>);
+
+impl Written {
+    /// How long to wait before the next write; zero: now.
+    fn wait(&self, key: &str, minor: bool) -> Duration {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gap = if minor { MINOR_GAP } else { GAP };
+        times.get(key).map_or(Duration::ZERO, |at| gap.saturating_sub(at.elapsed()))
+    }
+
+    fn note(&self, key: &str) {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        times.insert(key.to_owned(), Instant::now());
+    }
+}
+
+impl Engine {
+    pub(super) async fn report_policy(&self, name: &PolicyName) {
+        let Some((uid, before, after)) = self.policy_status(name, Self::now()) else { return };
+        if before == after {
+            return;
+        }
+        let key = format!("policy {name}");
+        let wait = self.written.wait(&key, policy::is_minor(&before, &after));
+        if !wait.is_zero() {
+            return self.policies.add_after(name.clone(), wait);
+        }
+        if let Err(error) = self.statuses.write_policy(name.as_str(), &after).await {
+            warn!(policy = %name, error, "the status was not written");
+            return self.policies.add_after(name.clone(), RETRY);
+        }
+        self.written.note(&key);
+        let resource = self.statuses.policy_resource();
+        for condition in changed(&before.conditions, &after.conditions) {
+            let good = (condition.status == "True") != (condition.type_ == "Degraded");
+            info!(policy = %name, condition = %condition.type_, status = %condition.status, reason = %condition.reason,
+                message = %condition.message, matched = after.matched_source_count, "KopiaMaintenance {name}");
+            let about = ObjectReference {
+                api_version: Some(resource.api_version.clone()),
+                kind: Some(resource.kind.clone()),
+                name: Some(name.to_string()),
+                uid: Some(uid.clone()),
+                ..ObjectReference::default()
+            };
+            self.events.publish(about, good, &condition.reason, &condition.message);
+        }
+        let mut world = self.world();
+        if let (Some(object), Ok(status)) = (world.policies.get_mut(name), serde_json::to_value(&after)) {
+            object.status = status;
+        }
+    }
+
+    fn policy_status(
+        &self,
+        name: &PolicyName,
+        now: Timestamp,
+    ) -> Option<(String, KopiaMaintenanceStatus, KopiaMaintenanceStatus)> {
+        let mut world = self.world();
+        if !world.hub_is_read() {
+            return None;
+        }
+        let object = world.policies.get(name)?.clone();
+        // A status that does not read was written by something else; it is written anew.
+        let before: KopiaMaintenanceStatus = serde_json::from_value(object.status.clone()).unwrap_or_default();
+        let plan = world.planner.policy(name)?;
+        let plans = world.planner.competed(name, now);
+        let matched = world.planner.matched(name, policy::LISTED_MAX, &plans);
+        let matched = matched.into_iter().map(|(source, secret)| MatchedSource {
+            cluster: source.member.to_string(),
+            namespace: source.object.namespace.to_string(),
+            name: source.object.name.to_string(),
+            repository: secret.to_string(),
+        });
+        let matched = matched.collect();
+        let repositories = plans.iter().map(|plan| competed(&world, plan, &self.settings.member_namespace)).collect();
+        let unread_members = world.members.keys().filter(|member| world.contact(member) != Contact::Synced).count();
+        let input =
+            policy::Input { plan: &plan, generation: object.generation, matched, repositories, unread_members, now };
+        let after = policy::status(&before, &input);
+        Some((object.uid, before, after))
+    }
+
+    pub(super) async fn report_member(&self, name: &MemberName) {
+        let now = Self::now();
+        let (registered, secret, known) = {
+            let world = self.world();
+            let Some(state) = world.members.get(name).filter(|_| world.hub_is_read()) else { return };
+            (
+                state.origin.is_some(),
+                state.origin.as_ref().and_then(|origin| origin.secret().map(str::to_owned)),
+                state.cluster.is_some(),
+            )
+        };
+        if !known {
+            if registered && let Err(error) = self.statuses.create_member(name.as_str(), secret.as_deref()).await {
+                warn!(cluster = %name, error, "a MemberCluster was not made");
+                self.members.add_after(name.clone(), RETRY);
+            }
+            // The watch brings the new object, and its status follows.
+            return;
+        }
+        let Some((before, after, about)) = self.member_status(name, now) else { return };
+        if before == after {
+            return;
+        }
+        let turned = changed(&before.conditions, &after.conditions);
+        let key = format!("member {name}");
+        let wait =
+            self.written.wait(&key, turned.is_empty() && before.observed_generation == after.observed_generation);
+        if !wait.is_zero() {
+            return self.members.add_after(name.clone(), wait);
+        }
+        if let Err(error) = self.statuses.write_member(name.as_str(), &after).await {
+            warn!(cluster = %name, error, "the status was not written");
+            return self.members.add_after(name.clone(), RETRY);
+        }
+        self.written.note(&key);
+        for condition in turned {
+            let good = (condition.status == "True") != (condition.type_ == "Duplicate");
+            info!(cluster = %name, condition = %condition.type_, status = %condition.status, reason = %condition.reason,
+                message = %condition.message, "member");
+            self.events.publish(about.clone(), good, &condition.reason, &condition.message);
+        }
+    }
+
+    fn member_status(
+        &self,
+        name: &MemberName,
+        now: Timestamp,
+    ) -> Option<(MemberClusterStatus, MemberClusterStatus, ObjectReference)> {
+        use kube::Resource;
+        let handle = self.supervisor.member(name);
+        let world = self.world();
+        let (sources, repositories, held) = world.counts(name);
+        let state = world.members.get(name)?;
+        let cluster = state.cluster.clone()?;
+        let before = cluster.status.clone().unwrap_or_default();
+        let facts = state.facts.as_deref();
+        let mut conditions: Vec<_> = state
+            .conditions
+            .values()
+            .map(|it| Wanted {
+                kind: it.kind.as_str(),
+                status: it.status,
+                reason: it.reason,
+                message: it.message.to_string(),
+            })
+            .collect();
+        if state.origin.is_none() {
+            conditions.retain(|it| it.kind != ConditionKind::Reachable.as_str());
+            let message = "no registration of this name: no kubeconfig file, and no Secret that names it";
+            conditions.insert(0, Wanted::new("Reachable", false, "NotRegistered", message));
+        }
+        let input = member::Input {
+            generation: cluster.metadata.generation,
+            reachable: world.contact(name) != Contact::Unreachable,
+            last_contact: handle.and_then(|handle| handle.last_contact()),
+            kubernetes_version: facts.map(|facts| &*facts.kubernetes_version).filter(|version| !version.is_empty()),
+            cluster_uid: facts.and_then(|facts| facts.cluster_uid.as_deref()),
+            volsync_image: facts.and_then(|facts| facts.mover_image.as_deref()),
+            sources,
+            repositories,
+            held,
+            credential_expiry: facts.and_then(|facts| facts.credentials_expire),
+            conditions,
+        };
+        let after = member::status(&before, &input, now);
+        Some((before, after, cluster.object_ref(&())))
+    }
+}
+
+fn competed(world: &World, plan: &RepositoryPlan, namespace: &str) -> policy::Competed {
+    let object = world.ledger.get(&plan.id);
+    let status = object.and_then(|object: &std::sync::Arc<KopiaRepository>| object.status.as_ref());
+    let is = |kind: &str| {
+        status.is_some_and(|status| status.conditions.iter().any(|it| it.type_ == kind && it.status == "True"))
+    };
+    let pushed = matches!(plan.push, Push::Objects(_)) || plan.found.is_some();
+    let cron_job = plan.cluster.as_ref().filter(|_| pushed).map(|cluster| ActiveCronJob {
+        cluster: cluster.to_string(),
+        namespace: namespace.to_owned(),
+        name: plan.id.object_name(),
+    });
+    policy::Competed {
+        winner: plan.policy.clone(),
+        state: plan.state,
+        cron_job,
+        // It may run; that the last run failed is another matter.
+        maintained: status.is_some_and(|status| status.next_run.is_some()),
+        overdue: is("Overdue"),
+        last_success: status.and_then(|status| status.last_success.as_ref()).map(|time| time.0),
+        next_run: status.and_then(|status| status.next_run.as_ref()).map(|time| time.0),
+        failing: status.is_some_and(|status| status.consecutive_failures.unwrap_or(0) > 0),
+    }
+}

@@ -1,0 +1,212 @@
+//! Everything that one decision about one repository depends on, taken out of the world at one moment.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::jobs::{self, EndedRun};
+use super::push::Standing;
+use super::world::{MemberState, World};
+use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
+use crate::grant::ClaimJob;
+use crate::labels;
+use crate::member::Guard;
+use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
+use crate::names::{MemberName, ObjectName, RepositoryId};
+use crate::plan::fleet::{Contact, Grant};
+use crate::plan::observe;
+use crate::plan::result::{Push, RepositoryPlan};
+
+pub struct Work {
+    pub id: RepositoryId,
+    pub plan: RepositoryPlan,
+    /// None: the ledger does not know it yet.
+    pub object: Option<Arc<KopiaRepository>>,
+    pub grant: Option<Grant>,
+    pub claim: ClaimJob,
+    pub claim_job: Option<(ObjectName, Guard)>,
+    pub runs: Vec<EndedRun>,
+    /// A Job has ended whose Pod, which knows more, may still be seen.
+    pub pod_missing: bool,
+    /// The member where objects should stand, if it can be written to.
+    pub target: Option<Target>,
+    pub leftovers: Vec<Leftover>,
+    pub highest_epoch: u64,
+    pub ledger_lost: bool,
+}
+
+/// The member that the plan assigns, as it is known.
+pub struct Target {
+    pub member: MemberName,
+    pub contact: Contact,
+    pub facts: Option<Arc<MemberFacts>>,
+    pub mover_image: Option<String>,
+    pub image_pull_secrets: Vec<String>,
+    pub standing: Standing,
+    pub secret_version: Option<String>,
+    pub ca_version: Option<String>,
+}
+
+/// Objects of this repository in a member where none should be.
+pub struct Leftover {
+    pub member: MemberName,
+    pub cron_job: Option<(ObjectName, Guard, CronState)>,
+    pub secrets: Vec<(ObjectName, Guard)>,
+    /// Jobs and Pods that have not ended.
+    pub live: usize,
+}
+
+impl Work {
+    /// None: nobody knows a repository of this id.
+    pub fn gather(world: &mut World, id: RepositoryId, hub_id: &str, namespace: &str, now: Timestamp) -> Option<Self> {
+        let plan = world.planner.plan(id, now)?;
+        let object = world.ledger.get(&id).cloned();
+        let record = object.as_deref().map(observe::ledger);
+        let grant = record.and_then(|record| record.grant);
+        let status = object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default();
+        let holder = grant.as_ref().and_then(|grant| world.members.get(&grant.cluster));
+        let holder_synced = grant.as_ref().is_some_and(|grant| world.contact(&grant.cluster) == Contact::Synced);
+        let (claim, claim_job) = match (&grant, holder) {
+            (Some(grant), Some(state)) if holder_synced => jobs::claim(state, namespace, id, grant, now),
+            _ => (ClaimJob::Unknown, None),
+        };
+        let runs = match (&grant, holder) {
+            (Some(grant), Some(state)) => jobs::ended_runs(state, &grant.cluster, id, &status, now),
+            _ => Vec::new(),
+        };
+        let epochs = epochs(world, id, hub_id);
+        let ledger_lost = grant.is_none() && epochs.iter().any(|epoch| *epoch > 0);
+        let recorded = grant.as_ref().map_or(0, |grant| grant.epoch);
+        let target = target(world, id, &plan);
+        Some(Self {
+            id,
+            leftovers: leftovers(world, id, hub_id, &plan),
+            highest_epoch: epochs.into_iter().chain([recorded]).max().unwrap_or(0),
+            ledger_lost,
+            plan,
+            object,
+            grant,
+            claim,
+            claim_job,
+            pod_missing: holder.is_some_and(|state| jobs::pod_missing(state, id, now)),
+            runs,
+            target,
+        })
+    }
+
+    pub fn status(&self) -> KopiaRepositoryStatus {
+        self.object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default()
+    }
+
+    /// The grant is claimed, or on its way: the epoch that pushed objects carry.
+    pub fn epoch(&self) -> u64 {
+        self.grant.as_ref().map_or(0, |grant| grant.epoch)
+    }
+}
+
+pub fn is_claimed(status: &KopiaRepositoryStatus) -> bool {
+    status.grant.as_ref().is_some_and(|grant| matches!(grant.phase, GrantPhase::Draining | GrantPhase::Active))
+}
+
+fn is_ours(object: &OwnedObject, hub_id: &str) -> bool {
+    object.labels.get(labels::HUB).is_some_and(|hub| **hub == *hub_id)
+        && object.labels.get(labels::MANAGED_BY).is_some_and(|by| &**by == labels::MANAGED_BY_VALUE)
+}
+
+fn of_repository<'a>(
+    state: &'a MemberState,
+    id: RepositoryId,
+    hub_id: &'a str,
+) -> impl Iterator<Item = (OwnedKind, &'a ObjectName, &'a OwnedObject)> {
+    let id = id.to_string();
+    state
+        .owned
+        .iter()
+        .filter(move |(_, object)| object.labels.get(labels::REPOSITORY).is_some_and(|label| **label == *id))
+        .filter(move |(_, object)| is_ours(object, hub_id))
+        .map(|((kind, name), object)| (*kind, name, object))
+}
+
+/// Epochs that our CronJobs of this repository carry, wherever they are.
+fn epochs(world: &World, id: RepositoryId, hub_id: &str) -> Vec<u64> {
+    world
+        .places(id)
+        .filter_map(|member| world.members.get(member))
+        .flat_map(|state| of_repository(state, id, hub_id))
+        .filter(|(kind, ..)| *kind == OwnedKind::CronJob)
+        .filter_map(|(.., object)| object.annotations.get(labels::EPOCH)?.parse().ok())
+        .collect()
+}
+
+fn target(world: &World, id: RepositoryId, plan: &RepositoryPlan) -> Option<Target> {
+    let Push::Objects(assignment) = &plan.push else { return None };
+    let state = world.members.get(&assignment.member)?;
+    let names = [id.object_name(), format!("{}-ca", id.object_name())];
+    let mine =
+        |name: &ObjectName| names.iter().any(|own| *own == *name.name) || name.name.starts_with("volsync-hub-mover-");
+    let spec = state.cluster.as_ref().map(|cluster| &cluster.spec);
+    let ca = assignment.custom_ca.as_ref().map(|ca| ca.placed(&assignment.secret));
+    Some(Target {
+        member: assignment.member.clone(),
+        contact: world.contact(&assignment.member),
+        facts: state.facts.clone(),
+        mover_image: spec.and_then(|spec| spec.mover_image.clone()),
+        image_pull_secrets: spec
+            .map(|spec| spec.image_pull_secrets.iter().map(|it| it.name.clone()).collect())
+            .unwrap_or_default(),
+        standing: Standing {
+            owned: state
+                .owned
+                .iter()
+                .filter(|((_, name), _)| mine(name))
+                .map(|(key, object)| (key.clone(), object.clone()))
+                .collect(),
+            verified: state
+                .verified
+                .iter()
+                .filter(|((_, name), _)| mine(name) || *name.name == *crate::render::support::SERVICE_ACCOUNT)
+                .map(|(key, it)| (key.clone(), it.clone()))
+                .collect(),
+            service_account: state.facts.as_ref().and_then(|facts| facts.service_account.clone()),
+        },
+        secret_version: world
+            .version(crate::member::event::ReferencedKind::Secret, &assignment.secret)
+            .map(str::to_owned),
+        ca_version: ca.and_then(|(kind, name)| world.version(kind, &name).map(str::to_owned)),
+    })
+}
+
+/// What stands where it should not. Only in members that were read completely: missing is not empty.
+fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) -> Vec<Leftover> {
+    let wanted_in = match &plan.push {
+        Push::Objects(assignment) => Some(&assignment.member),
+        Push::Keep => return Vec::new(),
+        Push::Remove => None,
+    };
+    let text = id.to_string();
+    let mut leftovers = Vec::new();
+    for member in world.places(id).filter(|member| Some(*member) != wanted_in) {
+        let Some(state) = world.members.get(member).filter(|_| world.contact(member) == Contact::Synced) else {
+            continue;
+        };
+        let mut leftover = Leftover { member: member.clone(), cron_job: None, secrets: Vec::new(), live: 0 };
+        for (kind, name, object) in of_repository(state, id, hub_id).filter(|(.., object)| !object.deleting) {
+            match (kind, &object.cron) {
+                (OwnedKind::CronJob, Some(cron)) => {
+                    leftover.cron_job = Some((name.clone(), object.into(), cron.clone()))
+                }
+                (OwnedKind::Secret, _) => leftover.secrets.push((name.clone(), object.into())),
+                _ => {}
+            }
+        }
+        let here = |labels: &std::collections::BTreeMap<Box<str>, Box<str>>| {
+            labels.get(labels::REPOSITORY).is_some_and(|label| **label == *text)
+        };
+        leftover.live = state.jobs.values().filter(|job| here(&job.labels) && !job.is_terminal()).count()
+            + state.pods.values().filter(|pod| here(&pod.labels) && !pod.is_terminal()).count();
+        if leftover.cron_job.is_some() || !leftover.secrets.is_empty() {
+            leftovers.push(leftover);
+        }
+    }
+    leftovers
+}

@@ -1,0 +1,452 @@
+//! Everything that is known at this moment, in one place: events go in, keys of repositories to look at come out.
+//! Holds no client; every change of it is a short synchronous step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::api::kopia_repository::KopiaRepository;
+use crate::api::member_cluster::MemberCluster;
+use crate::hub::event::{HubEvent, HubList, PolicyObject};
+use crate::labels;
+use crate::member::event::{
+    ConditionKind, ForeignKind, ForeignObject, JobRecord, MemberCondition, MemberEvent, MemberFacts, OwnedKind,
+    OwnedObject, PodRecord, ReferencedKind,
+};
+use crate::member::registry::Origin;
+use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId};
+use crate::plan::fleet::{Contact, Observation};
+use crate::plan::observe;
+use crate::plan::planner::Planner;
+use crate::policy::{CaSource, CustomCa};
+
+use tracing::warn;
+
+use super::push::Noted;
+
+/// What is known of one member beyond what the planner knows.
+#[derive(Debug, Default)]
+pub struct MemberState {
+    pub origin: Option<Origin>,
+    pub contact: Option<Contact>,
+    pub duplicate_of: Option<MemberName>,
+    pub facts: Option<Arc<MemberFacts>>,
+    pub conditions: BTreeMap<ConditionKind, MemberCondition>,
+    pub owned: BTreeMap<(OwnedKind, ObjectName), OwnedObject>,
+    pub foreign: BTreeMap<(ForeignKind, ObjectName), ForeignObject>,
+    pub jobs: BTreeMap<ObjectName, JobRecord>,
+    pub pods: BTreeMap<ObjectName, PodRecord>,
+    /// resourceVersions of referenced Secrets and CA ConfigMaps.
+    pub versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
+    /// Pushed objects whose contents were compared with what is wanted.
+    pub verified: BTreeMap<(OwnedKind, ObjectName), Verified>,
+    /// Its MemberCluster on the hub.
+    pub cluster: Option<Arc<MemberCluster>>,
+}
+
+/// A comparison that need not be made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Of the pushed object.
+    pub version: Box<str>,
+    /// Hash of what was wanted, or the version of the source of a copy.
+    pub wanted: Box<str>,
+}
+
+/// What an event makes necessary.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Dirty {
+    pub repositories: BTreeSet<RepositoryId>,
+    pub policies: BTreeSet<PolicyName>,
+    pub members: BTreeSet<MemberName>,
+}
+
+pub struct World {
+    pub planner: Planner,
+    pub members: BTreeMap<MemberName, MemberState>,
+    pub policies: BTreeMap<PolicyName, PolicyObject>,
+    pub ledger: BTreeMap<RepositoryId, Arc<KopiaRepository>>,
+    listed: BTreeSet<HubList>,
+    /// The Secrets and CAs that observers should read are not what they were.
+    pub wants_changed: bool,
+    /// Where objects, Jobs and Pods of a repository were seen.
+    places: BTreeMap<RepositoryId, BTreeMap<MemberName, usize>>,
+    /// Which repositories copy a Secret or CA.
+    uses: BTreeMap<(ReferencedKind, PlacedName), BTreeSet<RepositoryId>>,
+    used_by: BTreeMap<RepositoryId, Vec<(ReferencedKind, PlacedName)>>,
+    pub hub_versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
+}
+
+impl World {
+    pub fn new(planner: Planner) -> Self {
+        Self {
+            planner,
+            members: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            ledger: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            wants_changed: false,
+            places: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            used_by: BTreeMap::new(),
+            hub_versions: BTreeMap::new(),
+        }
+    }
+
+    /// Tells the planner, and keeps what follows for others.
+    fn observe(&mut self, observation: Observation) -> BTreeSet<RepositoryId> {
+        let applied = self.planner.apply(observation);
+        self.wants_changed |= !applied.wanted.is_empty() || !applied.unwanted.is_empty();
+        let mut ids = applied.dirty;
+        for secret in applied.unwanted {
+            ids.extend(self.planner.apply(Observation::Secret { secret, state: None }).dirty);
+        }
+        ids
+    }
+
+    /// Repositories that have, or should have, something in this member.
+    fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
+        let present = self.places.iter().filter(|(_, members)| members.contains_key(member)).map(|(id, _)| *id);
+        self.planner.repositories_in(member).into_iter().chain(present).collect()
+    }
+
+    /// Sources in a member, repositories that they or a policy bring there, and grants that it holds.
+    pub fn counts(&self, member: &MemberName) -> (usize, usize, usize) {
+        let holds = |object: &Arc<KopiaRepository>| {
+            let grant = object.status.as_ref().and_then(|status| status.grant.as_ref());
+            grant.is_some_and(|grant| grant.cluster == member.as_str())
+        };
+        let sources = self.planner.fleet().sources.keys().filter(|key| key.member == *member).count();
+        let held = self.ledger.values().filter(|object| holds(object)).count();
+        (sources, self.planner.repositories_in(member).len(), held)
+    }
+
+    /// Claims whose Job may be under way, but for one's own.
+    pub fn claims_under_way(&self, but: RepositoryId) -> usize {
+        let live = |state: &MemberState| {
+            let claims = state.jobs.values().filter(|job| {
+                job.labels.get(labels::ROLE).is_some_and(|role| &**role == "claim") && !job.is_terminal()
+            });
+            claims.filter(|job| repository_of(&job.labels) != Some(but)).count()
+        };
+        self.members.values().map(live).sum()
+    }
+
+    /// What a push wrote or compared, before the watches tell of it.
+    pub fn note(&mut self, member: &MemberName, note: Noted) {
+        let key = (note.kind, note.name);
+        if let Some(written) = note.written {
+            let (kind, name) = key.clone();
+            if kind == OwnedKind::ServiceAccount {
+                self.note_service_account(member, written);
+            } else {
+                self.owned_changed(member, kind, name, Some(written));
+            }
+        }
+        let state = self.members.entry(member.clone()).or_default();
+        state.verified.insert(key, note.verified);
+    }
+
+    fn note_service_account(&mut self, member: &MemberName, written: OwnedObject) {
+        let Some(facts) = self.members.get_mut(member).and_then(|state| state.facts.as_mut()) else { return };
+        *facts = Arc::new(MemberFacts { service_account: Some(written), ..(**facts).clone() });
+    }
+
+    /// Policies, ledger and MemberClusters have been read once: before that nothing may be decided.
+    pub fn hub_is_read(&self) -> bool {
+        self.listed.len() == 3
+    }
+
+    pub fn everything(&self) -> Dirty {
+        let known = self.ledger.keys().chain(self.places.keys()).copied();
+        Dirty {
+            repositories: self.planner.repositories().into_iter().chain(known).collect(),
+            policies: self.policies.keys().cloned().collect(),
+            members: self.members.keys().cloned().collect(),
+        }
+    }
+
+    pub fn contact(&self, member: &MemberName) -> Contact {
+        let state = self.members.get(member).filter(|state| state.duplicate_of.is_none());
+        state.and_then(|state| state.contact).unwrap_or(Contact::Unreachable)
+    }
+
+    /// Members where anything of this repository was seen.
+    pub fn places(&self, id: RepositoryId) -> impl Iterator<Item = &MemberName> {
+        self.places.get(&id).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// Remembers what a repository copies, so that a change of it is noticed.
+    pub fn set_uses(&mut self, id: RepositoryId, now: Vec<(ReferencedKind, PlacedName)>) {
+        if self.used_by.get(&id).is_some_and(|before| *before == now) {
+            return;
+        }
+        self.wants_changed = true;
+        let before = self.used_by.insert(id, now.clone()).unwrap_or_default();
+        for key in before {
+            if let Some(ids) = self.uses.get_mut(&key) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.uses.remove(&key);
+                }
+            }
+        }
+        for key in now {
+            self.uses.entry(key).or_default().insert(id);
+        }
+    }
+
+    /// CAs that are copied.
+    pub fn used_cas(&self) -> impl Iterator<Item = &(ReferencedKind, PlacedName)> {
+        self.uses.keys()
+    }
+
+    pub fn version(&self, kind: ReferencedKind, of: &PlacedName) -> Option<&str> {
+        let key = (kind, of.object.clone());
+        match &of.place {
+            Place::Hub => self.hub_versions.get(&key).map(|version| &**version),
+            Place::Member(member) => self.members.get(member)?.versions.get(&key).map(|version| &**version),
+        }
+    }
+
+    fn users(&self, kind: ReferencedKind, of: PlacedName) -> BTreeSet<RepositoryId> {
+        self.uses.get(&(kind, of)).cloned().unwrap_or_default()
+    }
+
+    pub fn apply_hub(&mut self, event: HubEvent) -> Dirty {
+        let mut dirty = Dirty::default();
+        match event {
+            HubEvent::Policy { name, object, observation } => {
+                match object {
+                    Some(object) => self.policies.insert(name.clone(), *object),
+                    None => self.policies.remove(&name),
+                };
+                dirty.repositories.extend(self.observe(observation));
+                dirty.policies.insert(name);
+            }
+            HubEvent::Ledger { id, object } => dirty.repositories.extend(self.set_ledger(id, object.map(|it| *it))),
+            HubEvent::MemberCluster { name, object } => {
+                let state = self.members.entry(name.clone()).or_default();
+                state.cluster = object.map(|object| Arc::new(*object));
+                self.wants_changed = true;
+                dirty.repositories.extend(self.member_changed(&name));
+                dirty.members.insert(name);
+            }
+            HubEvent::Referenced { kind, name, version } => {
+                let changed = put(&mut self.hub_versions, (kind, name.clone()), version);
+                if changed {
+                    dirty.repositories.extend(self.users(kind, PlacedName { place: Place::Hub, object: name }));
+                }
+            }
+            HubEvent::Observed(observation) => dirty.repositories.extend(self.observe(observation)),
+            HubEvent::Listed(list) => {
+                if self.listed.insert(list) && self.hub_is_read() {
+                    dirty = self.everything();
+                }
+            }
+        }
+        dirty
+    }
+
+    /// Also called with what a write of our own returned, so that the next decision need not wait for the watch.
+    pub fn set_ledger(&mut self, id: RepositoryId, object: Option<KopiaRepository>) -> BTreeSet<RepositoryId> {
+        let record = object.as_ref().map(|object| Box::new(observe::ledger(object)));
+        match object {
+            Some(object) => {
+                let older = self.ledger.get(&id).is_some_and(|known| version_of(known) > version_of(&object));
+                // The watch may deliver a state that is older than our own last write.
+                if older && same_object(&self.ledger, id, &object) {
+                    return BTreeSet::new();
+                }
+                self.ledger.insert(id, Arc::new(object));
+            }
+            None => {
+                self.ledger.remove(&id);
+            }
+        }
+        let mut ids = self.observe(Observation::Ledger { id, record });
+        ids.insert(id);
+        ids
+    }
+
+    pub fn apply_member(&mut self, event: MemberEvent) -> Dirty {
+        let mut dirty = Dirty::default();
+        match event {
+            MemberEvent::Registered { member, origin } => {
+                self.members.entry(member.clone()).or_default().origin = origin;
+                dirty.repositories.extend(self.member_changed(&member));
+                dirty.members.insert(member);
+            }
+            MemberEvent::Problem { name, origin, reason, message } => {
+                warn!(member = %name, %origin, reason, message, "a registration can't be used; what it said before stays in force");
+                dirty.members.insert(MemberName::new(name));
+            }
+            MemberEvent::Contact { member, contact } => {
+                self.members.entry(member.clone()).or_default().contact = Some(contact);
+                dirty.repositories.extend(self.member_changed(&member));
+                dirty.members.insert(member);
+            }
+            MemberEvent::Duplicate { member, of } => {
+                self.members.entry(member.clone()).or_default().duplicate_of = of;
+                dirty.repositories.extend(self.member_changed(&member));
+                dirty.members.insert(member);
+            }
+            MemberEvent::Observed(observation) => dirty.repositories.extend(self.observe(observation)),
+            MemberEvent::Owned { member, kind, name, object } => {
+                dirty.repositories.extend(self.owned_changed(&member, kind, name, object.map(|it| *it)));
+            }
+            MemberEvent::Foreign { member, kind, name, object } => {
+                let state = self.members.entry(member.clone()).or_default();
+                put(&mut state.foreign, (kind, name), object.map(|it| *it));
+                dirty.members.insert(member);
+            }
+            MemberEvent::Job { member, name, job } => {
+                let state = self.members.entry(member.clone()).or_default();
+                let before = state.jobs.get(&name).and_then(|job| repository_of(&job.labels));
+                let after = job.as_ref().and_then(|job| repository_of(&job.labels));
+                put(&mut state.jobs, name, job.map(|it| *it));
+                dirty.repositories.extend(self.moved(&member, before, after));
+            }
+            MemberEvent::Pod { member, name, pod } => {
+                let state = self.members.entry(member.clone()).or_default();
+                let before = state.pods.get(&name).and_then(|pod| repository_of(&pod.labels));
+                let after = pod.as_ref().and_then(|pod| repository_of(&pod.labels));
+                put(&mut state.pods, name, pod.map(|it| *it));
+                dirty.repositories.extend(self.moved(&member, before, after));
+            }
+            MemberEvent::Referenced { member, kind, name, version } => {
+                let state = self.members.entry(member.clone()).or_default();
+                if put(&mut state.versions, (kind, name.clone()), version) {
+                    dirty
+                        .repositories
+                        .extend(self.users(kind, PlacedName { place: Place::Member(member), object: name }));
+                }
+            }
+            MemberEvent::Facts { member, facts } => {
+                let state = self.members.entry(member.clone()).or_default();
+                let facts = Some(Arc::new(*facts));
+                if state.facts != facts {
+                    state.facts = facts;
+                    dirty.repositories.extend(self.repositories_in(&member));
+                    dirty.members.insert(member);
+                }
+            }
+            MemberEvent::Condition { member, condition } => {
+                let state = self.members.entry(member.clone()).or_default();
+                state.conditions.insert(condition.kind, condition);
+                dirty.members.insert(member);
+            }
+        }
+        dirty
+    }
+
+    /// Tells the planner what a member looks like now, from its registration, its MemberCluster and its contact.
+    fn member_changed(&mut self, name: &MemberName) -> BTreeSet<RepositoryId> {
+        let contact = self.contact(name);
+        let Some(state) = self.members.get(name) else { return BTreeSet::new() };
+        let known = (state.origin.is_some() || state.cluster.is_some()) && state.duplicate_of.is_none();
+        let record = known.then(|| observe::member(state.cluster.as_deref(), contact));
+        let observation = Observation::Member { name: name.clone(), record };
+        let mut ids = self.observe(observation);
+        // What was not pushed or removed while it was away.
+        ids.extend(self.places.iter().filter(|(_, members)| members.contains_key(name)).map(|(id, _)| *id));
+        ids.extend(self.repositories_in(name));
+        ids
+    }
+
+    fn owned_changed(
+        &mut self,
+        member: &MemberName,
+        kind: OwnedKind,
+        name: ObjectName,
+        object: Option<OwnedObject>,
+    ) -> BTreeSet<RepositoryId> {
+        let state = self.members.entry(member.clone()).or_default();
+        let key = (kind, name);
+        let before = state.owned.get(&key).and_then(|object| repository_of(&object.labels));
+        let after = object.as_ref().and_then(|object| repository_of(&object.labels));
+        if object.is_none() {
+            state.verified.remove(&key);
+        }
+        if !put(&mut state.owned, key, object) {
+            return BTreeSet::new();
+        }
+        let mut ids = self.moved(member, before, after);
+        if before.is_none() && after.is_none() {
+            // What serves all repositories of a member, such as the mover's script.
+            ids.extend(self.repositories_in(member));
+        }
+        ids
+    }
+
+    /// Keeps count of where a repository's objects are.
+    fn moved(
+        &mut self,
+        member: &MemberName,
+        before: Option<RepositoryId>,
+        after: Option<RepositoryId>,
+    ) -> BTreeSet<RepositoryId> {
+        if before != after {
+            if let Some(id) = after {
+                *self.places.entry(id).or_default().entry(member.clone()).or_default() += 1;
+            }
+            if let Some(id) = before {
+                self.left(member, id);
+            }
+        }
+        before.into_iter().chain(after).collect()
+    }
+
+    fn left(&mut self, member: &MemberName, id: RepositoryId) {
+        let Some(members) = self.places.get_mut(&id) else { return };
+        if let Some(count) = members.get_mut(member) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                members.remove(member);
+            }
+        }
+        if members.is_empty() {
+            self.places.remove(&id);
+        }
+    }
+}
+
+/// Whether anything changed.
+fn put<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> bool {
+    match value {
+        Some(value) if map.get(&key) == Some(&value) => false,
+        Some(value) => {
+            map.insert(key, value);
+            true
+        }
+        None => map.remove(&key).is_some(),
+    }
+}
+
+fn repository_of(of: &BTreeMap<Box<str>, Box<str>>) -> Option<RepositoryId> {
+    of.get(labels::REPOSITORY)?.parse().ok()
+}
+
+/// Versions of one object grow; API servers promise that for comparing within one kind.
+fn version_of(object: &KopiaRepository) -> u64 {
+    object.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+fn same_object(
+    ledger: &BTreeMap<RepositoryId, Arc<KopiaRepository>>,
+    id: RepositoryId,
+    object: &KopiaRepository,
+) -> bool {
+    ledger.get(&id).is_some_and(|known| known.metadata.uid == object.metadata.uid)
+}
+
+impl CustomCa {
+    /// The CA's object, beside the repository Secret.
+    pub fn placed(&self, secret: &PlacedName) -> (ReferencedKind, PlacedName) {
+        let (kind, name) = match &self.source {
+            CaSource::ConfigMap(name) => (ReferencedKind::ConfigMap, name),
+            CaSource::Secret(name) => (ReferencedKind::Secret, name),
+        };
+        let object = ObjectName::new(secret.object.namespace.clone(), name.as_ref());
+        (kind, PlacedName { place: secret.place.clone(), object })
+    }
+}

@@ -1,0 +1,91 @@
+//! Holds the sources against the rules that keep them readable: pure layers do no I/O, files have one subject.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Layers that decide and never act.
+const PURE: [&str; 11] =
+    ["names", "api", "identity", "schedule", "policy", "plan", "render", "diff", "grant", "status", "outcome"];
+
+/// What a pure layer must not name.
+const FORBIDDEN: [&str; 12] = [
+    "kube::Client",
+    "kube::Api",
+    "Api<",
+    "tokio",
+    "std::env",
+    "std::fs",
+    "std::net::Tcp",
+    "std::process",
+    "SystemTime",
+    "Instant",
+    "Timestamp::now",
+    "tracing::",
+];
+
+/// Lines of a file without its tests, and with them.
+const LINES_MAX: usize = 400;
+const LINES_WITH_TESTS_MAX: usize = 600;
+
+fn sources() -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    found.sort();
+    assert!(found.len() > 20, "the sources were not found");
+    found
+}
+
+fn layer(path: &Path) -> String {
+    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = below.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The lines before the test module.
+fn code(text: &str) -> Vec<&str> {
+    text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).collect()
+}
+
+fn is_test(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem == "tests") || path.components().any(|part| part.as_os_str() == "tests")
+}
+
+#[test]
+fn pure_layers_name_no_client_runtime_clock_file_or_environment() {
+    let mut offences = Vec::new();
+    for path in sources().iter().filter(|path| PURE.contains(&layer(path).as_str()) && !is_test(path)) {
+        for (number, line) in code(&fs::read_to_string(path).unwrap()).iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if let Some(word) = FORBIDDEN.iter().find(|word| code.contains(**word)) {
+                offences.push(format!("{}:{}: {word}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_has_one_subject() {
+    let mut offences = Vec::new();
+    for path in sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        if !text.starts_with("//! ") {
+            offences.push(format!("{}: the first line does not say what the file is for", path.display()));
+        }
+        let (lines, with_tests) = (code(&text).len(), text.lines().count());
+        if !is_test(&path) && (lines > LINES_MAX || with_tests > LINES_WITH_TESTS_MAX) {
+            offences.push(format!("{}: {lines} lines, {with_tests} with tests", path.display()));
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}

@@ -1,0 +1,55 @@
+//! Kubernetes Events on policies, repositories and members: one for each change of state, none for a repetition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use crate::status::conditions::cut;
+
+/// What API servers take. Bytes.
+const NOTE_MAX: usize = 1024;
+/// Events that are on their way at once; more than that are dropped, for they are only words.
+const IN_FLIGHT_MAX: usize = 32;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Events {
+    pub fn new(client: Client, instance: Option<String>) -> Self {
+        let reporter = Reporter { controller: "volsync-hub".to_owned(), instance };
+        Self { recorder: Recorder::new(client, reporter), in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)) }
+    }
+
+    /// Returns at once: an event never holds up work.
+    pub fn publish(&self, about: ObjectReference, good: bool, reason: &str, note: &str) {
+        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
+            debug!(reason, "an event was dropped: too many are under way");
+            return;
+        };
+        let event = Event {
+            type_: if good { EventType::Normal } else { EventType::Warning },
+            reason: reason.to_owned(),
+            note: Some(cut(note.to_owned(), NOTE_MAX)),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let recorder = self.recorder.clone();
+        tokio::spawn(async move {
+            match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &about)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "an event was not taken"),
+                Err(_) => debug!("an event took too long"),
+            }
+            drop(permit);
+        });
+    }
+}

@@ -1,0 +1,99 @@
+//! The members: finds them, keeps a client each, observes them and acts there. Decides nothing.
+//!
+//! [`registry`] says which members there are; [`supervisor`] runs one task set for each, which reports through one
+//! bounded queue of [`MemberEvent`]s. [`Member`] is the handle for everything that is done in a member, and
+//! [`apply`] holds what may be done. Each member fails alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::watch::Receiver;
+
+use crate::names::{MemberName, PlacedName};
+use crate::plan::fleet::ReferencedSecrets;
+
+mod access;
+pub mod apply;
+pub mod breaker;
+pub mod call;
+pub mod client;
+mod contact;
+pub mod error;
+pub mod event;
+pub mod expiry;
+pub mod facts;
+mod incarnation;
+mod kinds;
+pub mod kubeconfig;
+pub mod proxy;
+mod records;
+pub mod registry;
+pub mod resolver;
+pub mod secrets;
+mod seen;
+pub mod supervisor;
+pub mod transport;
+mod watch;
+mod wire;
+
+pub use apply::{Applied, Guard, SecretValues};
+pub use call::{CallError, Class, Member, Operation};
+pub use contact::heartbeat;
+pub use event::MemberEvent;
+pub use registry::{Registration, Registry};
+pub use supervisor::Supervisor;
+
+/// What the hub was started with, as far as members are concerned.
+#[derive(Clone, Debug)]
+pub struct MemberSettings {
+    /// `--hub-id`: objects with another one are never touched.
+    pub hub_id: Arc<str>,
+    /// `--member-namespace`
+    pub member_namespace: Arc<str>,
+    /// Where VolSync's Deployment is looked for, unless the MemberCluster says otherwise.
+    pub volsync_namespace: Arc<str>,
+    /// `--allow-exec`: kubeconfig *files* may name a program.
+    pub allow_exec: bool,
+    /// Kubeconfigs from Secrets may point at loopback addresses: for tests and single machines.
+    pub allow_loopback: bool,
+}
+
+/// What a MemberCluster says about how a member is found and told apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberConfig {
+    /// Of the MemberCluster: of two names for one cluster the earlier one counts.
+    pub created: Option<Timestamp>,
+    pub volsync_namespace: Option<Arc<str>>,
+    /// `spec.kubeconfigSecretRef`, a Secret in the hub's own namespace.
+    pub kubeconfig_secret: Option<Arc<str>>,
+}
+
+/// All MemberClusters.
+pub type Configs = Receiver<Arc<BTreeMap<MemberName, MemberConfig>>>;
+
+/// What the rest of the hub tells the observers. Each holds the whole current value.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// Has to be complete before the supervisor starts: of two names for one cluster the older MemberCluster counts.
+    pub configs: Configs,
+    /// The Secrets of all members that the plan needs.
+    pub secrets: Receiver<Arc<ReferencedSecrets>>,
+    /// The CA ConfigMaps of all members that the plan needs; only their versions are read.
+    pub config_maps: Receiver<Arc<std::collections::BTreeSet<PlacedName>>>,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub fn settings() -> MemberSettings {
+        MemberSettings {
+            hub_id: Arc::from("hub"),
+            member_namespace: Arc::from("volsync-system"),
+            volsync_namespace: Arc::from("volsync-system"),
+            allow_exec: false,
+            allow_loopback: false,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What the hub does in a member: server-side apply, guarded deletion, one-shot Jobs, suspension; and reading the
+//! Secret or CA that is copied. Never touches an object without our labels, or of another hub.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::core::request::Request;
+use kube::core::{NamespaceResourceScope, ObjectMeta, PartialObjectMeta};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use zeroize::Zeroize;
+
+use crate::labels;
+use crate::names::ObjectName;
+
+use super::call::{CallError, Class, Member, Operation};
+use super::event::OwnedObject;
+
+/// Kinds that are pushed to members: namespaced, with a static name.
+pub trait Pushed:
+    kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + fmt::Debug
+{
+}
+
+impl<K> Pushed for K where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + fmt::Debug
+{
+}
+
+/// An object as it stands after a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    pub uid: Box<str>,
+    pub resource_version: Box<str>,
+    pub generation: i64,
+}
+
+impl Applied {
+    /// As [`OwnedObject::version`].
+    pub fn version(&self) -> String {
+        super::event::version(self.generation, &self.resource_version)
+    }
+}
+
+/// What is expected to stand where a write goes: taken from the events, or from [`Member::owned`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    pub uid: Box<str>,
+    pub resource_version: Box<str>,
+}
+
+impl From<&OwnedObject> for Guard {
+    fn from(object: &OwnedObject) -> Self {
+        Self { uid: object.uid.clone(), resource_version: object.resource_version.clone() }
+    }
+}
+
+impl From<&Applied> for Guard {
+    fn from(object: &Applied) -> Self {
+        Self { uid: object.uid.clone(), resource_version: object.resource_version.clone() }
+    }
+}
+
+/// The data of a Secret or ConfigMap while it is copied. Prints key names only; wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct SecretValues {
+    pub uid: Box<str>,
+    pub resource_version: Box<str>,
+    pub data: BTreeMap<String, Vec<u8>>,
+}
+
+impl fmt::Debug for SecretValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.data.keys()).finish()
+    }
+}
+
+impl Drop for SecretValues {
+    fn drop(&mut self) {
+        self.data.values_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+impl Member {
+    /// Applies `object` with force, as the hub's field manager. `hub` is this hub's id. With a guard the write only
+    /// succeeds on exactly that version of that object (else `Conflict`); without one the object is looked up first.
+    /// An object that stands there and is not this hub's makes it fail with `NotOurs`.
+    pub async fn apply<K: Pushed>(&self, hub: &str, object: &K, guard: Option<&Guard>) -> Result<Applied, CallError> {
+        let name = name_of(object.meta());
+        let operation = Operation::new("apply", describe::<K>(&name));
+        let found = match guard {
+            Some(guard) => Some(guard.clone()),
+            None => self.own::<K>(hub, &name, &operation).await?,
+        };
+        let mut body = serde_json::to_value(object).map_err(|error| self.unwritable(&operation, &error))?;
+        complete::<K>(&mut body, found.as_ref());
+        let parameters = PatchParams::apply(labels::FIELD_MANAGER).force();
+        let patch = Patch::Apply(&body);
+        let request = path::<K>(&name).patch(&name.name, &parameters, &patch);
+        self.write(&operation, request).await
+    }
+
+    /// What an apply would make of it, without doing it: tells drift from changes that do not matter.
+    pub async fn dry_run<K: Pushed>(&self, object: &K) -> Result<K, CallError> {
+        let name = name_of(object.meta());
+        let operation = Operation::new("dry-run apply", describe::<K>(&name));
+        let mut body = serde_json::to_value(object).map_err(|error| self.unwritable(&operation, &error))?;
+        complete::<K>(&mut body, None);
+        let parameters = PatchParams::apply(labels::FIELD_MANAGER).force().dry_run();
+        let request = path::<K>(&name).patch(&name.name, &parameters, &Patch::Apply(&body));
+        let text = self.text(&operation, request).await?;
+        self.parse(&operation, text)
+    }
+
+    /// The object as it stands; none where there is none.
+    pub async fn get<K: Pushed>(&self, name: &ObjectName) -> Result<Option<K>, CallError> {
+        let operation = Operation::new("get", describe::<K>(name));
+        let request = path::<K>(name).get(&name.name, &kube::api::GetParams::default());
+        match self.text(&operation, request).await {
+            Ok(text) => self.parse(&operation, text).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes exactly this version of this object of this hub, its dependents in the background. True if it was
+    /// there; an object that is gone already is no error.
+    pub async fn delete<K: Pushed>(&self, hub: &str, name: &ObjectName, guard: &Guard) -> Result<bool, CallError> {
+        let operation = Operation::new("delete", describe::<K>(name));
+        // Labels can't be a precondition, the version they were read at can.
+        let Some(current) = self.own::<K>(hub, name, &operation).await? else { return Ok(false) };
+        if current != *guard {
+            let detail = "it changed since it was looked at";
+            return Err(CallError::new(self.name(), &operation, Class::Conflict, detail));
+        }
+        let preconditions = Preconditions {
+            uid: Some(guard.uid.to_string()),
+            resource_version: Some(guard.resource_version.to_string()),
+        };
+        let parameters = DeleteParams {
+            preconditions: Some(preconditions),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        let request = path::<K>(name).delete(&name.name, &parameters);
+        match self.text(&operation, request).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a one-shot Job under its fixed name. Where this hub's Job of that name stands already, that one is
+    /// returned: the same request twice starts one Job.
+    pub async fn create_job(&self, hub: &str, job: &Job) -> Result<Applied, CallError> {
+        let name = name_of(&job.metadata);
+        let operation = Operation::new("create", describe::<Job>(&name));
+        let mut body = serde_json::to_value(job).map_err(|error| self.unwritable(&operation, &error))?;
+        complete::<Job>(&mut body, None);
+        let parameters = PostParams { field_manager: Some(labels::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let request = path::<Job>(&name).create(&parameters, body.to_string().into_bytes());
+        match self.write(&operation, request).await {
+            Err(error) if error.class == Class::AlreadyExists => {
+                let found = self.own::<Job>(hub, &name, &operation).await?;
+                found
+                    .map(|it| Applied { uid: it.uid, resource_version: it.resource_version, generation: 0 })
+                    .ok_or(error)
+            }
+            result => result,
+        }
+    }
+
+    /// Suspends or resumes exactly this version of a CronJob, and changes nothing else of it.
+    pub async fn set_suspended(&self, name: &ObjectName, guard: &Guard, suspend: bool) -> Result<Applied, CallError> {
+        let operation = Operation::new(if suspend { "suspend" } else { "resume" }, describe::<CronJob>(name));
+        let body = json!({
+            "metadata": {"uid": guard.uid, "resourceVersion": guard.resource_version},
+            "spec": {"suspend": suspend},
+        });
+        let parameters =
+            PatchParams { field_manager: Some(labels::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let request = path::<CronJob>(name).patch(&name.name, &parameters, &Patch::Merge(&body));
+        self.write(&operation, request).await
+    }
+
+    /// The Secret that is to be copied; none where there is none. Read at the moment of use and held no longer.
+    pub async fn read_secret(&self, name: &ObjectName) -> Result<Option<SecretValues>, CallError> {
+        let Some(secret) = self.get::<Secret>(name).await? else { return Ok(None) };
+        let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+        Ok(Some(values_of(secret.metadata, data)))
+    }
+
+    /// `spec.kopia` of a ReplicationSource; none where there is none. It may hold credentials.
+    pub async fn read_kopia(&self, name: &ObjectName) -> Result<Option<Value>, CallError> {
+        let operation = Operation::new("get", format!("ReplicationSource {name}"));
+        let url = format!("/apis/volsync.backube/v1alpha1/namespaces/{}/replicationsources", name.namespace);
+        let request = Request::new(url).get(&name.name, &kube::api::GetParams::default());
+        let text = match self.text(&operation, request).await {
+            Ok(text) => text,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut object: Value = self.parse(&operation, text)?;
+        Ok(object.pointer_mut("/spec/kopia").map(Value::take))
+    }
+
+    /// A CA ConfigMap that is to be copied; none where there is none.
+    pub async fn read_config_map(&self, name: &ObjectName) -> Result<Option<SecretValues>, CallError> {
+        let Some(map) = self.get::<ConfigMap>(name).await? else { return Ok(None) };
+        let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
+        let binary = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        Ok(Some(values_of(map.metadata, text.chain(binary).collect())))
+    }
+
+    /// The version of this hub's object of that name; none where there is none; `NotOurs` where another's stands.
+    pub async fn owned<K: Pushed>(&self, hub: &str, name: &ObjectName) -> Result<Option<Guard>, CallError> {
+        self.own::<K>(hub, name, &Operation::new("get", describe::<K>(name))).await
+    }
+
+    async fn own<K: Pushed>(
+        &self,
+        hub: &str,
+        name: &ObjectName,
+        operation: &Operation,
+    ) -> Result<Option<Guard>, CallError> {
+        let look_up = Operation::new("get", describe::<K>(name));
+        let request = path::<K>(name).get_metadata(&name.name, &kube::api::GetParams::default());
+        let text = match self.text(&look_up, request).await {
+            Ok(text) => text,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let found: PartialObjectMeta<K> = self.parse(&look_up, text)?;
+        if let Some(stranger) = stranger(&found.metadata, hub) {
+            return Err(CallError::new(self.name(), operation, Class::NotOurs, &stranger));
+        }
+        let text = |value: Option<String>| value.unwrap_or_default().into_boxed_str();
+        let ObjectMeta { uid, resource_version, .. } = found.metadata;
+        Ok(Some(Guard { uid: text(uid), resource_version: text(resource_version) }))
+    }
+
+    async fn write(
+        &self,
+        operation: &Operation,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Applied, CallError> {
+        let text = self.text(operation, request).await?;
+        let written: Written = self.parse(operation, text)?;
+        let WrittenMeta { uid, resource_version, generation } = written.metadata;
+        Ok(Applied { uid, resource_version, generation })
+    }
+
+    fn unwritable(&self, operation: &Operation, error: &serde_json::Error) -> CallError {
+        let detail = format!("it can't be written as JSON (line {})", error.line());
+        CallError::new(self.name(), operation, Class::Other, &detail)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Written {
+    metadata: WrittenMeta,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMeta {
+    uid: Box<str>,
+    resource_version: Box<str>,
+    #[serde(default)]
+    generation: i64,
+}
+
+fn values_of(metadata: ObjectMeta, data: BTreeMap<String, Vec<u8>>) -> SecretValues {
+    let text = |value: Option<String>| value.unwrap_or_default().into_boxed_str();
+    SecretValues { uid: text(metadata.uid), resource_version: text(metadata.resource_version), data }
+}
+
+/// Why an object is not this hub's; none if it is.
+fn stranger(metadata: &ObjectMeta, hub: &str) -> Option<String> {
+    let label = |name| metadata.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
+    if label(labels::MANAGED_BY) != Some(labels::MANAGED_BY_VALUE) {
+        return Some(format!(
+            "an object of this name stands there without the label {}={}, so it is left alone; rename or delete it",
+            labels::MANAGED_BY,
+            labels::MANAGED_BY_VALUE
+        ));
+    }
+    match label(labels::HUB) {
+        Some(other) if other == hub => None,
+        Some(other) => Some(format!("it belongs to the hub {other:?}, so it is left alone")),
+        None => Some(format!("it lacks the label {}, so whose it is can't be told", labels::HUB)),
+    }
+}
+
+/// Adds what server-side apply needs in the body and typed objects do not write.
+fn complete<K: Pushed>(body: &mut Value, guard: Option<&Guard>) {
+    body["apiVersion"] = K::api_version(&()).into();
+    body["kind"] = K::kind(&()).into();
+    if let Some(guard) = guard {
+        body["metadata"]["uid"] = (*guard.uid).into();
+        body["metadata"]["resourceVersion"] = (*guard.resource_version).into();
+    }
+}
+
+fn path<K: Pushed>(name: &ObjectName) -> Request {
+    Request::new(K::url_path(&(), Some(&name.namespace)))
+}
+
+fn name_of(metadata: &ObjectMeta) -> ObjectName {
+    ObjectName::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+fn describe<K: Pushed>(name: &ObjectName) -> String {
+    format!("{} {name}", K::kind(&()))
+}

@@ -1,0 +1,210 @@
+//! Every single request to a member goes through [`Member::call`]: breaker, rate limit, a bound on what is in flight,
+//! a timeout, and an error that says what was attempted on which object in which member.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::names::MemberName;
+
+use super::breaker::{Breaker, Health, Verdict};
+use super::client::{ConnectError, Counters};
+use super::resolver::Reach;
+
+pub use super::error::{CallError, Class, Operation};
+
+/// Requests a second to one member: a few busy controllers' worth, which an API server shares out fairly.
+const RATE_PER_SECOND: u32 = 100;
+/// Requests that may go out at once after a quiet second.
+const BURST: u32 = 100;
+/// Requests under way in one member: with answers in 100 ms this reaches the rate limit three times over.
+const IN_FLIGHT_MAX: usize = 32;
+
+/// A member with its present credentials. Cheap to clone; a rotation makes a new one.
+#[derive(Clone)]
+pub struct Member(Arc<Inner>);
+
+struct Inner {
+    name: MemberName,
+    incarnation: u64,
+    client: Client,
+    breaker: Mutex<Breaker>,
+    health: watch::Sender<Health>,
+    rate: RateLimit,
+    in_flight: Semaphore,
+    counters: Arc<Counters>,
+    last_contact: Mutex<Option<Timestamp>>,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Member({}#{})", self.0.name, self.0.incarnation)
+    }
+}
+
+impl Member {
+    /// One that is not supervised: whoever makes it runs its [`heartbeat`](super::heartbeat).
+    pub fn new(name: MemberName, incarnation: u64, client: Client, counters: Arc<Counters>) -> Self {
+        let seed =
+            name.as_str().bytes().fold(incarnation, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+        Self(Arc::new(Inner {
+            name,
+            incarnation,
+            client,
+            breaker: Mutex::new(Breaker::new(seed)),
+            health: watch::Sender::new(Health::Up),
+            rate: RateLimit::default(),
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            counters,
+            last_contact: Mutex::new(None),
+        }))
+    }
+
+    pub fn name(&self) -> &MemberName {
+        &self.0.name
+    }
+
+    /// Grows with each rotation of the credentials.
+    pub fn incarnation(&self) -> u64 {
+        self.0.incarnation
+    }
+
+    /// For requests inside [`Member::call`].
+    pub fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// When it last answered.
+    pub fn last_contact(&self) -> Option<Timestamp> {
+        *lock(&self.0.last_contact)
+    }
+
+    pub fn health(&self) -> Health {
+        *self.0.health.borrow()
+    }
+
+    pub(super) fn watch_health(&self) -> watch::Receiver<Health> {
+        self.0.health.subscribe()
+    }
+
+    /// Time until a trial may go out; none while calls go through anyway.
+    pub(super) fn next_trial(&self) -> Option<Duration> {
+        lock(&self.0.breaker).next_trial(Instant::now())
+    }
+
+    /// Makes one request under all the bounds of this member. `request` must be one bounded exchange: for a watch,
+    /// up to the response's headers.
+    pub async fn call<T>(
+        &self,
+        operation: &Operation,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, CallError> {
+        let fail = |class, detail: &str| CallError::new(&self.0.name, operation, class, detail);
+        self.admit().map_err(|(class, detail)| fail(class, &detail))?;
+        self.0.rate.wait().await;
+        let Ok(_permit) = self.0.in_flight.acquire().await else {
+            return Err(fail(Class::Other, "this client was closed"));
+        };
+        let result = match tokio::time::timeout(operation.timeout, request).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(CallError::of_kube(&self.0.name, operation, &error)),
+            Err(_) => Err(fail(Class::Timeout, &format!("no answer within {} s", operation.timeout.as_secs()))),
+        };
+        self.record(result.as_ref().map_or_else(|error| error.class.verdict(), |_| Verdict::Answered));
+        result
+    }
+
+    fn admit(&self) -> Result<(), (Class, String)> {
+        let mut breaker = lock(&self.0.breaker);
+        breaker.admit(Instant::now()).map_err(|wait| {
+            let (class, why) = match breaker.health() {
+                Health::Refused => (Class::Unauthorized, "its API server refuses the credentials"),
+                Health::Up | Health::Down => (Class::Unreachable, "its API server does not answer"),
+            };
+            (class, format!("{why}; the next attempt is due in {} s", wait.as_secs() + 1))
+        })
+    }
+
+    fn record(&self, verdict: Verdict) {
+        if verdict == Verdict::Answered {
+            *lock(&self.0.last_contact) = Some(Timestamp::now());
+        }
+        let health = {
+            let mut breaker = lock(&self.0.breaker);
+            breaker.record(Instant::now(), verdict);
+            breaker.health()
+        };
+        self.0.health.send_if_modified(|current| std::mem::replace(current, health) != health);
+    }
+}
+
+/// A poisoned lock is still good here: every critical section leaves its value whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets [`RATE_PER_SECOND`] requests a second through, [`BURST`] at once after a pause.
+#[derive(Default)]
+struct RateLimit {
+    /// When the next request would go out if there was no burst.
+    next: Mutex<Option<Instant>>,
+}
+
+impl RateLimit {
+    async fn wait(&self) {
+        let step = Duration::from_secs(1) / RATE_PER_SECOND;
+        let now = Instant::now();
+        let slot = {
+            let mut next = lock(&self.next);
+            let slot = next.unwrap_or(now).max(now.checked_sub(step * BURST).unwrap_or(now));
+            *next = Some(slot + step);
+            slot
+        };
+        tokio::time::sleep_until(slot).await;
+    }
+}
+
+impl Member {
+    /// Like [`Member::call`], for a request that is a text to be parsed by [`Member::parse`]. The client's own
+    /// parsing is not used: it logs what it can't parse, and that may be a Secret.
+    pub(super) async fn text(
+        &self,
+        operation: &Operation,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Zeroizing<String>, CallError> {
+        let request = request.map_err(|error| {
+            CallError::new(&self.0.name, operation, Class::Invalid, &format!("no such request can be made: {error}"))
+        })?;
+        self.call(operation, self.0.client.request_text(request)).await.map(Zeroizing::new)
+    }
+
+    pub(super) fn parse<T: DeserializeOwned>(
+        &self,
+        operation: &Operation,
+        text: Zeroizing<String>,
+    ) -> Result<T, CallError> {
+        serde_json::from_str(&text)
+            .map_err(|error| CallError::of_kube(&self.0.name, operation, &kube::Error::SerdeError(error)))
+    }
+}
+
+impl Member {
+    /// A handle for a cluster that is no member, such as the hub's own. Something has to poll
+    /// [`heartbeat`](super::heartbeat) for it, or it is not tried again once it did not answer.
+    pub async fn connect(name: MemberName, config: kube::Config) -> Result<Self, ConnectError> {
+        let building = tokio::task::spawn_blocking(|| super::client::build(config, Reach::Anywhere));
+        let (client, counters) = building.await.map_err(|_| ConnectError::Credentials)??;
+        Ok(Self::new(name, 0, client, counters))
+    }
+}

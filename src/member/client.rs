@@ -1,0 +1,197 @@
+//! One client for one cluster: a connector of our own (HTTP/2 where the server has it, proxies, bounded connecting),
+//! with kube's layers for address, credentials and headers above it, and [`transport`](super::transport) on top.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderValue, Uri, header};
+use hyper::rt::{Read, Write};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ClientBuilder, ConfigExt};
+use kube::{Client, Config};
+use tower::{BoxError, Service, ServiceBuilder};
+
+use super::resolver::{GuardedResolver, Reach};
+use super::transport::TransportLayer;
+
+pub use super::transport::Counters;
+
+/// TCP, proxy and TLS handshake together: three round trips on a slow line, with a lost packet or two.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle connections beyond this are closed: watches keep one busy anyway.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+const POOL_IDLE_MAX: usize = 2;
+/// A silent connection is found dead after 45 s, well before a watch's own time limit.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// HTTP/1.1 has no pings of its own.
+const TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
+const USER_AGENT: &str = concat!("volsync-hub/", env!("CARGO_PKG_VERSION"));
+
+/// Why no client could be made. Holds no credential.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("the TLS material or server address can't be used: {0}")]
+    Tls(String),
+    #[error("the credentials can't be used; check token, certificate and key, or the credential program")]
+    Credentials,
+    #[error("proxy-url {0:?} can't be used: its scheme has to be http, https or socks5")]
+    Proxy(String),
+}
+
+/// Makes a client. Runs a credential program where the configuration names one, so it may block: call it on a thread
+/// that may. Needs a runtime. Dials nothing yet.
+pub fn build(mut config: Config, reach: Reach) -> Result<(Client, Arc<Counters>), ConnectError> {
+    // The breaker decides about retries, and a second opinion would multiply them.
+    config.default_retry = false;
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
+    let mut http = HttpConnector::new_with_resolver(GuardedResolver::new(reach));
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_keepalive(Some(TCP_KEEP_ALIVE));
+    let Some(proxy) = config.proxy_url.clone() else { return finish(&config, http) };
+    // A user part may hold a password, so it is not shown.
+    let shown = || format!("{}://{}", proxy.scheme_str().unwrap_or_default(), proxy.host().unwrap_or_default());
+    match proxy.scheme_str() {
+        Some("http") => finish(&config, tunnel(&proxy, http)),
+        Some("https") => {
+            let tls = HttpsConnectorBuilder::new().with_tls_config(tls(&config)?).https_or_http().enable_http1();
+            finish(&config, tunnel(&proxy, tls.wrap_connector(http)))
+        }
+        Some("socks5") => match user_of(&proxy) {
+            Some((user, password)) => finish(&config, SocksV5::new(proxy, http).with_auth(user, password)),
+            None => finish(&config, SocksV5::new(proxy, http)),
+        },
+        _ => Err(ConnectError::Proxy(shown())),
+    }
+}
+
+fn finish<C>(config: &Config, connector: C) -> Result<(Client, Arc<Counters>), ConnectError>
+where
+    C: Service<Uri> + Clone + Send + Sync + 'static,
+    C::Response: Connection + Read + Write + Send + Unpin + 'static,
+    C::Future: Send + 'static,
+    C::Error: Into<BoxError>,
+{
+    let connector = Bounded { inner: https(config, connector)? };
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(POOL_IDLE_MAX)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
+        .http2_adaptive_window(true)
+        .build::<_, Body>(connector);
+    let counters = Arc::new(Counters::default());
+    let service = ServiceBuilder::new()
+        .layer(TransportLayer::new(counters.clone()))
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(|_| ConnectError::Credentials)?)
+        .layer(config.extra_headers_layer().map_err(|_| ConnectError::Credentials)?)
+        .map_err(BoxError::from)
+        .service(http);
+    let client = ClientBuilder::new(service, config.default_namespace.clone()).build();
+    Ok((client, counters))
+}
+
+fn tls(config: &Config) -> Result<rustls::ClientConfig, ConnectError> {
+    // The text of an error about a credential program may hold what it printed.
+    config.rustls_client_config().map_err(|error| match error {
+        kube::Error::RustlsTls(error) => ConnectError::Tls(error.to_string()),
+        _ => ConnectError::Credentials,
+    })
+}
+
+fn https<C>(config: &Config, connector: C) -> Result<HttpsConnector<C>, ConnectError> {
+    let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls(config)?).https_or_http();
+    if let Some(name) = &config.tls_server_name {
+        let name = name.clone().try_into();
+        let name =
+            name.map_err(|_| ConnectError::Tls("tls-server-name is neither a name nor an address".to_owned()))?;
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    Ok(builder.enable_http1().enable_http2().wrap_connector(connector))
+}
+
+fn tunnel<C>(proxy: &Uri, connector: C) -> Tunnel<C> {
+    let tunnel = Tunnel::new(proxy.clone(), connector);
+    let Some((user, password)) = user_of(proxy) else { return tunnel };
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{user}:{password}"));
+    match HeaderValue::from_str(&format!("Basic {encoded}")) {
+        Ok(header) => tunnel.with_auth(header),
+        Err(_) => tunnel,
+    }
+}
+
+/// User and password of a proxy address, percent-decoded.
+fn user_of(proxy: &Uri) -> Option<(String, String)> {
+    let (user, _) = proxy.authority()?.as_str().rsplit_once('@')?;
+    let (user, password) = user.split_once(':').unwrap_or((user, ""));
+    Some((percent_decoded(user), percent_decoded(password)))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while let Some(&byte) = bytes.get(index) {
+        let hex = bytes.get(index + 1..index + 3).filter(|hex| byte == b'%' && hex.iter().all(u8::is_ascii_hexdigit));
+        let value = hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        decoded.push(value.unwrap_or(byte));
+        index += if value.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// Bounds the whole of connecting; the connector's own limit ends with TCP.
+#[derive(Clone)]
+struct Bounded<C> {
+    inner: C,
+}
+
+impl<C> Service<Uri> for Bounded<C>
+where
+    C: Service<Uri>,
+    C::Error: Into<BoxError>,
+    C::Future: Send + 'static,
+    C::Response: 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.inner.call(uri);
+        Box::pin(async move {
+            match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+                Ok(result) => result.map_err(Into::into),
+                Err(_) => Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()).into()),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_proxys_user_is_percent_decoded() {
+        let proxy: Uri = "http://me:pa%40ss%3Aword@proxy:3128".parse().unwrap();
+        assert_eq!(user_of(&proxy), Some(("me".to_owned(), "pa@ss:word".to_owned())));
+        assert_eq!(user_of(&"http://proxy:3128".parse().unwrap()), None);
+        assert_eq!(percent_decoded("100%+A%4"), "100%+A%4");
+    }
+}

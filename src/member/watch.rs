@@ -1,0 +1,227 @@
+//! Lists one kind of one member, then follows it: pages under a fleet-wide bound, resumption at the last version seen,
+//! silence noticed, pauses that grow. What is seen goes to a [`Sink`]; the sink's deletions happen here, too, after a
+//! complete list.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use kube::core::WatchEvent;
+use kube::core::params::{ListParams, WatchParams};
+use kube::core::request::Request;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::call::{CallError, Class, Member, Operation};
+use super::contact::{until_down, until_up};
+use super::error::classify_status;
+use super::wire::{Object, Page};
+
+/// Objects in one page: 2.5 MB at 10 KB each while it is parsed.
+const PAGE_SIZE: u32 = 250;
+/// 250,000 objects of a kind: beyond what a member is made for, and an end to a server that never ends a list.
+const PAGES_MAX: usize = 1000;
+/// Pages that may be under way or in memory at once in the whole fleet: 80 MB at the size above.
+pub const PAGES_AT_ONCE: usize = 32;
+/// API servers send a bookmark about each minute; two that are missing mean that nothing gets through.
+const SILENCE_MAX: Duration = Duration::from_secs(150);
+/// Asked of the server, seconds; below the 295 that the client refuses to exceed.
+const WATCH_SECONDS: u32 = 290;
+/// A watch that lasted less than this did not help: the pause before the next one grows.
+const WATCH_SHORT: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// Rights and CRDs change by a person's hand, and are asked for by other means as well.
+const PAUSE_REFUSED: Duration = Duration::from_secs(15);
+/// Deletions that are confirmed together.
+const BATCH_MAX: usize = 500;
+
+/// What is listed and watched.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// For people, such as `ReplicationSources`.
+    pub what: &'static str,
+    /// Such as `/apis/batch/v1/namespaces/volsync-system/jobs`.
+    pub path: String,
+    pub selector: Option<String>,
+    /// Only metadata is asked for.
+    pub bare: bool,
+}
+
+/// Takes in what was seen, in order. Calls of `apply` between `begin` and `complete` are a list.
+pub trait Sink: Send {
+    type Object: Object;
+
+    /// A list begins: what it does not bring again will be gone at its end.
+    fn begin(&mut self);
+    fn apply(&mut self, object: Self::Object) -> impl Future<Output = ()> + Send;
+    /// Deleted, or no longer selected. May be held until `settle`.
+    fn delete(&mut self, object: Self::Object);
+    /// The list is complete. Fails where it can't be told whether what is missing was really deleted.
+    fn complete(&mut self) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// Nothing more is waiting to be read: deletions so far take effect now. Fails as `complete` does.
+    fn settle(&mut self) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// The list is complete and changes are coming in.
+    fn live(&mut self);
+    /// It can't be listed or watched for now.
+    fn failed(&mut self, error: &CallError) -> impl Future<Output = ()> + Send;
+}
+
+/// Observes for as long as it is polled.
+pub async fn run<S: Sink>(member: &Member, target: &Target, pages: &Arc<Semaphore>, sink: &mut S) {
+    let mut pause = Pause::default();
+    loop {
+        until_up(member).await;
+        match list(member, target, pages, sink).await {
+            Ok(version) => {
+                pause.reset();
+                let error = follow(member, target, version, sink, &mut pause).await;
+                if error.class == Class::Expired {
+                    continue;
+                }
+                sink.failed(&error).await;
+                tokio::time::sleep(pause.after(&error)).await;
+            }
+            Err(error) => {
+                sink.failed(&error).await;
+                tokio::time::sleep(pause.after(&error)).await;
+            }
+        }
+    }
+}
+
+/// Brings the whole kind to the sink, page by page; returns the version to go on from.
+async fn list<S: Sink>(
+    member: &Member,
+    target: &Target,
+    pages: &Arc<Semaphore>,
+    sink: &mut S,
+) -> Result<String, CallError> {
+    let operation = Operation::list(target.what);
+    let mut parameters = ListParams { label_selector: target.selector.clone(), ..ListParams::default() };
+    parameters.limit = Some(PAGE_SIZE);
+    sink.begin();
+    for _ in 0..PAGES_MAX {
+        // Held until the page is taken in: it bounds memory, too.
+        let Ok(_permit) = pages.acquire().await else { break };
+        let request = Request::new(target.path.as_str());
+        let request = if target.bare { request.list_metadata(&parameters) } else { request.list(&parameters) };
+        let text = member.text(&operation, request).await?;
+        let page: Page<S::Object> = member.parse(&operation, text)?;
+        for object in page.items {
+            sink.apply(object).await;
+        }
+        if page.metadata.next.is_empty() {
+            sink.complete().await?;
+            return Ok(page.metadata.resource_version);
+        }
+        parameters.continue_token = Some(page.metadata.next);
+    }
+    let detail = format!("it does not end after {PAGES_MAX} pages");
+    Err(CallError::new(member.name(), &operation, Class::Other, &detail))
+}
+
+/// Watches from `version` on, again and again, until a new list is needed; returns why.
+async fn follow<S: Sink>(
+    member: &Member,
+    target: &Target,
+    mut version: String,
+    sink: &mut S,
+    pause: &mut Pause,
+) -> CallError {
+    loop {
+        let began = Instant::now();
+        let ended = watch(member, target, &mut version, sink).await;
+        match ended {
+            Ok(()) if began.elapsed() < WATCH_SHORT => tokio::time::sleep(pause.next()).await,
+            Ok(()) => pause.reset(),
+            // Whether it is still allowed or there at all is for a list to tell.
+            Err(error) if !matches!(error.class, Class::Unreachable | Class::Timeout | Class::Unauthorized) => {
+                return error;
+            }
+            Err(_) => tokio::time::sleep(pause.next()).await,
+        }
+        until_up(member).await;
+    }
+}
+
+/// One watch, until it ends or falls silent.
+async fn watch<S: Sink>(member: &Member, target: &Target, version: &mut String, sink: &mut S) -> Result<(), CallError> {
+    let operation = Operation::new("watch", target.what);
+    let parameters = WatchParams {
+        label_selector: target.selector.clone(),
+        timeout: Some(WATCH_SECONDS),
+        bookmarks: true,
+        ..WatchParams::default()
+    };
+    let request = Request::new(target.path.as_str());
+    let request =
+        if target.bare { request.watch_metadata(&parameters, version) } else { request.watch(&parameters, version) };
+    let request = request.map_err(|error| {
+        CallError::new(member.name(), &operation, Class::Invalid, &format!("no such request can be made: {error}"))
+    })?;
+    let events = member.call(&operation, member.client().request_events::<S::Object>(request)).await?;
+    let mut events = std::pin::pin!(events);
+    sink.live();
+    let mut held = 0;
+    loop {
+        // While more is there to be read, deletions are collected.
+        let next = match events.next().now_or_never() {
+            Some(next) if held < BATCH_MAX => next,
+            ready => {
+                sink.settle().await?;
+                held = 0;
+                match ready {
+                    Some(next) => next,
+                    None => tokio::select! {
+                        next = tokio::time::timeout(SILENCE_MAX, events.next()) => match next {
+                            Ok(next) => next,
+                            Err(_) => return Ok(()),
+                        },
+                        () = until_down(member) => return Ok(()),
+                    },
+                }
+            }
+        };
+        let Some(event) = next else { return sink.settle().await };
+        match event.map_err(|error| CallError::of_kube(member.name(), &operation, &error))? {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                *version = object.meta().resource_version.to_string();
+                sink.apply(object).await;
+            }
+            WatchEvent::Deleted(object) => {
+                *version = object.meta().resource_version.to_string();
+                sink.delete(object);
+                held += 1;
+            }
+            WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
+            WatchEvent::Error(status) => {
+                return Err(CallError::new(member.name(), &operation, classify_status(&status), &status.message));
+            }
+        }
+    }
+}
+
+/// Pauses that double.
+#[derive(Default)]
+struct Pause {
+    last: Option<Duration>,
+}
+
+impl Pause {
+    fn reset(&mut self) {
+        self.last = None;
+    }
+
+    fn next(&mut self) -> Duration {
+        let next = self.last.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));
+        *self.last.insert(next)
+    }
+
+    fn after(&mut self, error: &CallError) -> Duration {
+        match error.class {
+            Class::Forbidden { .. } | Class::NotFound => PAUSE_REFUSED,
+            _ => self.next(),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What can be said of the member that the ledger names as the holder of a repository.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::direct::{Match, Origin};
+use super::fleet::{Contact, Fleet, PlanOptions, PushedCronJob, SecretState, SourceRecord};
+use super::readiness::{self, Standing};
+use super::{references, selector};
+use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
+use crate::policy::{PolicyClaim, PolicyTarget};
+
+/// How far the hub can see a member. One without a registration is as good as unreachable.
+pub fn contact(fleet: &Fleet, member: &MemberName) -> Contact {
+    fleet.members.get(member).map_or(Contact::Unreachable, |record| record.contact)
+}
+
+/// Absence means something there.
+pub fn is_synced(fleet: &Fleet, member: &MemberName) -> bool {
+    contact(fleet, member) == Contact::Synced
+}
+
+/// `eligible: false`. A member that is not known is not said to be that.
+pub fn is_ineligible(fleet: &Fleet, member: &MemberName) -> bool {
+    fleet.members.get(member).is_some_and(|record| !record.eligible)
+}
+
+/// The CronJob of a repository that stands in a member, by the names of all its ids, smallest first.
+pub fn pushed<'a>(
+    fleet: &'a Fleet,
+    options: &PlanOptions,
+    ids: &[RepositoryId],
+    member: &MemberName,
+) -> Option<(ObjectName, &'a PushedCronJob)> {
+    ids.iter().find_map(|id| {
+        let name = (member.clone(), ObjectName::new(options.member_namespace.clone(), id.object_name()));
+        fleet.cron_jobs.get(&name).map(|found| (name.1, found))
+    })
+}
+
+/// A source with the Secret that the standing CronJob was given is still there, only that Secret can't be seen (any more).
+/// While that lasts the source may still belong to the repository.
+pub fn source_may_be_left(fleet: &Fleet, options: &PlanOptions, ids: &[RepositoryId], holder: &MemberName) -> bool {
+    let Some(secret) = pushed(fleet, options, ids, holder).and_then(|(_, found)| found.secret.as_ref()) else {
+        return false;
+    };
+    sources_in(fleet, holder, &secret.object.namespace).any(|(key, record)| {
+        references::of_source(key, record).as_ref() == Some(secret)
+            && matches!(readiness::of_source(fleet, options, key, record).0, Standing::Outside(out) if out.undetermined)
+    })
+}
+
+/// The sources in one namespace of a member.
+pub fn sources_in<'a>(
+    fleet: &'a Fleet,
+    member: &MemberName,
+    namespace: &str,
+) -> impl Iterator<Item = (&'a SourceKey, &'a SourceRecord)> {
+    let first = SourceKey { member: member.clone(), object: ObjectName::new(namespace, "") };
+    let of_it = move |(key, _): &(&SourceKey, &SourceRecord)| {
+        key.member == first.member && key.object.namespace == first.object.namespace
+    };
+    let start = SourceKey { member: member.clone(), object: ObjectName::new(namespace, "") };
+    fleet.sources.range(start..).take_while(of_it)
+}
+
+/// Under a direct policy: the Secret is certainly not in the holder any more, or the holder is not admitted any more.
+pub fn has_left_direct(fleet: &Fleet, claim: &PolicyClaim, matches: &[&Match], holder: &MemberName) -> bool {
+    let PolicyTarget::Direct { secret, cluster, .. } = &claim.target else { return false };
+    let admitted =
+        fleet.members.get(holder).is_some_and(|record| selector::admits(&claim.clusters, holder, &record.labels));
+    if !admitted || cluster.as_ref().is_some_and(|cluster| cluster != holder) {
+        return true;
+    }
+    if matches.iter().any(|found| found.origin != Origin::Members || found.members.contains_key(holder)) {
+        return false;
+    }
+    let placed = PlacedName { place: Place::Member(holder.clone()), object: secret.clone() };
+    matches!(fleet.secrets.get(&placed), Some(SecretState::Absent | SecretState::Present(_)))
+}
+
+/// From when on a holder that is no candidate may be replaced; none: its time does not run.
+pub fn replaceable_from(fleet: &Fleet, options: &PlanOptions, id: RepositoryId) -> Option<Timestamp> {
+    let since = *fleet.failing_since.get(&id)?;
+    let patience = SignedDuration::from_secs(i64::from(options.handover_after_seconds));
+    Some(since.checked_add(patience).unwrap_or(Timestamp::MAX))
+}
+
+/// Could a policy match a source that the hub can't see now, because its member is not synced?
+pub fn may_be_hidden<'a>(fleet: &Fleet, mut claims: impl Iterator<Item = &'a PolicyClaim>) -> bool {
+    claims.any(|claim| {
+        let unseen = |(name, record): (&MemberName, &super::fleet::MemberRecord)| {
+            record.contact != Contact::Synced && selector::admits(&claim.clusters, name, &record.labels)
+        };
+        fleet.members.iter().any(unseen)
+    })
+}

@@ -1,0 +1,163 @@
+//! Pure: objects as they come over the wire become the records of the fleet.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::fleet::{
+    Contact, Grant, Labels, LedgerRecord, MemberRecord, NotReady, Phase, PushedCronJob, SourceRecord, SourceRepository,
+};
+use super::readiness::DEFAULT_DOMAIN;
+use crate::api::kopia_repository::{GrantPhase, GrantStatus, KopiaRepository, NotReadyStatus};
+use crate::api::member_cluster::MemberCluster;
+use crate::identity::Overrides;
+use crate::labels;
+use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId};
+use crate::policy::{CaSource, CustomCa};
+
+/// A member, from its MemberCluster if it has one. Networks that can't be read are left out: what is in them then
+/// counts as shared, which merges and never splits.
+pub fn member(object: Option<&MemberCluster>, contact: Contact) -> MemberRecord {
+    let Some(object) = object else {
+        return MemberRecord {
+            labels: Labels::new(),
+            eligible: true,
+            paused: false,
+            cluster_domain: DEFAULT_DOMAIN.into(),
+            cidrs: Vec::new(),
+            contact,
+        };
+    };
+    let domain = object.spec.cluster_domain.trim_matches('.').to_ascii_lowercase();
+    MemberRecord {
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        eligible: object.spec.eligible,
+        paused: object.spec.paused,
+        cluster_domain: if domain.is_empty() { DEFAULT_DOMAIN.into() } else { domain.into() },
+        cidrs: object.spec.cidrs.iter().filter_map(|text| text.parse().ok()).collect(),
+        contact,
+    }
+}
+
+/// The parts of a KopiaRepository that planning reads.
+pub fn ledger(object: &KopiaRepository) -> LedgerRecord {
+    let spec = &object.spec;
+    let status = object.status.clone().unwrap_or_default();
+    LedgerRecord {
+        key: status.key.as_deref().and_then(|key| key.parse().ok()),
+        backend: status.backend.map(Into::into),
+        location: status.location.map(Into::into),
+        unique_id: status.unique_id.filter(|id| !id.is_empty()).map(Into::into),
+        grant: status.grant.as_ref().map(grant),
+        not_ready: status.not_ready.iter().filter_map(not_ready).collect(),
+        pin: spec.cluster.as_deref().filter(|name| !name.is_empty()).map(MemberName::from),
+        frozen_until: spec.frozen_until.as_ref().map(|until| until.0),
+        same_as: spec.same_as.as_deref().filter(|text| !text.is_empty()).map(Into::into),
+        distinct_from: spec.distinct_from.as_deref().filter(|text| !text.is_empty()).map(Into::into),
+        run_now: spec.run_now.as_deref().map(Into::into),
+    }
+}
+
+fn grant(status: &GrantStatus) -> Grant {
+    Grant {
+        cluster: MemberName::new(status.cluster.as_str()),
+        cluster_uid: status.cluster_uid.as_deref().map(Into::into),
+        epoch: u64::try_from(status.epoch).unwrap_or(0),
+        phase: match status.phase {
+            GrantPhase::Claiming => Phase::Claiming,
+            GrantPhase::Draining => Phase::Draining,
+            GrantPhase::Active => Phase::Active,
+            GrantPhase::Recovering => Phase::Recovering,
+        },
+        since: status.since.as_ref().map(|time| time.0),
+        until: status.until.as_ref().map(|time| time.0),
+    }
+}
+
+/// None where the Secret is no `namespace/name`: the entry then rests nothing.
+fn not_ready(status: &NotReadyStatus) -> Option<NotReady> {
+    let (namespace, name) = status.secret.split_once('/')?;
+    Some(NotReady {
+        cluster: MemberName::new(status.cluster.as_str()),
+        secret: ObjectName::new(namespace, name),
+        until: status.until.0,
+        reason: status.reason.as_str().into(),
+        attempts: status.attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(1),
+    })
+}
+
+/// A ReplicationSource, from its `spec` and `status`. None where it does not use Kopia.
+pub fn source(created: Option<Timestamp>, spec: &Value, status: &Value) -> Option<SourceRecord> {
+    let kopia = spec.get("kopia").filter(|kopia| !kopia.is_null())?;
+    let overrides = Overrides::read(kopia);
+    Some(SourceRecord {
+        created,
+        repository: repository(kopia),
+        overrides: (!overrides.is_empty()).then(|| Box::new(overrides)),
+        custom_ca: kopia.get("customCA").and_then(custom_ca).map(Box::new),
+        last_sync_succeeded: succeeded(status),
+    })
+}
+
+fn repository(kopia: &Value) -> SourceRepository {
+    if kopia.get("repositoryPVC").is_some_and(|claim| !claim.is_null() && claim != "") {
+        return SourceRepository::Pvc;
+    }
+    match kopia.get("repository").and_then(Value::as_str) {
+        Some(name) if !name.is_empty() => SourceRepository::Secret(name.into()),
+        _ => SourceRepository::None,
+    }
+}
+
+fn custom_ca(ca: &Value) -> Option<CustomCa> {
+    let text = |key: &str| ca.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
+    let source = match (text("configMapName"), text("secretName")) {
+        (Some(name), _) => CaSource::ConfigMap(name.into()),
+        (None, Some(name)) => CaSource::Secret(name.into()),
+        (None, None) => return None,
+    };
+    Some(CustomCa { source, key: text("key").unwrap_or("ca.crt").into() })
+}
+
+fn succeeded(status: &Value) -> bool {
+    match status.pointer("/latestMoverStatus/result").and_then(Value::as_str) {
+        Some(result) => result == "Successful",
+        None => status.get("lastSyncTime").is_some_and(Value::is_string),
+    }
+}
+
+/// A CronJob of a member that is ours by its labels, or stands where one of ours would by its name.
+pub fn cron_job(member: &MemberName, object: &Value) -> Option<PushedCronJob> {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(Box::<str>::from);
+    let metadata = object.get("metadata")?;
+    let marks = |field: &str| -> BTreeMap<&str, &str> {
+        let map = metadata.get(field).and_then(Value::as_object);
+        map.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
+    };
+    let (its_labels, annotations) = (marks("labels"), marks("annotations"));
+    let ours = its_labels.get(labels::MANAGED_BY) == Some(&labels::MANAGED_BY_VALUE);
+    let by_label = its_labels.get(labels::REPOSITORY).filter(|_| ours).and_then(|id| id.parse().ok());
+    let by_name = || text(metadata, "name").and_then(|name| RepositoryId::of_object_name(&name));
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    Some(PushedCronJob {
+        repository: by_label.or_else(by_name)?,
+        ours,
+        secret: annotations.get(labels::SOURCE).and_then(|source| placed(member, source)),
+        schedule: text(spec, "schedule").unwrap_or_default(),
+        time_zone: text(spec, "timeZone"),
+        suspend: spec.get("suspend").and_then(Value::as_bool).unwrap_or(false),
+    })
+}
+
+/// Reads `place/namespace/name`; the place is `hub` or the member itself.
+fn placed(member: &MemberName, text: &str) -> Option<PlacedName> {
+    let mut parts = text.rsplitn(3, '/');
+    let (name, namespace, place) = (parts.next()?, parts.next()?, parts.next()?);
+    let place = match place {
+        name if name == member.as_str() => Place::Member(member.clone()),
+        "hub" => Place::Hub,
+        _ => return None,
+    };
+    Some(PlacedName { place, object: ObjectName::new(namespace, name) })
+}

@@ -1,0 +1,114 @@
+//! What many identities say together of one repository.
+
+use std::collections::BTreeMap;
+
+use super::readiness::Meaning;
+use crate::identity::{PasswordFingerprint, Reading};
+use crate::names::RepositoryKey;
+
+/// Of everything that means one key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outlook {
+    /// Location and backend; the smallest, so that no order of arrival shows.
+    shown: Option<(Box<str>, &'static str)>,
+    /// The smallest warning of those with other possible readings; empty where one has none.
+    ambiguous: Option<Box<str>>,
+    readings: Seen<Reading>,
+    passwords: Seen<PasswordFingerprint>,
+}
+
+impl Outlook {
+    pub fn add(&mut self, meaning: &Meaning) {
+        let identity = &meaning.identity;
+        let shown = (identity.location.as_str(), identity.backend);
+        if self.shown.as_ref().is_none_or(|(location, backend)| shown < (&**location, *backend)) {
+            self.shown = Some((shown.0.into(), shown.1));
+        }
+        if identity.ambiguous {
+            see(&mut self.ambiguous, identity.warnings.iter().min().map_or("", String::as_str));
+        }
+        self.readings.add(Some(identity.reading));
+        self.passwords.add(meaning.password);
+    }
+
+    /// Another part of what means the same key.
+    pub fn merge(&mut self, other: &Self) {
+        if let Some(shown) = &other.shown
+            && self.shown.as_ref().is_none_or(|known| shown < known)
+        {
+            self.shown = Some(shown.clone());
+        }
+        if let Some(warning) = &other.ambiguous {
+            see(&mut self.ambiguous, warning);
+        }
+        self.readings.merge(other.readings);
+        self.passwords.merge(other.passwords);
+    }
+}
+
+/// Of all keys of one repository.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    /// Backend and location: those of the repository's own key, else of the first other one.
+    pub shown: Option<(&'static str, Box<str>)>,
+    /// Why it can be read in more than one way; empty where nothing more is known.
+    pub ambiguous: Option<Box<str>>,
+    /// Secrets with two passwords point at it.
+    pub passwords_differ: bool,
+}
+
+impl View {
+    pub fn of(own: &RepositoryKey, outlooks: &BTreeMap<RepositoryKey, Outlook>) -> Self {
+        let shown = outlooks.get(own).into_iter().chain(outlooks.values()).find_map(|outlook| outlook.shown.as_ref());
+        let mut view = Self { shown: shown.map(|(location, backend)| (*backend, location.clone())), ..Self::default() };
+        let mut passwords = Seen::default();
+        for outlook in outlooks.values() {
+            if let Some(warning) = &outlook.ambiguous {
+                see(&mut view.ambiguous, warning);
+            }
+            passwords.merge(outlook.passwords);
+        }
+        if view.ambiguous.is_none() && outlooks.values().any(|outlook| outlook.readings.differ) {
+            view.ambiguous = Some(READ_DIFFERENTLY.into());
+        }
+        view.passwords_differ = passwords.differ;
+        view
+    }
+}
+
+const READ_DIFFERENTLY: &str =
+    "Secrets that point at it differ in what its identity leaves out, such as the user or TLS";
+
+/// Keeps the smallest.
+fn see(known: &mut Option<Box<str>>, warning: &str) {
+    if known.as_deref().is_none_or(|known| warning < known) {
+        *known = Some(warning.into());
+    }
+}
+
+/// Values seen: enough to tell that there are two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen<T> {
+    first: Option<T>,
+    differ: bool,
+}
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Self { first: None, differ: false }
+    }
+}
+
+impl<T: Copy + PartialEq> Seen<T> {
+    fn add(&mut self, value: Option<T>) {
+        match (self.first, value) {
+            (None, seen) => self.first = seen,
+            (Some(first), Some(seen)) => self.differ |= first != seen,
+            (Some(_), None) => {}
+        }
+    }
+    fn merge(&mut self, other: Self) {
+        self.add(other.first);
+        self.differ |= other.differ;
+    }
+}

@@ -1,0 +1,219 @@
+//! Plans the whole fleet from its records in one go, rule by rule, with no memory of any plan before.
+//! The incremental planner is held against this one.
+
+mod repository;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::direct::{self, Resolution};
+use super::fleet::{Fleet, Labels, LedgerRecord, PlanOptions, SourceRecord, SourceRepository};
+use super::levers;
+use super::merge::{self, Group, Links};
+use super::readiness::{self, Meaning, Standing};
+use super::result::{FleetPlan, PolicyPlan, Problem, RepositoryPlan, SourcePlan};
+use super::selector::{self, Subject};
+use crate::names::{PolicyName, RepositoryId, RepositoryKey, SourceKey};
+use crate::policy::{PolicyClaim, PolicyRecord, PolicyTarget};
+use repository::Repository;
+
+/// What should be at `now`.
+pub fn plan(fleet: &Fleet, options: &PlanOptions, now: Timestamp) -> FleetPlan {
+    let world = World::see(fleet, options, now);
+    let mut plan = FleetPlan::default();
+    let mut of_key: BTreeMap<RepositoryKey, usize> = BTreeMap::new();
+    let mut competing: BTreeMap<&PolicyName, usize> = BTreeMap::new();
+    for group in world.groups() {
+        plan.problems.extend(group.problems.iter().cloned());
+        let Some(repository) = Repository::of(&world, &group) else { continue };
+        let competitors = repository.competitors();
+        for policy in &competitors {
+            *competing.entry(&policy.name).or_default() += 1;
+        }
+        let planned = repository.plan(competitors);
+        plan.problems.extend(problems(&planned));
+        plan.repositories.push(planned);
+    }
+    plan.repositories.sort_by_key(|repository| repository.id);
+    for (index, repository) in plan.repositories.iter().enumerate() {
+        of_key.extend(repository.keys.iter().map(|key| (*key, index)));
+    }
+    plan.sources = fleet.sources.keys().map(|key| world.source_plan(key, &plan.repositories, &of_key)).collect();
+    let policies = fleet.policies.values();
+    plan.policies = policies.map(|policy| world.policy_plan(policy, &plan, &of_key, &competing)).collect();
+    plan.problems.sort();
+    plan.problems.dedup();
+    plan
+}
+
+/// What a person should look at in a planned repository.
+pub fn problems(plan: &RepositoryPlan) -> impl Iterator<Item = Problem> + '_ {
+    let object = plan.id.ledger_name();
+    plan.remarks.iter().map(move |(reason, message)| Problem {
+        object: object.clone(),
+        reason,
+        message: message.clone(),
+    })
+}
+
+/// The records, and what each source and each direct policy means.
+struct World<'a> {
+    fleet: &'a Fleet,
+    options: &'a PlanOptions,
+    now: Timestamp,
+    standings: BTreeMap<&'a SourceKey, Standing>,
+    directs: BTreeMap<&'a PolicyName, Resolution>,
+    /// Every key that a source or a direct policy means, by id.
+    keys: BTreeMap<RepositoryId, BTreeSet<RepositoryKey>>,
+}
+
+impl<'a> World<'a> {
+    fn see(fleet: &'a Fleet, options: &'a PlanOptions, now: Timestamp) -> Self {
+        let standing = |(key, record): (&'a SourceKey, &'a SourceRecord)| {
+            (key, readiness::of_source(fleet, options, key, record).0)
+        };
+        let standings: BTreeMap<_, _> = fleet.sources.iter().map(standing).collect();
+        let resolution = |(name, policy): (&'a PolicyName, &'a std::sync::Arc<PolicyRecord>)| {
+            Some((name, direct::resolve(fleet, options, policy.claim.as_ref()?)))
+        };
+        let directs: BTreeMap<_, _> = fleet.policies.iter().filter_map(resolution).collect();
+        let of_sources = standings.values().filter_map(meaning_of).map(|meaning| meaning.identity.key);
+        let of_policies = directs.values().flat_map(|resolution| resolution.matches.keys().copied());
+        let mut keys: BTreeMap<RepositoryId, BTreeSet<RepositoryKey>> = BTreeMap::new();
+        for key in of_sources.chain(of_policies) {
+            keys.entry(key.id()).or_default().insert(key);
+        }
+        Self { fleet, options, now, standings, directs, keys }
+    }
+
+    /// A record whose status belongs to another repository ties nothing together.
+    fn is_foreign(&self, id: RepositoryId, record: &LedgerRecord) -> bool {
+        levers::is_foreign(id, record, self.keys.get(&id).into_iter().flatten())
+    }
+
+    fn groups(&self) -> Vec<Group> {
+        let ids: BTreeSet<RepositoryId> = self.keys.keys().chain(self.fleet.ledger.keys()).copied().collect();
+        let links = |id: RepositoryId| match self.fleet.ledger.get(&id) {
+            None => Links::default(),
+            Some(record) => Links {
+                unique_id: record.unique_id.as_deref().filter(|_| !self.is_foreign(id, record)),
+                same_as: record.same_as.as_deref(),
+                distinct_from: record.distinct_from.as_deref(),
+            },
+        };
+        merge::groups(&ids.into_iter().map(|id| (id, links(id))).collect())
+    }
+
+    /// Does a policy that selects match this source?
+    fn selects(&self, claim: &PolicyClaim, key: &SourceKey, record: &SourceRecord) -> bool {
+        let PolicyTarget::Selector { pattern, namespaces } = &claim.target else { return false };
+        let SourceRepository::Secret(secret) = &record.repository else { return false };
+        let none = Labels::new();
+        let namespace = &key.object.namespace;
+        let of_member = self.fleet.namespaces.get(&key.member);
+        let subject = Subject {
+            member: &key.member,
+            member_labels: self.fleet.members.get(&key.member).map_or(&none, |member| &member.labels),
+            namespace,
+            namespace_labels: of_member.and_then(|namespaces| namespaces.get(namespace)).map(|labels| &**labels),
+            secret,
+        };
+        selector::unmet(pattern, namespaces, &claim.clusters, subject).next().is_none()
+    }
+
+    fn source_plan(
+        &self,
+        key: &SourceKey,
+        repositories: &[RepositoryPlan],
+        of_key: &BTreeMap<RepositoryKey, usize>,
+    ) -> SourcePlan {
+        let secret = self.fleet.sources.get(key).and_then(|record| match &record.repository {
+            SourceRepository::Secret(name) => Some(name.clone()),
+            SourceRepository::None | SourceRepository::Pvc => None,
+        });
+        let mut plan = SourcePlan {
+            source: key.clone(),
+            secret,
+            repository: None,
+            policy: None,
+            reason: None,
+            message: String::new(),
+        };
+        match self.standings.get(key) {
+            Some(Standing::In(meaning)) => {
+                let index = of_key.get(&meaning.identity.key).copied();
+                if let Some(repository) = index.and_then(|index| repositories.get(index)) {
+                    plan.repository = Some(repository.id);
+                    plan.policy.clone_from(&repository.policy);
+                }
+                plan.reason = meaning.not_ready;
+                let text = meaning.not_ready.map(|reason| readiness::text(reason).to_owned());
+                plan.message =
+                    text.into_iter().chain(meaning.identity.warnings.iter().cloned()).collect::<Vec<_>>().join("; ");
+            }
+            Some(Standing::Outside(outside)) => {
+                plan.reason = Some(outside.reason);
+                plan.message.clone_from(&outside.message);
+            }
+            None => {}
+        }
+        plan
+    }
+
+    fn policy_plan(
+        &self,
+        policy: &PolicyRecord,
+        plan: &FleetPlan,
+        of_key: &BTreeMap<RepositoryKey, usize>,
+        competing: &BTreeMap<&PolicyName, usize>,
+    ) -> PolicyPlan {
+        let matched = |(key, standing): &(&&SourceKey, &Standing)| match (meaning_of(standing), &policy.claim) {
+            (Some(meaning), Some(claim)) => match &claim.target {
+                PolicyTarget::Selector { .. } => {
+                    self.fleet.sources.get(**key).is_some_and(|record| self.selects(claim, key, record))
+                }
+                PolicyTarget::Direct { .. } => {
+                    let repository = of_key.get(&meaning.identity.key).and_then(|index| plan.repositories.get(*index));
+                    let competes = repository.is_some_and(|repository| {
+                        repository.policy.iter().chain(&repository.shadowed).any(|name| *name == policy.name)
+                    });
+                    competes && self.admits(claim, key)
+                }
+            },
+            _ => false,
+        };
+        PolicyPlan {
+            name: policy.name.clone(),
+            valid: policy.claim.is_some() && policy.settings.is_ok(),
+            message: self.policy_message(policy),
+            matched_sources: self.standings.iter().filter(matched).count(),
+            repositories: competing.get(&policy.name).copied().unwrap_or_default(),
+        }
+    }
+
+    fn admits(&self, claim: &PolicyClaim, key: &SourceKey) -> bool {
+        let none = Labels::new();
+        let labels = self.fleet.members.get(&key.member).map_or(&none, |member| &member.labels);
+        selector::admits(&claim.clusters, &key.member, labels)
+    }
+
+    fn policy_message(&self, policy: &PolicyRecord) -> String {
+        let note = self.directs.get(&policy.name).and_then(|resolution| resolution.note.as_ref());
+        policy_message(policy, note.map(|(_, message)| message.as_str()))
+    }
+}
+
+/// What is wrong with a policy, or why it matches nothing.
+pub fn policy_message(policy: &PolicyRecord, note: Option<&str>) -> String {
+    let errors = policy.settings.as_ref().err().into_iter().flatten();
+    let errors = errors.map(|error| format!("{}: {}", error.field, error.message));
+    errors.chain(note.map(str::to_owned)).collect::<Vec<_>>().join("; ")
+}
+
+fn meaning_of(standing: &Standing) -> Option<&Meaning> {
+    match standing {
+        Standing::In(meaning) => Some(meaning),
+        Standing::Outside(_) => None,
+    }
+}

@@ -1,0 +1,40 @@
+//! Compute resources of the maintenance container, and the size of its cache.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::read::Fields;
+use super::syntax;
+use crate::api::kopia_maintenance::{DEFAULT_MEMORY_LIMIT, DEFAULT_MEMORY_REQUEST, Resources};
+use crate::api::yaml::child;
+
+/// The default only where `resources` is absent altogether: an empty one asks for nothing.
+pub(super) fn read(fields: &mut Fields<'_>) -> ResourceRequirements {
+    if !fields.spec.contains_key("resources") {
+        let memory = |amount: &str| Some(BTreeMap::from([("memory".to_owned(), Quantity(amount.to_owned()))]));
+        return ResourceRequirements {
+            claims: None,
+            limits: memory(DEFAULT_MEMORY_LIMIT),
+            requests: memory(DEFAULT_MEMORY_REQUEST),
+        };
+    }
+    let Some(resources) = fields.get::<Resources>("resources") else { return ResourceRequirements::default() };
+    for (field, amounts) in
+        [("spec.resources.requests", &resources.requests), ("spec.resources.limits", &resources.limits)]
+    {
+        for name in amounts.keys().filter(|name| !is_resource(name)) {
+            let allowed = "must be cpu, memory, ephemeral-storage, hugepages-<size> or a name with a domain such as \
+                           example.com/device";
+            fields.add(&child(field, name), allowed);
+        }
+    }
+    let present = |amounts: BTreeMap<_, _>| Some(amounts).filter(|amounts| !amounts.is_empty());
+    ResourceRequirements { claims: None, limits: present(resources.limits), requests: present(resources.requests) }
+}
+
+fn is_resource(name: &str) -> bool {
+    let native = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    syntax::is_qualified(name) && (native || name.contains('/'))
+}

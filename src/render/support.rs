@@ -1,0 +1,46 @@
+//! What a member needs once: the ServiceAccount of the Jobs and the ConfigMap with the mover script.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use sha2::{Digest, Sha256};
+
+use super::shared_labels;
+
+pub const SERVICE_ACCOUNT: &str = "volsync-hub-mover";
+pub const SCRIPT_KEY: &str = "maintain.sh";
+const SCRIPT: &str = include_str!("../../deploy/mover/maintain.sh");
+
+/// Holds the hash of the script: a new script gets a new ConfigMap, and running Jobs keep theirs.
+pub fn script_name() -> String {
+    let hash = Sha256::digest(SCRIPT.as_bytes());
+    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("volsync-hub-mover-{hash}")
+}
+
+pub fn script(hub_id: &str, namespace: &str) -> ConfigMap {
+    ConfigMap {
+        metadata: metadata(hub_id, namespace, script_name()),
+        data: Some(BTreeMap::from([(SCRIPT_KEY.to_owned(), SCRIPT.to_owned())])),
+        immutable: Some(true),
+        binary_data: None,
+    }
+}
+
+pub fn service_account(hub_id: &str, namespace: &str) -> ServiceAccount {
+    ServiceAccount {
+        metadata: metadata(hub_id, namespace, SERVICE_ACCOUNT.to_owned()),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}
+
+fn metadata(hub_id: &str, namespace: &str, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(shared_labels(hub_id)),
+        ..ObjectMeta::default()
+    }
+}

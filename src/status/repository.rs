@@ -1,0 +1,247 @@
+//! The status of a KopiaRepository: the ledger's record, and what people see of it.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::conditions::{Wanted, update, whole_seconds};
+use crate::api::kopia_repository::{
+    CLUSTERS_MAX, ClusterCount, GrantPhase, GrantStatus, KopiaRepository, KopiaRepositoryStatus, NOT_READY_MAX,
+    NotReadyStatus, RUNS_MAX, RunStatus, SHADOWED_MAX,
+};
+use crate::grant::{LedgerChange, Step};
+use crate::names::MemberName;
+use crate::plan::fleet::{Grant, NotReady, Phase};
+use crate::plan::result::{RepositoryPlan, State};
+use crate::schedule::{FixedSchedule, ZoneName};
+
+/// What the status is made from, besides what it was before.
+#[derive(Clone, Debug)]
+pub struct Input<'a> {
+    pub plan: &'a RepositoryPlan,
+    pub step: &'a Step,
+    /// The winner's schedule for this repository, also where nothing is pushed; none where nothing is due.
+    pub due: Option<&'a Due>,
+    /// Ended runs that the ledger does not have yet, oldest first.
+    pub runs: Vec<RunStatus>,
+    /// As the latest Job reported it.
+    pub unique_id: Option<&'a str>,
+    /// A claim of this (member, namespace/name) went well: it is ready again.
+    pub ready_again: Option<(&'a MemberName, String)>,
+    pub now: Timestamp,
+}
+
+/// When the winner wants a repository to be maintained.
+#[derive(Clone, Debug)]
+pub struct Due {
+    pub schedule: FixedSchedule,
+    pub zone: ZoneName,
+    pub deadline_seconds: u32,
+}
+
+/// The whole new status. Equal to the old one where nothing that is worth a write has changed.
+pub fn status(object: &KopiaRepository, input: &Input<'_>) -> KopiaRepositoryStatus {
+    let before = object.status.clone().unwrap_or_default();
+    let plan = input.plan;
+    let mut status = KopiaRepositoryStatus {
+        observed_generation: object.metadata.generation,
+        backend: Some(plan.backend.to_owned()),
+        location: Some(plan.location.clone()),
+        key: Some(plan.key.to_string()),
+        state: Some(format!("{:?}", plan.state)),
+        reason: plan.reason.map(str::to_owned).or_else(|| input.step.note.as_ref().map(|note| note.0.to_owned())),
+        policy: plan.policy.as_ref().map(ToString::to_string),
+        shadowed_policies: plan.shadowed.iter().take(SHADOWED_MAX).map(ToString::to_string).collect(),
+        cluster_count: Some(count(plan.clusters.len())),
+        source_count: Some(plan.clusters.iter().map(|share| i64::from(share.sources)).sum()),
+        clusters: plan.clusters.iter().take(CLUSTERS_MAX).map(cluster_count).collect(),
+        ..before.clone()
+    };
+    let recorded = !input.runs.is_empty();
+    record_runs(&mut status, &input.runs);
+    if let Some(id) = input.unique_id {
+        status.unique_id = Some(id.to_owned());
+    }
+    change_grant(&mut status, input);
+    status.next_run = next_run(&before, input, recorded);
+    let conditions = conditions(object, &before, &status, input);
+    status.conditions = update(&before.conditions, conditions, object.metadata.generation, input.now);
+    status
+}
+
+fn cluster_count(share: &crate::plan::result::Share) -> ClusterCount {
+    ClusterCount { cluster: share.member.to_string(), sources: share.sources.into(), ready: share.ready.into() }
+}
+
+fn record_runs(status: &mut KopiaRepositoryStatus, runs: &[RunStatus]) {
+    for run in runs {
+        status.last_outcome = Some(run.outcome.clone());
+        if run.outcome == "Succeeded" {
+            status.last_success = run.end.clone();
+            status.consecutive_failures = Some(0);
+        } else {
+            status.consecutive_failures = Some(status.consecutive_failures.unwrap_or(0).saturating_add(1));
+        }
+        status.runs.insert(0, run.clone());
+    }
+    status.runs.truncate(RUNS_MAX);
+}
+
+fn change_grant(status: &mut KopiaRepositoryStatus, input: &Input<'_>) {
+    if let Some((member, secret)) = &input.ready_again {
+        status.not_ready.retain(|entry| entry.cluster != member.as_str() || &entry.secret != secret);
+    }
+    match &input.step.ledger {
+        Some(LedgerChange::Grant(grant)) => status.grant = Some(grant_status(grant)),
+        Some(LedgerChange::NotReady(entry)) => note_not_ready(status, entry),
+        None => {}
+    }
+}
+
+pub fn note_not_ready(status: &mut KopiaRepositoryStatus, entry: &NotReady) {
+    let secret = entry.secret.to_string();
+    status.not_ready.retain(|old| old.cluster != entry.cluster.as_str() || old.secret != secret);
+    status.not_ready.insert(
+        0,
+        NotReadyStatus {
+            cluster: entry.cluster.to_string(),
+            secret,
+            until: Time(whole_seconds(entry.until)),
+            reason: entry.reason.to_string(),
+            attempts: Some(entry.attempts.into()),
+        },
+    );
+    status.not_ready.truncate(NOT_READY_MAX);
+}
+
+fn grant_status(grant: &Grant) -> GrantStatus {
+    let time = |time: Timestamp| Time(whole_seconds(time));
+    GrantStatus {
+        cluster: grant.cluster.to_string(),
+        cluster_uid: grant.cluster_uid.as_deref().map(str::to_owned),
+        epoch: i64::try_from(grant.epoch).unwrap_or(i64::MAX),
+        phase: match grant.phase {
+            Phase::Claiming => GrantPhase::Claiming,
+            Phase::Draining => GrantPhase::Draining,
+            Phase::Active => GrantPhase::Active,
+            Phase::Recovering => GrantPhase::Recovering,
+        },
+        since: grant.since.map(time),
+        until: grant.until.map(time),
+    }
+}
+
+/// The next fire time. One that has passed stays until its run has been recorded, so that the mere passing of time
+/// is no reason to write.
+fn next_run(before: &KopiaRepositoryStatus, input: &Input<'_>, recorded: bool) -> Option<Time> {
+    let due = input.due.filter(|_| input.step.run)?;
+    let (schedule, zone) = (&due.schedule, due.zone.time_zone());
+    let is_fire_time = |time: &Time| {
+        time.0
+            .checked_sub(SignedDuration::from_secs(1))
+            .is_ok_and(|sooner| schedule.next_after(sooner, &zone) == Some(time.0))
+    };
+    match &before.next_run {
+        Some(next) if !recorded && is_fire_time(next) => Some(next.clone()),
+        _ => schedule.next_after(input.now, &zone).map(Time),
+    }
+}
+
+/// From when on a repository that is not maintained counts as overdue: two missed fire times and a deadline after
+/// the last success, or after it was first seen.
+pub fn overdue_at(object: &KopiaRepository, due: Option<&Due>) -> Option<Timestamp> {
+    let Due { schedule, zone, deadline_seconds } = due?;
+    let status = object.status.as_ref();
+    let last = status.and_then(|status| status.last_success.as_ref()).map(|time| time.0);
+    let since = last.or_else(|| object.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
+    let zone = zone.time_zone();
+    let second = schedule.next_after(schedule.next_after(since, &zone)?, &zone)?;
+    second.checked_add(SignedDuration::from_secs((*deadline_seconds).into())).ok()
+}
+
+fn conditions(
+    object: &KopiaRepository,
+    before: &KopiaRepositoryStatus,
+    status: &KopiaRepositoryStatus,
+    input: &Input<'_>,
+) -> Vec<Wanted> {
+    let mut wanted = vec![maintained(status, input)];
+    let object = KopiaRepository { status: Some(status.clone()), ..object.clone() };
+    wanted.push(match overdue_at(&object, input.due) {
+        Some(at) if input.now >= at => {
+            Wanted::new("Overdue", true, "MissedRuns", "no run has succeeded for two fire times and a deadline")
+        }
+        Some(_) => Wanted::new("Overdue", false, "OnTime", "no more than one run is missing"),
+        None => Wanted::new("Overdue", false, "NothingDue", "nothing is scheduled"),
+    });
+    // What is only of interest where it is so, is only there where it is or was so.
+    let mut rare = |kind: &'static str, is: Option<(&'static str, String)>| match is {
+        Some((reason, message)) => wanted.push(Wanted::new(kind, true, reason, message)),
+        None if before.conditions.iter().any(|old| old.type_ == kind) => {
+            wanted.push(Wanted::new(kind, false, "Resolved", "no longer so"));
+        }
+        None => {}
+    };
+    rare("Contended", contended(status));
+    rare("Ambiguous", input.plan.remarks.first().cloned());
+    let replaced = input.unique_id.is_some_and(|id| before.unique_id.as_deref().is_some_and(|old| old != id));
+    let was = before.conditions.iter().any(|old| old.type_ == "Replaced" && old.status == "True");
+    rare(
+        "Replaced",
+        (replaced || was).then(|| {
+            (
+                "UniqueIDChanged",
+                "another repository stands at this place than before: it was wiped and made anew".to_owned(),
+            )
+        }),
+    );
+    wanted
+}
+
+fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
+    let plan = input.plan;
+    if plan.state != State::Maintained {
+        let reason = plan.reason.unwrap_or(state_word(plan.state));
+        return Wanted::new("Maintained", false, reason, plan.message.clone());
+    }
+    if let Some((reason, message)) = &input.step.note {
+        return Wanted::new("Maintained", false, reason, message.clone());
+    }
+    if !input.step.run {
+        return Wanted::new("Maintained", false, "Pending", "the grant is being written");
+    }
+    let failures = status.consecutive_failures.unwrap_or(0);
+    if failures > 0 {
+        let last = status.runs.first().and_then(|run| run.reason.clone()).unwrap_or_default();
+        return Wanted::new("Maintained", false, "RunFailed", format!("the last run did not succeed: {last}"));
+    }
+    let cluster = plan.cluster.as_ref().map(ToString::to_string).unwrap_or_default();
+    let policy = plan.policy.as_ref().map(ToString::to_string).unwrap_or_default();
+    Wanted::new("Maintained", true, "Active", format!("{cluster} maintains it under policy {policy}"))
+}
+
+/// The state as a condition's reason.
+pub fn state_word(state: State) -> &'static str {
+    match state {
+        State::Maintained => "Maintained",
+        State::Suspended => "Suspended",
+        State::Disabled => "Disabled",
+        State::NoPolicy => "NoPolicy",
+        State::NoCandidate => "NoCandidate",
+        State::Held => "Held",
+        State::Frozen => "Frozen",
+    }
+}
+
+/// Someone else maintains it, or tries to.
+fn contended(status: &KopiaRepositoryStatus) -> Option<(&'static str, String)> {
+    let last = status.runs.first()?;
+    match last.outcome.as_str() {
+        "NotGranted" => Some(("ForeignOwner", last.reason.clone().unwrap_or_default())),
+        "Fenced" => Some(("NewerEpoch", last.reason.clone().unwrap_or_default())),
+        _ => None,
+    }
+}
+
+fn count(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}

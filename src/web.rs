@@ -1,0 +1,60 @@
+//! `/healthz` and `/readyz` over plain HTTP, for the probes of the Pod.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What the probes are told.
+#[derive(Debug, Default)]
+pub struct Health {
+    ready: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Health {
+    /// Policies, ledger and members have been read, and work has begun.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+    /// A graceful stop has begun: no longer ready, still healthy.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) && !self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
+    if health.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else if health.stopping.load(Ordering::Relaxed) {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "reading policies, the ledger and members\n")
+    }
+}
+
+/// Binds at once, so that a port in use is an error at start; serves until cancelled.
+pub async fn serve(address: SocketAddr, health: Arc<Health>, cancel: CancellationToken) -> Result<SocketAddr, String> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("failed to listen on {address} for probes: {error}; choose another address with --listen")
+    })?;
+    let bound = listener.local_addr().map_err(|error| format!("failed to read the address of {address}: {error}"))?;
+    let router =
+        Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(health);
+    tokio::spawn(async move {
+        let serving = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "serving probes ended");
+        }
+    });
+    Ok(bound)
+}
