@@ -1,12 +1,12 @@
-//! Wire types as data: the three kinds of the hub's API with their rules, the few fields read of a
-//! ReplicationSource, and the reader that turns YAML into objects.
+//! Wire types as data: the three kinds of the hub's API with their rules, and the reader that turns YAML into
+//! objects. What is read of other kinds stands where it is read.
 
 pub mod crd;
 pub mod kopia_maintenance;
 pub mod kopia_repository;
+pub mod lenient;
 pub mod member_cluster;
 pub mod quantity;
-pub mod replication_source;
 pub mod rules;
 pub mod schema;
 pub mod shapes;

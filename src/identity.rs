@@ -1,42 +1,44 @@
 //! Which physical repository a Secret means: Secret data and a source's overrides become a typed [`Backend`],
 //! and from it come both the repository's identity and the arguments of `kopia repository connect`.
+//!
+//! The order of reading is that of VolSync's Kopia mover, so that the maintenance Job and the backups always mean the
+//! same place. A false split lets two clusters maintain one repository, a false merge only lets one repository wait:
+//! where readings differ, they are merged and the identity is marked ambiguous.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod address;
+mod arguments;
+mod backend;
+mod cidr;
+mod connect;
+mod copy;
+mod facts;
+mod json;
+mod key;
+mod overrides;
+mod path;
+mod rclone;
+mod rclone_config;
+mod rclone_job;
+mod repository_url;
+mod scope;
+mod storage;
+mod well_known;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
+pub use self::backend::Backend;
+pub use self::cidr::{Cidr, InvalidCidr};
+pub use self::connect::{CREDENTIALS_DIR, Credential, CredentialTarget};
+pub use self::facts::{FingerprintKey, PasswordFingerprint, SecretFacts};
+pub use self::overrides::Overrides;
 use crate::names::{MemberName, RepositoryKey};
 
-/// What the hub keeps of a repository Secret: where it points and which known keys it has, never a credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretFacts {
-    /// Values of location keys only, ASCII blanks trimmed, userinfo cut out of addresses.
-    pub(crate) location: BTreeMap<&'static str, Box<str>>,
-    /// The known keys (of the mover's list) that are present, whatever their values.
-    pub(crate) keys: BTreeSet<&'static str>,
-    /// Tells two passwords apart without keeping either; none where `KOPIA_PASSWORD` is absent.
-    pub password: Option<PasswordFingerprint>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PasswordFingerprint(pub(crate) [u8; 8]);
-
-/// What a source itself says about its repository: `moverVolumes`, `policyConfig.repositoryConfig`, `additionalArgs`.
-/// Holds no credentials (those in a JSON configuration are dropped when it is read).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Overrides {}
-
-impl Overrides {
-    /// Reads `spec.kopia` of a ReplicationSource.
-    pub fn read(_kopia: &serde_json::Value) -> Self {
-        Self {}
-    }
-    /// Most sources have none; the caller then keeps nothing.
-    pub fn is_empty(&self) -> bool {
-        true
-    }
-}
-
 /// Where a cluster-local address gets its meaning.
+#[derive(Clone, Copy)]
 pub struct Scope<'a> {
     pub member: &'a MemberName,
     pub namespace: &'a str,
@@ -46,75 +48,17 @@ pub struct Scope<'a> {
     pub cidrs: &'a [Cidr],
     /// Does the member have a namespace of this name?
     pub has_namespace: &'a dyn Fn(&str) -> bool,
-    /// `--endpoint-alias A=B`: host[:port] to host[:port].
+    /// `--endpoint-alias A=B`: host[:port] to host[:port]. Without ports on both sides it holds for every port.
     pub aliases: &'a BTreeMap<String, String>,
 }
 
-/// A network, as in `MemberCluster.spec.cidrs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cidr {
-    pub(crate) address: std::net::IpAddr,
-    pub(crate) prefix: u8,
-}
-
-/// A repository's place, typed; no credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backend {}
-
-impl SecretFacts {
-    pub fn read(_data: &BTreeMap<String, Vec<u8>>) -> Self {
-        Self { location: BTreeMap::new(), keys: BTreeSet::new(), password: None }
-    }
-    /// `KOPIA_PASSWORD` is present (an empty one too: the mover asks for no more).
-    pub fn has_password(&self) -> bool {
-        self.password.is_some()
-    }
-    /// The backend that the mover would choose. Also says what is refused (`UnsafeOption`).
-    pub fn backend(&self, _overrides: &Overrides) -> Result<Backend, IdentityProblem> {
-        Err(IdentityProblem { reason: "Unknown", message: String::new() })
-    }
-}
-
-impl Backend {
-    pub fn identity(&self, _scope: &Scope<'_>) -> Result<Identity, IdentityProblem> {
-        Err(IdentityProblem { reason: "Unknown", message: String::new() })
-    }
-    /// It lives on a PersistentVolumeClaim that the mover mounts.
-    pub fn on_claim(&self) -> bool {
-        false
-    }
-    /// Arguments after `kopia repository connect`: the backend's name and its flags, no credentials.
-    /// Cluster-local names are written so that they resolve from any namespace of the member.
-    pub fn connect_arguments(&self, _scope: &Scope<'_>) -> Vec<String> {
-        Vec::new()
-    }
-    /// Which keys of the Secret the Job gets, and how.
-    pub fn credentials(&self, _facts: &SecretFacts) -> Vec<Credential> {
-        Vec::new()
-    }
-}
-
-/// One key of the repository Secret that the Job needs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Credential {
-    /// The key in the Secret.
-    pub key: &'static str,
-    pub to: CredentialTarget,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CredentialTarget {
-    /// An environment variable, by `secretKeyRef`.
-    Environment(&'static str),
-    /// A file of this name below `/credentials`, and the variable that gets its path (none: a flag names it).
-    File { name: &'static str, variable: Option<&'static str> },
-}
-
-/// Equal keys mean the same physical repository.
+/// Equal keys mean the same physical repository, and have equal `backend`, `location` and cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub key: RepositoryKey,
-    /// `s3`, `azure`, `gcs`, `b2`, `webdav`, `sftp`, `rclone`, `gdrive`, `filesystem` or `nfs`.
+    /// `s3`, `azure`, `gcs`, `b2`, `webdav`, `sftp`, `rclone`, `gdrive`, `filesystem` or `nfs`; `unknown` for a JSON
+    /// configuration of another type. It is the canonical one: a Google bucket that is reached through its S3 name
+    /// is `gcs`.
     pub backend: &'static str,
     /// For people, such as `s3://bucket/prefix/ at minio.example.com:9000`; no credentials.
     pub location: String,
@@ -122,7 +66,14 @@ pub struct Identity {
     /// Other readings are possible; merged to be safe.
     pub ambiguous: bool,
     pub warnings: Vec<String>,
+    /// Two identities with one key and different readings make their repository ambiguous, although neither is so
+    /// alone: another WebDAV user, another SFTP user of an absolute path, TLS and no TLS on the default ports.
+    pub reading: Reading,
 }
+
+/// A fingerprint of what a key leaves out on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reading(pub(crate) [u8; 8]);
 
 /// From where a repository can be reached, and so how far its identity holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,13 +87,33 @@ pub enum Reach {
 }
 
 /// Why a Secret names no repository.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[error("{message}")]
 pub struct IdentityProblem {
-    /// CamelCase, a fixed word: `UnknownBackend`, `InvalidLocation`, `UnsafeOption`, `Loopback`, ….
+    /// CamelCase, a fixed word: `UnknownBackend`, `InvalidLocation`, `UnsafeOption` or `Loopback`.
     pub reason: &'static str,
     /// Names the key and what to do; never a value that could hold a credential.
     pub message: String,
+}
+
+impl IdentityProblem {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self { reason: "InvalidLocation", message: message.into() }
+    }
+    pub(crate) fn unsafe_option(option: &str, place: &str) -> Self {
+        let message = format!(
+            "{option} in {place} chooses a program or raw arguments for it, which the hub never takes from a Secret \
+             or a source: remove it"
+        );
+        Self { reason: "UnsafeOption", message }
+    }
+    pub(crate) fn loopback(what: &str) -> Self {
+        let message = format!(
+            "{what} is a loopback, unspecified or link-local address, which means something else in every Pod: \
+             use an address that other Pods can reach"
+        );
+        Self { reason: "Loopback", message }
+    }
 }
 
 impl fmt::Display for Reach {
@@ -152,5 +123,30 @@ impl fmt::Display for Reach {
             Self::Cluster => "cluster",
             Self::Namespace => "namespace",
         })
+    }
+}
+
+/// What was noticed on the way: never a value of a Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Notes {
+    pub ambiguous: bool,
+    pub warnings: Vec<String>,
+}
+
+impl Notes {
+    pub fn warn(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+    }
+    /// A warning about a second possible reading.
+    pub fn doubt(&mut self, text: impl Into<String>) {
+        self.ambiguous = true;
+        self.warn(text);
+    }
+    pub fn extend(&mut self, other: &Self) {
+        self.ambiguous |= other.ambiguous;
+        other.warnings.iter().for_each(|text| self.warn(text.as_str()));
     }
 }

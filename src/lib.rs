@@ -18,6 +18,8 @@ pub mod plan;
 pub mod policy;
 pub mod render;
 pub mod schedule;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod status;
 pub mod telemetry;
 pub mod web;

@@ -13,6 +13,7 @@ use tokio::sync::watch::Receiver;
 use crate::names::{MemberName, PlacedName};
 use crate::plan::fleet::ReferencedSecrets;
 
+mod access;
 pub mod apply;
 pub mod breaker;
 pub mod call;
@@ -21,12 +22,15 @@ mod contact;
 pub mod error;
 pub mod event;
 pub mod expiry;
+pub mod facts;
+mod incarnation;
 mod kinds;
 pub mod kubeconfig;
 pub mod proxy;
 mod records;
 pub mod registry;
 pub mod resolver;
+pub mod secrets;
 mod seen;
 pub mod supervisor;
 pub mod transport;
@@ -35,6 +39,7 @@ mod wire;
 
 pub use apply::{Applied, Guard, SecretValues};
 pub use call::{CallError, Class, Member, Operation};
+pub use contact::heartbeat;
 pub use event::MemberEvent;
 pub use registry::{Registration, Registry};
 pub use supervisor::Supervisor;
@@ -64,13 +69,31 @@ pub struct MemberConfig {
     pub kubeconfig_secret: Option<Arc<str>>,
 }
 
+/// All MemberClusters.
+pub type Configs = Receiver<Arc<BTreeMap<MemberName, MemberConfig>>>;
+
 /// What the rest of the hub tells the observers. Each holds the whole current value.
 #[derive(Clone, Debug)]
 pub struct Inputs {
-    /// All MemberClusters.
-    pub configs: Receiver<Arc<BTreeMap<MemberName, MemberConfig>>>,
+    /// Has to be complete before the supervisor starts: of two names for one cluster the older MemberCluster counts.
+    pub configs: Configs,
     /// The Secrets of all members that the plan needs.
     pub secrets: Receiver<Arc<ReferencedSecrets>>,
     /// The CA ConfigMaps of all members that the plan needs; only their versions are read.
     pub config_maps: Receiver<Arc<std::collections::BTreeSet<PlacedName>>>,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub fn settings() -> MemberSettings {
+        MemberSettings {
+            hub_id: Arc::from("hub"),
+            member_namespace: Arc::from("volsync-system"),
+            volsync_namespace: Arc::from("volsync-system"),
+            allow_exec: false,
+            allow_loopback: false,
+        }
+    }
 }

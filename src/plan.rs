@@ -26,3 +26,4 @@ pub mod selector;
 pub mod verdict;
 
 pub use planner::{Applied, Planner};
+pub mod views;

@@ -9,10 +9,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rules;
 use super::shapes::{
     self, DATA_KEY, DURATION, IMAGE, LABEL, LabelExpression, LocalName, SUBDOMAIN, ZONE, duration_seconds,
 };
+use super::{lenient, rules};
 
 /// Which repositories are maintained, when, and how.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -283,39 +283,51 @@ pub const STATUS_LIST_MAX: usize = 50;
 #[serde(rename_all = "camelCase")]
 pub struct KopiaMaintenanceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub observed_generation: Option<i64>,
     /// Sorted; the first 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
+    #[serde(deserialize_with = "lenient::entries")]
     pub matched_sources: Vec<MatchedSource>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub matched_source_count: Option<i64>,
     /// Repositories that it competes for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub repository_count: Option<i64>,
     /// Repositories that are maintained under it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub maintained_count: Option<i64>,
     /// Sorted; the first 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
+    #[serde(deserialize_with = "lenient::entries")]
     pub active_cron_jobs: Vec<ActiveCronJob>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub active_cron_job_count: Option<i64>,
     /// Policies that it lost repositories to, sorted; the first 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
+    #[serde(deserialize_with = "lenient::entries")]
     pub conflicting_maintenances: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub last_maintenance_time: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub next_scheduled_maintenance: Option<Time>,
     /// Repositories whose last run failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub maintenance_failures: Option<i64>,
     /// Ready, Valid, Degraded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[serde(deserialize_with = "lenient::entries")]
     pub conditions: Vec<Condition>,
 }
 

@@ -5,6 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::lenient;
 use super::shapes::{REPOSITORY_ID, TOKEN};
 
 /// The operator's levers on one repository; all of them optional.
@@ -35,25 +36,31 @@ pub struct KopiaRepositorySpec {
     /// Only this member may maintain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub cluster: Option<String>,
     /// No run starts before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::frozen")]
     pub frozen_until: Option<Time>,
     /// Why it is frozen or pinned, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub reason: Option<String>,
     /// Each new value starts one run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = TOKEN))]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub run_now: Option<String>,
     /// Another KopiaRepository that is the same physical repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 19), regex(pattern = REPOSITORY_ID))]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub same_as: Option<String>,
     /// Another KopiaRepository that is a different physical repository in spite of an equal unique id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 19), regex(pattern = REPOSITORY_ID))]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub distinct_from: Option<String>,
 }
 
@@ -71,69 +78,91 @@ pub const NOT_READY_MAX: usize = 21;
 #[serde(rename_all = "camelCase")]
 pub struct KopiaRepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub observed_generation: Option<i64>,
     /// s3, azure, gcs, b2, webdav, sftp, rclone, gdrive, filesystem or nfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub backend: Option<String>,
     /// Where it is; no credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub location: Option<String>,
     /// The whole identity, 64 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub key: Option<String>,
     /// As Kopia itself reports it.
     #[serde(default, rename = "uniqueID", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub unique_id: Option<String>,
     /// Maintained, Suspended, Disabled, NoPolicy, NoCandidate, Held or Frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub state: Option<String>,
     /// Why it is in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub reason: Option<String>,
     /// The policy that rules it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub policy: Option<String>,
     /// Policies that lost, in order of precedence; the first 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
+    #[serde(deserialize_with = "lenient::entries")]
     pub shadowed_policies: Vec<String>,
     /// The right to maintain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::grant")]
     pub grant: Option<GrantStatus>,
     /// Members that may still run something of this repository; never shortened.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "lenient::entries")]
     pub drain: Vec<DrainStatus>,
     /// Secrets that failed to claim; no candidates until then. The latest 21.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 21))]
+    #[serde(deserialize_with = "lenient::entries")]
     pub not_ready: Vec<NotReadyStatus>,
     /// The first 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
+    #[serde(deserialize_with = "lenient::entries")]
     pub clusters: Vec<ClusterCount>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub cluster_count: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub source_count: Option<i64>,
     /// The last 5, latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
+    #[serde(deserialize_with = "lenient::entries")]
     pub runs: Vec<RunStatus>,
     /// Of the latest run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub last_outcome: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub last_success: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub next_run: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub consecutive_failures: Option<i64>,
     /// The value of runNow that was acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub run_now_seen: Option<String>,
     /// Maintained, Overdue, Contended, Ambiguous, Replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[serde(deserialize_with = "lenient::entries")]
     pub conditions: Vec<Condition>,
 }
 
@@ -167,13 +196,16 @@ pub enum GrantPhase {
 pub struct DrainStatus {
     pub cluster: String,
     /// The largest deadline ever pushed there.
-    #[schemars(range(min = 0))]
+    #[serde(default = "lenient::unknown_deadline", deserialize_with = "lenient::deadline")]
+    #[schemars(!default, range(min = 0))]
     pub deadline_seconds: i64,
     /// Every identity that its objects may bear, as id16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "lenient::entries")]
     pub ids: Vec<String>,
     /// When it was first seen without anything of this repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub clear_since: Option<Time>,
 }
 
@@ -187,6 +219,7 @@ pub struct NotReadyStatus {
     pub reason: String,
     /// How often in a row; the wait doubles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub attempts: Option<i64>,
 }
 
@@ -203,17 +236,22 @@ pub struct ClusterCount {
 #[serde(rename_all = "camelCase")]
 pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub start: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub end: Option<Time>,
     pub cluster: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub epoch: Option<i64>,
     pub outcome: String,
     /// One line, redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
     pub reclaimed_bytes: Option<i64>,
 }

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
@@ -30,10 +31,38 @@ pub fn check(kind: Kind, object: &Value) -> Vec<Problem> {
     check_metadata(kind, fields.get("metadata").unwrap_or(&Value::Null), &mut problems);
     let schema = &kind.schema()["properties"]["spec"];
     match fields.get("spec").filter(|spec| !spec.is_null()) {
-        Some(spec) => walk(schema, spec, "spec", &mut problems),
+        Some(spec) => {
+            walk(schema, spec, "spec", &mut problems);
+            check_networks(kind, spec, &mut problems);
+        }
         None => problems.push(required("spec")),
     }
     problems
+}
+
+/// The numbers in a network, which no pattern bounds.
+fn check_networks(kind: Kind, spec: &Value, problems: &mut Vec<Problem>) {
+    if kind != Kind::MemberCluster {
+        return;
+    }
+    for (index, network) in spec["cidrs"].as_array().into_iter().flatten().enumerate() {
+        let field = item("spec.cidrs", index);
+        if let Some(text) = network.as_str()
+            && !is_network(text)
+            && !problems.iter().any(|problem| problem.field == field)
+        {
+            problems.push(Problem::new(field, format!("{:?} is no network such as 10.42.0.0/16", short(text))));
+        }
+    }
+}
+
+fn is_network(text: &str) -> bool {
+    let parse = || {
+        let (address, prefix) = text.split_once('/')?;
+        let most = if address.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
+        Some(prefix.parse::<u8>().ok()? <= most)
+    };
+    parse() == Some(true)
 }
 
 /// The objects of these kinds are written in `group/version`; policies may have another group.

@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 use crate::names::MemberName;
 
 use super::breaker::{Breaker, Health, Verdict};
-use super::client::Counters;
+use super::client::{ConnectError, Counters};
+use super::resolver::Reach;
 
 pub use super::error::{CallError, Class, Operation};
 
@@ -49,7 +50,8 @@ impl fmt::Debug for Member {
 }
 
 impl Member {
-    pub(super) fn new(name: MemberName, incarnation: u64, client: Client, counters: Arc<Counters>) -> Self {
+    /// One that is not supervised: whoever makes it runs its [`heartbeat`](super::heartbeat).
+    pub fn new(name: MemberName, incarnation: u64, client: Client, counters: Arc<Counters>) -> Self {
         let seed =
             name.as_str().bytes().fold(incarnation, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
         Self(Arc::new(Inner {
@@ -194,5 +196,15 @@ impl Member {
     ) -> Result<T, CallError> {
         serde_json::from_str(&text)
             .map_err(|error| CallError::of_kube(&self.0.name, operation, &kube::Error::SerdeError(error)))
+    }
+}
+
+impl Member {
+    /// A handle for a cluster that is no member, such as the hub's own. Something has to poll
+    /// [`heartbeat`](super::heartbeat) for it, or it is not tried again once it did not answer.
+    pub async fn connect(name: MemberName, config: kube::Config) -> Result<Self, ConnectError> {
+        let building = tokio::task::spawn_blocking(|| super::client::build(config, Reach::Anywhere));
+        let (client, counters) = building.await.map_err(|_| ConnectError::Credentials)??;
+        Ok(Self::new(name, 0, client, counters))
     }
 }

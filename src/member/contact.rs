@@ -4,6 +4,7 @@
 //! `Unreachable` while its breaker is open (it does not answer, or refuses the credentials), else `Syncing`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -12,6 +13,7 @@ use crate::plan::fleet::Contact;
 use super::breaker::Health;
 use super::call::Member;
 use super::event::{ConditionKind, MemberCondition, MemberEvent};
+use super::facts;
 use super::seen::Events;
 
 /// The kinds that have to be complete before absence means anything.
@@ -80,6 +82,33 @@ impl Progress {
     fn reset(&self) {
         self.0.send_replace(Default::default());
     }
+}
+
+/// Between pings while it answers: a member that no watch speaks for is missed within a minute.
+const PING: Duration = Duration::from_secs(30);
+/// A trial that is due now and under way elsewhere is looked at again after this.
+const TRIAL_GAP: Duration = Duration::from_millis(500);
+
+/// Asks for a sign of life, and makes the breaker's trials while there is none.
+pub async fn heartbeat(member: Member) {
+    loop {
+        let pause = member.next_trial().map_or(PING, |pause| pause.max(TRIAL_GAP));
+        tokio::time::sleep(pause).await;
+        // How it went is the breaker's to know.
+        let _ = facts::ping(&member).await;
+    }
+}
+
+/// Returns once calls go through. While the breaker is open nothing else is tried: its own trials find out.
+pub async fn until_up(member: &Member) {
+    let mut health = member.watch_health();
+    // The sender lives as long as the member.
+    let _ = health.wait_for(|health| *health == Health::Up).await;
+}
+
+pub async fn until_down(member: &Member) {
+    let mut health = member.watch_health();
+    let _ = health.wait_for(|health| *health != Health::Up).await;
 }
 
 /// Reports contact and its conditions until it is dropped. Says `Syncing` first.

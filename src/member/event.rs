@@ -20,6 +20,13 @@ pub enum MemberEvent {
         member: MemberName,
         origin: Option<Origin>,
     },
+    /// A registration can't be used. One that was used before for this name stays in use. `name` may be no valid name.
+    Problem {
+        name: Arc<str>,
+        origin: Origin,
+        reason: &'static str,
+        message: String,
+    },
     /// `Syncing` until every list that planning needs is complete, and again after each loss of contact;
     /// `Unreachable` once the breaker opens, or the credentials are refused; `Synced` otherwise.
     Contact {

@@ -56,10 +56,19 @@ impl<K: Kind> Keeper<K> {
         if !self.seen().contains(name) {
             return;
         }
-        for event in self.kind.gone(&self.events.member, name) {
-            self.events.send(event).await;
+        if self.send(self.kind.gone(&self.events.member, name)).await {
+            self.seen().forget(name);
         }
-        self.seen().forget(name);
+    }
+
+    /// False: this incarnation is over, and what it did not deliver must not be remembered as delivered.
+    async fn send(&self, events: Vec<MemberEvent>) -> bool {
+        for event in events {
+            if !self.events.send(event).await {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -80,10 +89,7 @@ impl<K: Kind> Sink for Keeper<K> {
         }
         let hash = hash_of(&events);
         let changed = self.seen().note(&name, hash);
-        if changed {
-            for event in events {
-                self.events.send(event).await;
-            }
+        if changed && self.send(events).await {
             self.seen().reported(name, hash);
         }
     }

@@ -29,8 +29,6 @@ const PART_SIZE_MAX: u64 = 1 << 20;
 pub struct Credentials {
     pub(super) config: Config,
     pub(super) reach: Reach,
-    /// Building the client runs a program.
-    pub(super) uses_program: bool,
     /// When they end, where that can be read.
     pub expires: Option<Timestamp>,
     /// Equal where nothing changed.
@@ -40,8 +38,7 @@ pub struct Credentials {
 impl Credentials {
     /// Those the hub itself runs with.
     pub fn of_config(config: Config) -> Self {
-        let uses_program = config.auth_info.exec.is_some();
-        Self { config, reach: Reach::Anywhere, uses_program, expires: None, fingerprint: [0; 32] }
+        Self { config, reach: Reach::Anywhere, expires: None, fingerprint: [0; 32] }
     }
 
     /// The address of the API server, without anything secret.
@@ -259,7 +256,6 @@ fn trim_token(user: &mut AuthInfo) {
 
 async fn finish(part: Part, reach: Reach) -> Result<Credentials, KubeconfigError> {
     let Part { namespace, cluster, user, server } = part;
-    let uses_program = user.exec.is_some();
     let expires = expiry::of(&user);
     let proxy = proxy::of(&cluster, &server).map_err(invalid)?;
     let kubeconfig = minimal(namespace, cluster, user);
@@ -271,7 +267,7 @@ async fn finish(part: Part, reach: Reach) -> Result<Credentials, KubeconfigError
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let mut config = config.map_err(|error| invalid(material(&error)))?;
     config.proxy_url = proxy;
-    Ok(Credentials { config, reach, uses_program, expires, fingerprint: fingerprint.finalize().into() })
+    Ok(Credentials { config, reach, expires, fingerprint: fingerprint.finalize().into() })
 }
 
 /// A kubeconfig of one context, so that nothing else of the file has any effect.

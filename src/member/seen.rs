@@ -100,12 +100,15 @@ impl Events {
     }
 
     /// Waits for room in the queue: a slow consumer slows the watches down, to the sockets.
-    pub async fn send(&self, event: MemberEvent) {
+    /// False: it was not delivered, because this incarnation is over.
+    pub async fn send(&self, event: MemberEvent) -> bool {
         // A closed queue means that the hub is stopping.
-        let Ok(room) = self.queue.reserve().await else { return };
-        if self.current.load(Ordering::Acquire) == self.incarnation {
+        let Ok(room) = self.queue.reserve().await else { return false };
+        let is_current = self.current.load(Ordering::Acquire) == self.incarnation;
+        if is_current {
             room.send(event);
         }
+        is_current
     }
 }
 

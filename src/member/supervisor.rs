@@ -1,8 +1,12 @@
 //! Starts, restarts and stops one task set for each member, and settles which of two names for one cluster counts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::names::MemberName;
@@ -12,9 +16,23 @@ use super::event::MemberEvent;
 use super::registry::Registry;
 use super::{Inputs, MemberSettings};
 
-/// Runs the observers of all members. Dropping it stops nothing: cancel `stop`, then wait for [`Supervisor::stopped`].
+mod core;
+
+use self::core::Core;
+
+/// Some 20 observations for each of 200 members before the consumer holds the watches up; about 1 MB.
+const EVENTS_MAX: usize = 4096;
+/// Registrations on their way; more wait in their registry.
+const REGISTRATIONS_MAX: usize = 64;
+/// Tasks end at their next await; what is left after this is abandoned.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) type Members = Arc<ArcSwap<BTreeMap<MemberName, Member>>>;
+
+/// Runs the observers of all members. Cancel what it was started with, then wait for [`Supervisor::stopped`].
 pub struct Supervisor {
-    members: Arc<arc_swap::ArcSwap<std::collections::BTreeMap<MemberName, Member>>>,
+    members: Members,
+    task: JoinHandle<()>,
 }
 
 impl Supervisor {
@@ -25,9 +43,23 @@ impl Supervisor {
         inputs: Inputs,
         stop: CancellationToken,
     ) -> (Self, mpsc::Receiver<MemberEvent>) {
-        let (_events, received) = mpsc::channel(1);
-        let _ = (settings, registries, inputs, stop);
-        (Self { members: Arc::default() }, received)
+        let (events, received) = mpsc::channel(EVENTS_MAX);
+        let members = Members::default();
+        let mut core = Core::new(settings, inputs, events, members.clone());
+        let task = tokio::spawn(async move {
+            let (sender, registrations) = mpsc::channel(REGISTRATIONS_MAX);
+            let mut sources = JoinSet::new();
+            for registry in registries {
+                sources.spawn(registry.run(sender.clone(), stop.clone()));
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = core.run(registrations) => {}
+            }
+            sources.shutdown().await;
+            core.shutdown().await;
+        });
+        (Self { members, task }, received)
     }
 
     /// The member's present client; none before the first registration that can be used, and after the last is gone.
@@ -39,6 +71,10 @@ impl Supervisor {
         self.members.load().values().cloned().collect()
     }
 
-    /// Waits until every task has ended; at most 10 s after `stop` was cancelled.
-    pub async fn stopped(self) {}
+    /// Waits until every task has ended, for at most 10 s after the stop.
+    pub async fn stopped(self) {
+        if tokio::time::timeout(STOP_TIMEOUT, self.task).await.is_err() {
+            tracing::warn!("tasks of members did not end in time");
+        }
+    }
 }

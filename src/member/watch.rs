@@ -12,8 +12,8 @@ use kube::core::request::Request;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::breaker::Health;
 use super::call::{CallError, Class, Member, Operation};
+use super::contact::{until_down, until_up};
 use super::error::classify_status;
 use super::wire::{Object, Page};
 
@@ -88,18 +88,6 @@ pub async fn run<S: Sink>(member: &Member, target: &Target, pages: &Arc<Semaphor
             }
         }
     }
-}
-
-/// While the breaker is open nothing is tried here: its own trials find out when to go on.
-async fn until_up(member: &Member) {
-    let mut health = member.watch_health();
-    // The sender lives as long as the member.
-    let _ = health.wait_for(|health| *health == Health::Up).await;
-}
-
-async fn until_down(member: &Member) {
-    let mut health = member.watch_health();
-    let _ = health.wait_for(|health| *health != Health::Up).await;
 }
 
 /// Brings the whole kind to the sink, page by page; returns the version to go on from.

@@ -4,16 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
-
-fn settings() -> MemberSettings {
-    MemberSettings {
-        hub_id: Arc::from("hub"),
-        member_namespace: Arc::from("volsync-system"),
-        volsync_namespace: Arc::from("volsync-system"),
-        allow_exec: false,
-        allow_loopback: false,
-    }
-}
+use crate::member::tests::settings;
 
 fn kubeconfig(cluster: &str, user: &str) -> String {
     format!(
@@ -71,8 +62,9 @@ async fn a_secret_may_not_lead_to_the_hub_or_its_cloud() {
     for server in
         ["https://169.254.169.254", "https://127.0.0.1:6443", "https://[::1]", "https://LOCALHOST", "http://a.b"]
     {
-        let result = read(kubeconfig(&format!("server: '{server}'"), "token: a").as_bytes(), &secret(), &settings());
-        assert_eq!(result.await.unwrap_err().reason, "RefusedKubeconfig", "{server}");
+        let text = kubeconfig(&format!("server: '{server}'"), "token: a");
+        let error = read(text.as_bytes(), &secret(), &settings()).await.unwrap_err();
+        assert_eq!(error.reason, "RefusedKubeconfig", "{server}");
     }
     let cluster = format!("{SERVER}, proxy-url: 'http://169.254.169.254:80'");
     assert!(message(&cluster, "token: a", secret()).await.starts_with("proxy-url 169.254.169.254 is refused"));
@@ -84,7 +76,7 @@ async fn exec_in_a_file_needs_the_operators_word() {
     let refused = read(text.as_bytes(), &file(), &settings()).await.unwrap_err();
     assert!(refused.message.contains("--allow-exec"));
     let settings = MemberSettings { allow_exec: true, ..settings() };
-    assert!(read(text.as_bytes(), &file(), &settings).await.unwrap().uses_program);
+    assert!(read(text.as_bytes(), &file(), &settings).await.unwrap().config.auth_info.exec.is_some());
 }
 
 #[tokio::test]

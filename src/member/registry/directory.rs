@@ -124,7 +124,10 @@ impl Directory {
         };
         let registered = Some(credentials.fingerprint);
         let known = Known { path, content, registered, problem: None };
-        if self.known.insert(stem, known).is_some_and(|before| before.registered == registered) {
+        let before = self.known.insert(stem, known);
+        // Said again where a problem is over.
+        let had_problem = before.as_ref().is_some_and(|it| it.problem.as_ref().is_some_and(|(_, said)| *said));
+        if !had_problem && before.is_some_and(|it| it.registered == registered) {
             return None;
         }
         Some(RegistryEvent::Present(Box::new(Registration { name, origin, created: None, credentials })))
@@ -191,16 +194,7 @@ async fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn settings() -> MemberSettings {
-        MemberSettings {
-            hub_id: Arc::from("hub"),
-            member_namespace: Arc::from("volsync-system"),
-            volsync_namespace: Arc::from("volsync-system"),
-            allow_exec: false,
-            allow_loopback: false,
-        }
-    }
+    use crate::member::tests::settings;
 
     fn kubeconfig(token: &str) -> String {
         format!(
@@ -248,7 +242,7 @@ mod tests {
         assert_eq!(shown(&directory.poll().await), ["!Bad_Name InvalidName", "!eu InvalidKubeconfig"]);
         assert!(directory.poll().await.is_empty());
         write("eu.yaml", &kubeconfig("one"));
-        assert!(directory.poll().await.is_empty(), "it is what it was before");
+        assert_eq!(shown(&directory.poll().await), ["+eu"], "the problem is over");
     }
 
     #[tokio::test]

@@ -1,0 +1,59 @@
+//! Runs the conformance suite against the simulated API server; with `CONFORMANCE_KUBECONFIG=FILE` against the cluster
+//! that the file's current context names (it needs an administrator, and leaves two definitions and some namespaces).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "suite.rs"]
+mod suite;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use suite::Target;
+use volsync_hub::sim::{Access, SimCluster};
+
+async fn client(kubeconfig: Kubeconfig) -> kube::Client {
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    // The cases want to see the first answer, also where it says to come again.
+    config.default_retry = false;
+    kube::Client::try_from(config).unwrap()
+}
+
+fn with_token(mut kubeconfig: Kubeconfig, token: &str) -> Kubeconfig {
+    for user in &mut kubeconfig.auth_infos {
+        let user = user.auth_info.get_or_insert_default();
+        *user = kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
+    }
+    kubeconfig
+}
+
+#[tokio::test]
+async fn the_simulated_api_server_behaves_as_the_suite_says() {
+    if std::env::var_os("CONFORMANCE_KUBECONFIG").is_some() {
+        return;
+    }
+    let cluster = SimCluster::start("conformance").await.unwrap();
+    let limited = cluster.add_user("limited", Access::Rules(Vec::new()));
+    let kubeconfig = cluster.kubeconfig().unwrap();
+    let target = Target {
+        name: "the simulated API server",
+        admin: client(kubeconfig.clone()).await,
+        limited: Some(client(with_token(kubeconfig.clone(), &limited)).await),
+        stranger: client(with_token(kubeconfig, "unknown")).await,
+    };
+    suite::run(&target).await;
+}
+
+#[tokio::test]
+async fn the_given_api_server_behaves_as_the_suite_says() {
+    let Some(path) = std::env::var_os("CONFORMANCE_KUBECONFIG") else { return };
+    let kubeconfig = Kubeconfig::read_from(path).unwrap();
+    let limited = match std::env::var("CONFORMANCE_LIMITED_TOKEN") {
+        Ok(token) => Some(client(with_token(kubeconfig.clone(), &token)).await),
+        Err(_) => None,
+    };
+    let target = Target {
+        name: "the given API server",
+        admin: client(kubeconfig.clone()).await,
+        limited,
+        stranger: client(with_token(kubeconfig, "unknown")).await,
+    };
+    suite::run(&target).await;
+}
