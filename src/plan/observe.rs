@@ -151,7 +151,7 @@ pub fn cron_job(member: &MemberName, object: &Value) -> Option<PushedCronJob> {
 }
 
 /// Reads `place/namespace/name`; the place is `hub` or the member itself.
-fn placed(member: &MemberName, text: &str) -> Option<PlacedName> {
+pub fn placed(member: &MemberName, text: &str) -> Option<PlacedName> {
     let mut parts = text.rsplitn(3, '/');
     let (name, namespace, place) = (parts.next()?, parts.next()?, parts.next()?);
     let place = match place {
