@@ -143,7 +143,7 @@ pub fn cron_job(member: &MemberName, object: &Value) -> Option<PushedCronJob> {
     Some(PushedCronJob {
         repository: by_label.or_else(by_name)?,
         ours,
-        secret: annotations.get(labels::SOURCE).and_then(|source| placed(member, source)),
+        secret: annotations.get(labels::SECRET).and_then(|secret| placed(member, secret)),
         schedule: text(spec, "schedule").unwrap_or_default(),
         time_zone: text(spec, "timeZone"),
         suspend: spec.get("suspend").and_then(Value::as_bool).unwrap_or(false),
@@ -151,7 +151,7 @@ pub fn cron_job(member: &MemberName, object: &Value) -> Option<PushedCronJob> {
 }
 
 /// Reads `place/namespace/name`; the place is `hub` or the member itself.
-fn placed(member: &MemberName, text: &str) -> Option<PlacedName> {
+pub fn placed(member: &MemberName, text: &str) -> Option<PlacedName> {
     let mut parts = text.rsplitn(3, '/');
     let (name, namespace, place) = (parts.next()?, parts.next()?, parts.next()?);
     let place = match place {
