@@ -168,10 +168,10 @@ mod tests {
                 "hub.volsync.backube/repository": "0123456789abcdef"}},
             "spec": {"schedule": "0 2 * * *", "suspend": true},
         }));
-        let record = pushed(&cron_job, "one").unwrap();
+        let record = pushed(&MemberName::from("m"), &cron_job, "one").unwrap();
         assert!(record.ours && record.suspend);
         assert_eq!(record.repository.to_string(), "0123456789abcdef");
-        assert!(!pushed(&cron_job, "two").unwrap().ours);
+        assert!(!pushed(&MemberName::from("m"), &cron_job, "two").unwrap().ours);
     }
 
     #[test]
