@@ -69,7 +69,7 @@ pub fn target_dir() -> Result<PathBuf, Fail> {
 
 fn build(dir: &Path, binaries: &[(&str, &str)]) -> Result<(), Fail> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/tools");
-    let versions = hash_of(&[module.join("go.mod"), module.join("go.sum")])?;
+    let versions = format!("{} {LINK}", hash_of(&[module.join("go.mod"), module.join("go.sum")])?);
     let current = |name: &str| {
         dir.join(name).is_file() && fs::read_to_string(stamp(dir, name)).is_ok_and(|stamp| stamp == versions)
     };
