@@ -3,9 +3,11 @@
 pub mod act;
 pub mod engine;
 pub mod jobs;
+pub mod observe;
 pub mod push;
 pub mod queue;
 pub mod reconcile;
 pub mod report;
+pub mod run;
 pub mod work;
 pub mod world;

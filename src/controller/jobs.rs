@@ -52,7 +52,7 @@ pub fn claim(
     }
     let ended = ClaimReport {
         outcome: report.outcome,
-        secret: job.annotations.get(labels::SECRET).and_then(|secret| without_cluster(secret)),
+        secret: job.annotations.get(labels::SOURCE).and_then(|secret| without_cluster(secret)),
         last_run_start: report.last_run_start,
         may_be_owner: report.owner_written != Some(false),
         over,

@@ -156,6 +156,15 @@ impl World {
         self.listed.len() == 3
     }
 
+    pub fn everything(&self) -> Dirty {
+        let known = self.ledger.keys().chain(self.places.keys()).copied();
+        Dirty {
+            repositories: self.planner.repositories().into_iter().chain(known).collect(),
+            policies: self.policies.keys().cloned().collect(),
+            members: self.members.keys().cloned().collect(),
+        }
+    }
+
     pub fn contact(&self, member: &MemberName) -> Contact {
         let state = self.members.get(member).filter(|state| state.duplicate_of.is_none());
         state.and_then(|state| state.contact).unwrap_or(Contact::Unreachable)
@@ -218,6 +227,7 @@ impl World {
             HubEvent::MemberCluster { name, object } => {
                 let state = self.members.entry(name.clone()).or_default();
                 state.cluster = object.map(|object| Arc::new(*object));
+                self.wants_changed = true;
                 dirty.repositories.extend(self.member_changed(&name));
                 dirty.members.insert(name);
             }
@@ -230,11 +240,7 @@ impl World {
             HubEvent::Observed(observation) => dirty.repositories.extend(self.observe(observation)),
             HubEvent::Listed(list) => {
                 if self.listed.insert(list) && self.hub_is_read() {
-                    dirty.repositories.extend(self.planner.repositories());
-                    dirty.repositories.extend(self.ledger.keys());
-                    dirty.repositories.extend(self.places.keys());
-                    dirty.policies.extend(self.policies.keys().cloned());
-                    dirty.members.extend(self.members.keys().cloned());
+                    dirty = self.everything();
                 }
             }
         }

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::identity::Overrides;
 use crate::labels;
-use crate::names::ObjectName;
+use crate::names::MemberName;
+use crate::plan::observe;
 use crate::plan::fleet::{PushedCronJob, SourceRecord, SourceRepository};
 use crate::policy::{CaSource, CustomCa};
 
@@ -58,7 +59,7 @@ pub fn is_hubs(meta: &Meta) -> bool {
 }
 
 /// This hub's CronJob, as the planner sees it.
-pub fn pushed(cron_job: &CronJob, hub: &str) -> Option<PushedCronJob> {
+pub fn pushed(member: &MemberName, cron_job: &CronJob, hub: &str) -> Option<PushedCronJob> {
     let label = |name| cron_job.metadata.labels.get(name);
     if label(labels::HUB).is_none_or(|value| **value != *hub) {
         return None;
@@ -66,16 +67,11 @@ pub fn pushed(cron_job: &CronJob, hub: &str) -> Option<PushedCronJob> {
     Some(PushedCronJob {
         repository: label(labels::REPOSITORY)?.parse().ok()?,
         ours: true,
-        source: annotation(cron_job, labels::SOURCE),
+        secret: cron_job.metadata.annotations.get(labels::SOURCE).and_then(|source| observe::placed(member, source)),
         schedule: cron_job.spec.schedule.clone(),
         time_zone: cron_job.spec.time_zone.clone(),
         suspend: cron_job.spec.suspend,
     })
-}
-
-fn annotation(cron_job: &CronJob, name: &str) -> Option<ObjectName> {
-    let (namespace, name) = cron_job.metadata.annotations.get(name)?.split_once('/')?;
-    Some(ObjectName::new(namespace, name))
 }
 
 pub fn owned(meta: Meta, cron: Option<CronState>) -> OwnedObject {
