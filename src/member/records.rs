@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::identity::Overrides;
 use crate::labels;
 use crate::names::MemberName;
-use crate::plan::observe;
 use crate::plan::fleet::{PushedCronJob, SourceRecord, SourceRepository};
+use crate::plan::observe;
 use crate::policy::{CaSource, CustomCa};
 
 use super::event::{CronState, ForeignObject, JobRecord, ObjectCondition, OwnedObject, PodRecord, Termination};
