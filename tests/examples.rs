@@ -58,22 +58,20 @@ fn told(plan: &Value) -> String {
 }
 
 fn repository(row: &Value) -> String {
-    let text = |field: &str| row[field].as_str();
-    let mut line = format!("{}: {}", text("location").unwrap(), text("state").unwrap());
-    if let Some(reason) = text("reason") {
-        line += &format!(" ({reason})");
-    }
-    if let Some(cluster) = text("cluster") {
-        line += &format!(" in {cluster}");
-    }
-    if let Some(policy) = text("policy") {
-        line += &format!(" under {policy}");
-    }
+    let part = |before: &str, field: &str, after: &str| {
+        row[field].as_str().map_or_else(String::new, |text| format!("{before}{text}{after}"))
+    };
     let shadowed: Vec<&str> = row["shadowed"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-    if !shadowed.is_empty() {
-        line += &format!(", before {}", shadowed.join(", "));
-    }
-    line
+    let losers = if shadowed.is_empty() { String::new() } else { format!(", before {}", shadowed.join(", ")) };
+    [
+        part("", "location", ": "),
+        part("", "state", ""),
+        part(" (", "reason", ")"),
+        part(" in ", "cluster", ""),
+        part(" under ", "policy", ""),
+        losers,
+    ]
+    .concat()
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! What schedules and zones are taken, what they become for a repository, and when they fire.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod robfig;
