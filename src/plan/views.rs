@@ -24,7 +24,12 @@ impl Planner {
     }
 
     /// The first `limit` sources that a policy matches, sorted, each with the name of its Secret.
-    pub fn matched(&mut self, policy: &PolicyName, limit: usize, competed: &[RepositoryPlan]) -> Vec<(SourceKey, Arc<str>)> {
+    pub fn matched(
+        &mut self,
+        policy: &PolicyName,
+        limit: usize,
+        competed: &[RepositoryPlan],
+    ) -> Vec<(SourceKey, Arc<str>)> {
         let Some(record) = self.fleet().policies.get(policy).cloned() else { return Vec::new() };
         let Some(claim) = &record.claim else { return Vec::new() };
         let secret = |planner: &Self, key: &SourceKey| match &planner.fleet().sources.get(key)?.repository {
@@ -34,14 +39,27 @@ impl Planner {
         match &claim.target {
             PolicyTarget::Selector { .. } => {
                 let fleet = self.fleet();
-                let matches = |key: &&SourceKey| secret(self, key).is_some_and(|name| selects(fleet, claim, key, &name));
-                fleet.sources.keys().filter(matches).take(limit).filter_map(|key| Some((key.clone(), secret(self, key)?))).collect()
+                let matches =
+                    |key: &&SourceKey| secret(self, key).is_some_and(|name| selects(fleet, claim, key, &name));
+                fleet
+                    .sources
+                    .keys()
+                    .filter(matches)
+                    .take(limit)
+                    .filter_map(|key| Some((key.clone(), secret(self, key)?)))
+                    .collect()
             }
             PolicyTarget::Direct { .. } => {
                 let mut keys: Vec<_> = competed.iter().flat_map(|plan| self.sources_of(plan.id)).collect();
                 keys.sort();
-                let admitted = |key: &SourceKey| direct::admitted(self.fleet(), &claim.clusters).any(|(member, _)| *member == key.member);
-                keys.into_iter().filter(admitted).filter_map(|key| Some((key.clone(), secret(self, &key)?))).take(limit).collect()
+                let admitted = |key: &SourceKey| {
+                    direct::admitted(self.fleet(), &claim.clusters).any(|(member, _)| *member == key.member)
+                };
+                keys.into_iter()
+                    .filter(admitted)
+                    .filter_map(|key| Some((key.clone(), secret(self, &key)?)))
+                    .take(limit)
+                    .collect()
             }
         }
     }
