@@ -1,7 +1,16 @@
 //! The command line: one module a command. Each returns an exit code, or a sentence for standard error.
 
+pub mod changes;
 pub mod crd;
+pub mod document;
 pub mod identity;
+pub mod next;
+pub mod offline;
+pub mod options;
+pub mod output;
+pub mod plan;
+pub mod run;
+pub mod table;
 pub mod validate;
 
 use std::process::ExitCode;
@@ -18,18 +27,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Box<run::RunArgs>),
+    Plan(plan::PlanArgs),
     Crd(crd::CrdArgs),
     Identity(identity::IdentityArgs),
     Validate(validate::ValidateArgs),
+    Next(next::NextArgs),
 }
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result: Result<ExitCode, String> = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Validate(args) => validate::run(&args),
+        Command::Next(args) => next::run(&args),
     };
     match result {
         Ok(code) => code,

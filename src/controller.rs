@@ -1,3 +1,13 @@
 //! The loop: observe, plan, act, report.
 
+pub mod act;
+pub mod engine;
+pub mod jobs;
+pub mod observe;
+pub mod push;
 pub mod queue;
+pub mod reconcile;
+pub mod report;
+pub mod run;
+pub mod work;
+pub mod world;

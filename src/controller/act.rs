@@ -12,10 +12,9 @@ use super::jobs::attempt;
 use super::push::{self, Push};
 use super::work::{Leftover, Target, Work};
 use crate::grant::Step;
-use crate::identity;
 use crate::member::event::ReferencedKind;
 use crate::member::{CallError, Class, Member, SecretValues};
-use crate::names::{PlacedName, Place};
+use crate::names::{Place, PlacedName};
 use crate::plan::fleet::{Contact, Phase};
 use crate::plan::result::{Assignment, Push as Planned};
 use crate::render::pod::Permit;
@@ -88,7 +87,8 @@ impl Engine {
 
     async fn push(&self, work: &Work, step: &Step, assignment: &Assignment, target: &Target) -> Result<(), Trouble> {
         if target.contact != Contact::Synced {
-            let message = format!("member {} can't be reached or is being read; what stands there stays", target.member);
+            let message =
+                format!("member {} can't be reached or is being read; what stands there stays", target.member);
             return Err(Trouble::new("MemberUnreachable", message));
         }
         let platform = self.platform(assignment, target)?;
@@ -131,7 +131,10 @@ impl Engine {
 
     fn platform(&self, assignment: &Assignment, target: &Target) -> Result<Platform, Trouble> {
         let Some(facts) = &target.facts else {
-            return Err(Trouble { retry: SOON, ..Trouble::new("MemberUnread", format!("member {} is being read", target.member)) });
+            return Err(Trouble {
+                retry: SOON,
+                ..Trouble::new("MemberUnread", format!("member {} is being read", target.member))
+            });
         };
         if !facts.namespace {
             let namespace = &self.settings.member_namespace;
@@ -173,14 +176,15 @@ impl Engine {
         }
         let values = self.read(&assignment.secret, ReferencedKind::Secret, push.member).await?;
         // The plan was made from what the Secret said a moment ago. A copy never gets contents of another identity.
-        let key = self.world().planner.key_of(assignment, &values.data);
-        if key != Some(assignment.key) {
-            return Err(Trouble {
-                retry: SOON,
-                ..Trouble::new("SecretChanged", format!("Secret {} means another repository now", assignment.secret))
-            });
-        }
-        let data = identity::copy_data(&values.data, assignment);
+        let kopia = match &assignment.source {
+            Some(source) if self.world().planner.has_overrides(assignment) => push.member.read_kopia(source).await?,
+            _ => None,
+        };
+        let copy = self.world().planner.copy_of(assignment, &values.data, &kopia.unwrap_or_default());
+        let Some((_, data)) = copy.filter(|(key, _)| *key == assignment.key) else {
+            let message = format!("Secret {} means another repository now", assignment.secret);
+            return Err(Trouble { retry: SOON, ..Trouble::new("SecretChanged", message) });
+        };
         push.secret_copy(assignment, context, data, &values.resource_version).await?;
         Ok(())
     }
@@ -207,7 +211,11 @@ impl Engine {
 
     async fn read(&self, from: &PlacedName, kind: ReferencedKind, member: &Member) -> Result<SecretValues, Trouble> {
         let values = match (&from.place, kind) {
-            (Place::Hub, kind) => self.secrets.read(kind, &from.object).await.map_err(|message| Trouble::new("SecretUnreadable", message))?,
+            (Place::Hub, kind) => self
+                .secrets
+                .read(kind, &from.object)
+                .await
+                .map_err(|message| Trouble::new("SecretUnreadable", message))?,
             (Place::Member(_), ReferencedKind::Secret) => member.read_secret(&from.object).await?,
             (Place::Member(_), ReferencedKind::ConfigMap) => member.read_config_map(&from.object).await?,
         };
@@ -215,7 +223,9 @@ impl Engine {
             ReferencedKind::Secret => "Secret",
             ReferencedKind::ConfigMap => "ConfigMap",
         };
-        values.ok_or_else(|| Trouble::new("SecretMissing", format!("{what} {from} is not there; create it, or change the reference")))
+        values.ok_or_else(|| {
+            Trouble::new("SecretMissing", format!("{what} {from} is not there; create it, or change the reference"))
+        })
     }
 
     async fn claim(
@@ -230,7 +240,10 @@ impl Engine {
         if under_way >= self.settings.max_claims {
             return Err(Trouble {
                 retry: Duration::from_secs(5),
-                ..Trouble::new("ClaimQueued", format!("{under_way} claims are under way in the fleet, as many as --max-claims allows"))
+                ..Trouble::new(
+                    "ClaimQueued",
+                    format!("{under_way} claims are under way in the fleet, as many as --max-claims allows"),
+                )
             });
         }
         let since = since.map(attempt).unwrap_or_default();
@@ -252,7 +265,11 @@ impl Engine {
         let (Planned::Objects(assignment), Some(grant)) = (&work.plan.push, &work.grant) else { return Ok(()) };
         let settings = &assignment.settings;
         for done in work.runs.iter().filter(|done| done.recorded) {
-            let limit = if done.report.outcome.is_success() { settings.successful_jobs_history_limit } else { settings.failed_jobs_history_limit };
+            let limit = if done.report.outcome.is_success() {
+                settings.successful_jobs_history_limit
+            } else {
+                settings.failed_jobs_history_limit
+            };
             if limit == 0 && !self.settings.observe {
                 self.member(&grant.cluster)?.delete::<Job>(&self.settings.hub_id, &done.name, &done.guard).await?;
             }
@@ -264,7 +281,10 @@ impl Engine {
     async fn clear(&self, work: &Work) -> Result<(), Trouble> {
         for leftover in &work.leftovers {
             let handover = work.plan.cluster.is_some()
-                && work.grant.as_ref().is_some_and(|grant| grant.cluster == leftover.member && grant.phase != Phase::Claiming);
+                && work
+                    .grant
+                    .as_ref()
+                    .is_some_and(|grant| grant.cluster == leftover.member && grant.phase != Phase::Claiming);
             if !handover {
                 self.clear_member(leftover).await?;
             }

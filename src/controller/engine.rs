@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::push::Noted;
 use super::queue::Queue;
+use super::report::Written;
 use super::world::{Dirty, World};
 use crate::hub::events::Events;
 use crate::hub::ledger::Ledger;
@@ -41,6 +42,7 @@ pub struct Engine {
     pub events: Events,
     pub secrets: HubSecrets,
     pub supervisor: Arc<Supervisor>,
+    pub(super) written: Written,
     /// Failed attempts in a row, for the wait before the next.
     failures: Mutex<BTreeMap<RepositoryId, u32>>,
 }
@@ -68,6 +70,7 @@ impl Engine {
             events,
             secrets,
             supervisor,
+            written: Written::default(),
             failures: Mutex::default(),
         }
     }

@@ -31,7 +31,13 @@ pub struct EndedRun {
 }
 
 /// The claim Job of the grant's epoch, and what it takes to remove it.
-pub fn claim(state: &MemberState, namespace: &str, id: RepositoryId, grant: &Grant, now: Timestamp) -> (ClaimJob, Option<(ObjectName, Guard)>) {
+pub fn claim(
+    state: &MemberState,
+    namespace: &str,
+    id: RepositoryId,
+    grant: &Grant,
+    now: Timestamp,
+) -> (ClaimJob, Option<(ObjectName, Guard)>) {
     let name = ObjectName::new(namespace, claim_name(id, grant.epoch));
     let Some(job) = state.jobs.get(&name) else { return (ClaimJob::Absent, None) };
     let guard = Guard { uid: job.uid.clone(), resource_version: job.resource_version.clone() };
@@ -46,7 +52,7 @@ pub fn claim(state: &MemberState, namespace: &str, id: RepositoryId, grant: &Gra
     }
     let ended = ClaimReport {
         outcome: report.outcome,
-        secret: job.annotations.get(labels::SECRET).and_then(|secret| without_cluster(secret)),
+        secret: job.annotations.get(labels::SOURCE).and_then(|secret| without_cluster(secret)),
         last_run_start: report.last_run_start,
         may_be_owner: report.owner_written != Some(false),
         over,
@@ -89,7 +95,13 @@ pub fn ended_runs(
     runs
 }
 
-fn ended(state: &MemberState, member: &MemberName, name: &ObjectName, job: &JobRecord, now: Timestamp) -> Option<EndedRun> {
+fn ended(
+    state: &MemberState,
+    member: &MemberName,
+    name: &ObjectName,
+    job: &JobRecord,
+    now: Timestamp,
+) -> Option<EndedRun> {
     let mut report = report(state, name, job, Role::Run, now)?;
     report.ended = Some(job_end(job).or(report.ended).unwrap_or(now));
     let run = RunStatus {
@@ -117,7 +129,9 @@ fn is_recorded(ledger: &KopiaRepositoryStatus, run: &RunStatus) -> bool {
 pub fn pod_missing(state: &MemberState, id: RepositoryId, now: Timestamp) -> bool {
     let id = id.to_string();
     let mut jobs = state.jobs.iter();
-    jobs.any(|(name, job)| job.labels.get(labels::REPOSITORY).is_some_and(|it| **it == *id) && awaits_pod(pod_of(state, name), job, now))
+    jobs.any(|(name, job)| {
+        job.labels.get(labels::REPOSITORY).is_some_and(|it| **it == *id) && awaits_pod(pod_of(state, name), job, now)
+    })
 }
 
 fn pod_of<'a>(state: &'a MemberState, job: &ObjectName) -> Option<&'a PodRecord> {

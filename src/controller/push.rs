@@ -150,7 +150,9 @@ fn standing_as<K: Pushed>(wanted: &K, applied: &Applied) -> OwnedObject {
     let meta = wanted.meta();
     let boxed = |map: &Option<BTreeMap<String, String>>| {
         let entries = map.iter().flatten();
-        entries.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect::<BTreeMap<Box<str>, Box<str>>>()
+        entries
+            .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+            .collect::<BTreeMap<Box<str>, Box<str>>>()
     };
     let annotations = boxed(&meta.annotations);
     let spec = body(wanted);

@@ -63,7 +63,8 @@ impl Engine {
 
     fn later(&self, id: RepositoryId, trouble: &Trouble) {
         let failures = self.failed(id);
-        let wait = trouble.retry.saturating_mul(1 << failures.min(8).saturating_sub(1)).min(RETRY_MAX.max(trouble.retry));
+        let wait =
+            trouble.retry.saturating_mul(1 << failures.min(8).saturating_sub(1)).min(RETRY_MAX.max(trouble.retry));
         if failures <= 1 {
             debug!(repository = %id, reason = trouble.reason, message = %trouble.message, "not yet as it should be");
         } else {
@@ -160,7 +161,11 @@ impl Engine {
             Err(LedgerError::Conflict(name)) => {
                 let current = self.ledger.get(work.id).await?;
                 self.known(work, current);
-                Err(Trouble { reason: "Conflict", message: format!("KopiaRepository {name} changed"), retry: Duration::ZERO })
+                Err(Trouble {
+                    reason: "Conflict",
+                    message: format!("KopiaRepository {name} changed"),
+                    retry: Duration::ZERO,
+                })
             }
             Err(error) => Err(error.into()),
         }
@@ -194,7 +199,13 @@ impl Engine {
         }
         for run in work.runs.iter().filter(|run| !run.recorded) {
             let outcome = run.report.outcome;
-            let note = format!("run in {} ended {}: {} {}", run.run.cluster, outcome.as_str(), run.report.reason, outcome.fix());
+            let note = format!(
+                "run in {} ended {}: {} {}",
+                run.run.cluster,
+                outcome.as_str(),
+                run.report.reason,
+                outcome.fix()
+            );
             info!(repository = %work.id, cluster = %run.run.cluster, outcome = outcome.as_str(), reason = %run.report.reason, "run ended");
             self.events.publish(about.clone(), outcome.is_success(), outcome.as_str(), note.trim());
         }
@@ -210,7 +221,10 @@ impl Engine {
         let until = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let pod_late = work.pod_missing.then_some(Duration::from_secs(3));
         // Rounded up: a deadline that is met a moment too early would be met again at once.
-        [until.map(|wait| wait + Duration::from_millis(1001)), pod_late].into_iter().flatten().fold(RESYNC, Duration::min)
+        [until.map(|wait| wait + Duration::from_millis(1001)), pod_late]
+            .into_iter()
+            .flatten()
+            .fold(RESYNC, Duration::min)
     }
 }
 
@@ -231,7 +245,10 @@ fn claim_facts(work: &Work, step: &Step) -> (Option<String>, Option<(crate::name
     let ClaimJob::Ended(report) = &work.claim else { return (of_run, None) };
     let claimed = report.outcome == Outcome::Claimed && matches!(step.ledger, Some(LedgerChange::Grant(_)));
     let ready = work.grant.as_ref().filter(|_| claimed).zip(report.secret.as_ref());
-    (of_run.or_else(|| report.unique_id.clone()), ready.map(|(grant, secret)| (grant.cluster.clone(), secret.to_string())))
+    (
+        of_run.or_else(|| report.unique_id.clone()),
+        ready.map(|(grant, secret)| (grant.cluster.clone(), secret.to_string())),
+    )
 }
 
 /// Three runs in a row that failed for a reason of their Secret or member: another one gets its turn.
@@ -247,7 +264,12 @@ fn failing_runs(work: &Work, now: Timestamp, factor: u32) -> Option<NotReady> {
         return None;
     }
     let ledger = work.object.as_deref().map(observe::ledger).unwrap_or_default();
-    Some(grant::rest(&ledger.not_ready, (&assignment.member, &assignment.secret.object), latest.as_str(), (now, factor)))
+    Some(grant::rest(
+        &ledger.not_ready,
+        (&assignment.member, &assignment.secret.object),
+        latest.as_str(),
+        (now, factor),
+    ))
 }
 
 /// When the winner wants it to be maintained; none where it wants nothing, or nobody rules it.
@@ -265,7 +287,13 @@ pub(super) fn due(planner: &Planner, plan: &RepositoryPlan) -> Option<Due> {
 
 fn is_good(condition: &Condition) -> bool {
     match condition.type_.as_str() {
-        "Maintained" => condition.status == "True" || matches!(condition.reason.as_str(), "Claiming" | "WaitingForFormerOwner" | "Suspended" | "Disabled" | "Frozen" | "Pending" | "Observe"),
+        "Maintained" => {
+            condition.status == "True"
+                || matches!(
+                    condition.reason.as_str(),
+                    "Claiming" | "WaitingForFormerOwner" | "Suspended" | "Disabled" | "Frozen" | "Pending" | "Observe"
+                )
+        }
         _ => condition.status != "True",
     }
 }

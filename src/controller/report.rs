@@ -94,15 +94,15 @@ impl Engine {
         // A status that does not read was written by something else; it is written anew.
         let before: KopiaMaintenanceStatus = serde_json::from_value(object.status.clone()).unwrap_or_default();
         let plan = world.planner.policy(name)?;
-        let matched = world.planner.matched(name, policy::LISTED_MAX).into_iter().map(|(source, secret)| MatchedSource {
+        let plans = world.planner.competed(name, now);
+        let matched = world.planner.matched(name, policy::LISTED_MAX, &plans);
+        let matched = matched.into_iter().map(|(source, secret)| MatchedSource {
             cluster: source.member.to_string(),
             namespace: source.object.namespace.to_string(),
             name: source.object.name.to_string(),
             repository: secret.to_string(),
         });
         let matched = matched.collect();
-        let ids = world.planner.competed(name);
-        let plans: Vec<_> = ids.into_iter().filter_map(|id| world.planner.plan(id, now)).collect();
         let repositories = plans.iter().map(|plan| competed(&world, plan, &self.settings.member_namespace)).collect();
         let unread_members = world.members.keys().filter(|member| world.contact(member) != Contact::Synced).count();
         let input =
@@ -116,7 +116,11 @@ impl Engine {
         let (registered, secret, known) = {
             let world = self.world();
             let Some(state) = world.members.get(name).filter(|_| world.hub_is_read()) else { return };
-            (state.origin.is_some(), state.origin.as_ref().and_then(|origin| origin.secret().map(str::to_owned)), state.cluster.is_some())
+            (
+                state.origin.is_some(),
+                state.origin.as_ref().and_then(|origin| origin.secret().map(str::to_owned)),
+                state.cluster.is_some(),
+            )
         };
         if !known {
             if registered && let Err(error) = self.statuses.create_member(name.as_str(), secret.as_deref()).await {
@@ -132,7 +136,8 @@ impl Engine {
         }
         let turned = changed(&before.conditions, &after.conditions);
         let key = format!("member {name}");
-        let wait = self.written.wait(&key, turned.is_empty() && before.observed_generation == after.observed_generation);
+        let wait =
+            self.written.wait(&key, turned.is_empty() && before.observed_generation == after.observed_generation);
         if !wait.is_zero() {
             return self.members.add_after(name.clone(), wait);
         }
@@ -156,7 +161,7 @@ impl Engine {
     ) -> Option<(MemberClusterStatus, MemberClusterStatus, ObjectReference)> {
         use kube::Resource;
         let handle = self.supervisor.member(name);
-        let mut world = self.world();
+        let world = self.world();
         let (sources, repositories, held) = world.counts(name);
         let state = world.members.get(name)?;
         let cluster = state.cluster.clone()?;
@@ -165,7 +170,12 @@ impl Engine {
         let mut conditions: Vec<_> = state
             .conditions
             .values()
-            .map(|it| Wanted { kind: it.kind.as_str(), status: it.status, reason: it.reason, message: it.message.to_string() })
+            .map(|it| Wanted {
+                kind: it.kind.as_str(),
+                status: it.status,
+                reason: it.reason,
+                message: it.message.to_string(),
+            })
             .collect();
         if state.origin.is_none() {
             conditions.retain(|it| it.kind != ConditionKind::Reachable.as_str());

@@ -142,7 +142,8 @@ fn target(world: &World, id: RepositoryId, plan: &RepositoryPlan) -> Option<Targ
     let Push::Objects(assignment) = &plan.push else { return None };
     let state = world.members.get(&assignment.member)?;
     let names = [id.object_name(), format!("{}-ca", id.object_name())];
-    let mine = |name: &ObjectName| names.iter().any(|own| *own == *name.name) || name.name.starts_with("volsync-hub-mover-");
+    let mine =
+        |name: &ObjectName| names.iter().any(|own| *own == *name.name) || name.name.starts_with("volsync-hub-mover-");
     let spec = state.cluster.as_ref().map(|cluster| &cluster.spec);
     let ca = assignment.custom_ca.as_ref().map(|ca| ca.placed(&assignment.secret));
     Some(Target {
@@ -150,13 +151,27 @@ fn target(world: &World, id: RepositoryId, plan: &RepositoryPlan) -> Option<Targ
         contact: world.contact(&assignment.member),
         facts: state.facts.clone(),
         mover_image: spec.and_then(|spec| spec.mover_image.clone()),
-        image_pull_secrets: spec.map(|spec| spec.image_pull_secrets.iter().map(|it| it.name.clone()).collect()).unwrap_or_default(),
+        image_pull_secrets: spec
+            .map(|spec| spec.image_pull_secrets.iter().map(|it| it.name.clone()).collect())
+            .unwrap_or_default(),
         standing: Standing {
-            owned: state.owned.iter().filter(|((_, name), _)| mine(name)).map(|(key, object)| (key.clone(), object.clone())).collect(),
-            verified: state.verified.iter().filter(|((_, name), _)| mine(name) || *name.name == *crate::render::support::SERVICE_ACCOUNT).map(|(key, it)| (key.clone(), it.clone())).collect(),
+            owned: state
+                .owned
+                .iter()
+                .filter(|((_, name), _)| mine(name))
+                .map(|(key, object)| (key.clone(), object.clone()))
+                .collect(),
+            verified: state
+                .verified
+                .iter()
+                .filter(|((_, name), _)| mine(name) || *name.name == *crate::render::support::SERVICE_ACCOUNT)
+                .map(|(key, it)| (key.clone(), it.clone()))
+                .collect(),
             service_account: state.facts.as_ref().and_then(|facts| facts.service_account.clone()),
         },
-        secret_version: world.version(crate::member::event::ReferencedKind::Secret, &assignment.secret).map(str::to_owned),
+        secret_version: world
+            .version(crate::member::event::ReferencedKind::Secret, &assignment.secret)
+            .map(str::to_owned),
         ca_version: ca.and_then(|(kind, name)| world.version(kind, &name).map(str::to_owned)),
     })
 }
@@ -171,16 +186,22 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
     let text = id.to_string();
     let mut leftovers = Vec::new();
     for member in world.places(id).filter(|member| Some(*member) != wanted_in) {
-        let Some(state) = world.members.get(member).filter(|_| world.contact(member) == Contact::Synced) else { continue };
+        let Some(state) = world.members.get(member).filter(|_| world.contact(member) == Contact::Synced) else {
+            continue;
+        };
         let mut leftover = Leftover { member: member.clone(), cron_job: None, secrets: Vec::new(), live: 0 };
         for (kind, name, object) in of_repository(state, id, hub_id).filter(|(.., object)| !object.deleting) {
             match (kind, &object.cron) {
-                (OwnedKind::CronJob, Some(cron)) => leftover.cron_job = Some((name.clone(), object.into(), cron.clone())),
+                (OwnedKind::CronJob, Some(cron)) => {
+                    leftover.cron_job = Some((name.clone(), object.into(), cron.clone()))
+                }
                 (OwnedKind::Secret, _) => leftover.secrets.push((name.clone(), object.into())),
                 _ => {}
             }
         }
-        let here = |labels: &std::collections::BTreeMap<Box<str>, Box<str>>| labels.get(labels::REPOSITORY).is_some_and(|label| **label == *text);
+        let here = |labels: &std::collections::BTreeMap<Box<str>, Box<str>>| {
+            labels.get(labels::REPOSITORY).is_some_and(|label| **label == *text)
+        };
         leftover.live = state.jobs.values().filter(|job| here(&job.labels) && !job.is_terminal()).count()
             + state.pods.values().filter(|pod| here(&pod.labels) && !pod.is_terminal()).count();
         if leftover.cron_job.is_some() || !leftover.secrets.is_empty() {

@@ -16,8 +16,10 @@ use crate::member::registry::Origin;
 use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId};
 use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
-use crate::plan::planner::{self, Planner};
+use crate::plan::planner::Planner;
 use crate::policy::{CaSource, CustomCa};
+
+use tracing::warn;
 
 use super::push::Noted;
 
@@ -94,28 +96,28 @@ impl World {
     fn observe(&mut self, observation: Observation) -> BTreeSet<RepositoryId> {
         let applied = self.planner.apply(observation);
         self.wants_changed |= !applied.wanted.is_empty() || !applied.unwanted.is_empty();
-        let mut ids = self.dirty_ids(applied.dirty);
+        let mut ids = applied.dirty;
         for secret in applied.unwanted {
-            let forgotten = self.planner.apply(Observation::Secret { secret, state: None });
-            ids.extend(self.dirty_ids(forgotten.dirty));
+            ids.extend(self.planner.apply(Observation::Secret { secret, state: None }).dirty);
         }
         ids
-    }
-
-    fn dirty_ids(&mut self, dirty: planner::Dirty) -> BTreeSet<RepositoryId> {
-        match dirty {
-            planner::Dirty::These(ids) => ids,
-            planner::Dirty::All => {
-                let ids = self.planner.repositories();
-                ids.into_iter().chain(self.ledger.keys().copied()).chain(self.places.keys().copied()).collect()
-            }
-        }
     }
 
     /// Repositories that have, or should have, something in this member.
     fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
         let present = self.places.iter().filter(|(_, members)| members.contains_key(member)).map(|(id, _)| *id);
         self.planner.repositories_in(member).into_iter().chain(present).collect()
+    }
+
+    /// Sources in a member, repositories that they or a policy bring there, and grants that it holds.
+    pub fn counts(&self, member: &MemberName) -> (usize, usize, usize) {
+        let holds = |object: &Arc<KopiaRepository>| {
+            let grant = object.status.as_ref().and_then(|status| status.grant.as_ref());
+            grant.is_some_and(|grant| grant.cluster == member.as_str())
+        };
+        let sources = self.planner.fleet().sources.keys().filter(|key| key.member == *member).count();
+        let held = self.ledger.values().filter(|object| holds(object)).count();
+        (sources, self.planner.repositories_in(member).len(), held)
     }
 
     /// Claims whose Job may be under way, but for one's own.
@@ -152,6 +154,15 @@ impl World {
     /// Policies, ledger and MemberClusters have been read once: before that nothing may be decided.
     pub fn hub_is_read(&self) -> bool {
         self.listed.len() == 3
+    }
+
+    pub fn everything(&self) -> Dirty {
+        let known = self.ledger.keys().chain(self.places.keys()).copied();
+        Dirty {
+            repositories: self.planner.repositories().into_iter().chain(known).collect(),
+            policies: self.policies.keys().cloned().collect(),
+            members: self.members.keys().cloned().collect(),
+        }
     }
 
     pub fn contact(&self, member: &MemberName) -> Contact {
@@ -216,6 +227,7 @@ impl World {
             HubEvent::MemberCluster { name, object } => {
                 let state = self.members.entry(name.clone()).or_default();
                 state.cluster = object.map(|object| Arc::new(*object));
+                self.wants_changed = true;
                 dirty.repositories.extend(self.member_changed(&name));
                 dirty.members.insert(name);
             }
@@ -225,14 +237,10 @@ impl World {
                     dirty.repositories.extend(self.users(kind, PlacedName { place: Place::Hub, object: name }));
                 }
             }
-            HubEvent::Observed(observation) => dirty.repositories.extend(self.planner.apply(observation)),
+            HubEvent::Observed(observation) => dirty.repositories.extend(self.observe(observation)),
             HubEvent::Listed(list) => {
                 if self.listed.insert(list) && self.hub_is_read() {
-                    dirty.repositories.extend(self.planner.repositories());
-                    dirty.repositories.extend(self.ledger.keys());
-                    dirty.repositories.extend(self.places.keys());
-                    dirty.policies.extend(self.policies.keys().cloned());
-                    dirty.members.extend(self.members.keys().cloned());
+                    dirty = self.everything();
                 }
             }
         }
@@ -268,6 +276,10 @@ impl World {
                 dirty.repositories.extend(self.member_changed(&member));
                 dirty.members.insert(member);
             }
+            MemberEvent::Problem { name, origin, reason, message } => {
+                warn!(member = %name, %origin, reason, message, "a registration can't be used; what it said before stays in force");
+                dirty.members.insert(MemberName::new(name));
+            }
             MemberEvent::Contact { member, contact } => {
                 self.members.entry(member.clone()).or_default().contact = Some(contact);
                 dirty.repositories.extend(self.member_changed(&member));
@@ -278,7 +290,7 @@ impl World {
                 dirty.repositories.extend(self.member_changed(&member));
                 dirty.members.insert(member);
             }
-            MemberEvent::Observed(observation) => dirty.repositories.extend(self.planner.apply(observation)),
+            MemberEvent::Observed(observation) => dirty.repositories.extend(self.observe(observation)),
             MemberEvent::Owned { member, kind, name, object } => {
                 dirty.repositories.extend(self.owned_changed(&member, kind, name, object.map(|it| *it)));
             }
@@ -304,7 +316,9 @@ impl World {
             MemberEvent::Referenced { member, kind, name, version } => {
                 let state = self.members.entry(member.clone()).or_default();
                 if put(&mut state.versions, (kind, name.clone()), version) {
-                    dirty.repositories.extend(self.users(kind, PlacedName { place: Place::Member(member), object: name }));
+                    dirty
+                        .repositories
+                        .extend(self.users(kind, PlacedName { place: Place::Member(member), object: name }));
                 }
             }
             MemberEvent::Facts { member, facts } => {
@@ -417,7 +431,11 @@ fn version_of(object: &KopiaRepository) -> u64 {
     object.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
-fn same_object(ledger: &BTreeMap<RepositoryId, Arc<KopiaRepository>>, id: RepositoryId, object: &KopiaRepository) -> bool {
+fn same_object(
+    ledger: &BTreeMap<RepositoryId, Arc<KopiaRepository>>,
+    id: RepositoryId,
+    object: &KopiaRepository,
+) -> bool {
     ledger.get(&id).is_some_and(|known| known.metadata.uid == object.metadata.uid)
 }
 

@@ -198,6 +198,20 @@ impl Member {
         Ok(Some(values_of(secret.metadata, data)))
     }
 
+    /// `spec.kopia` of a ReplicationSource; none where there is none. It may hold credentials.
+    pub async fn read_kopia(&self, name: &ObjectName) -> Result<Option<Value>, CallError> {
+        let operation = Operation::new("get", format!("ReplicationSource {name}"));
+        let url = format!("/apis/volsync.backube/v1alpha1/namespaces/{}/replicationsources", name.namespace);
+        let request = Request::new(url).get(&name.name, &kube::api::GetParams::default());
+        let text = match self.text(&operation, request).await {
+            Ok(text) => text,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut object: Value = self.parse(&operation, text)?;
+        Ok(object.pointer_mut("/spec/kopia").map(Value::take))
+    }
+
     /// A CA ConfigMap that is to be copied; none where there is none.
     pub async fn read_config_map(&self, name: &ObjectName) -> Result<Option<SecretValues>, CallError> {
         let Some(map) = self.get::<ConfigMap>(name).await? else { return Ok(None) };

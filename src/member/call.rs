@@ -50,7 +50,8 @@ impl fmt::Debug for Member {
 }
 
 impl Member {
-    pub(super) fn new(name: MemberName, incarnation: u64, client: Client, counters: Arc<Counters>) -> Self {
+    /// One that is not supervised: whoever makes it runs its [`heartbeat`](super::heartbeat).
+    pub fn new(name: MemberName, incarnation: u64, client: Client, counters: Arc<Counters>) -> Self {
         let seed =
             name.as_str().bytes().fold(incarnation, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
         Self(Arc::new(Inner {

@@ -217,7 +217,7 @@ impl Kind for CronJobs {
         if let MemberEvent::Observed(Observation::CronJob { record, .. }) = &mut pushed
             && name.namespace == self.namespace
         {
-            *record = records::pushed(&cron_job, &self.hub);
+            *record = records::pushed(member, &cron_job, &self.hub);
         }
         if records::is_hubs(&cron_job.metadata) {
             if let MemberEvent::Owned { object, .. } = &mut owned {

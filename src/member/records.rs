@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::labels;
+use crate::names::MemberName;
 use crate::plan::fleet::{PushedCronJob, SourceRecord};
 use crate::plan::observe;
 
@@ -21,14 +22,14 @@ pub fn is_hubs(meta: &Meta) -> bool {
 }
 
 /// A CronJob of ours, or in our place, as the planner sees it. One of another hub is not ours.
-pub fn pushed(cron_job: &CronJob, hub: &str) -> Option<PushedCronJob> {
+pub fn pushed(member: &MemberName, cron_job: &CronJob, hub: &str) -> Option<PushedCronJob> {
     let Meta { name, labels, annotations, .. } = &cron_job.metadata;
     let CronJobSpec { schedule, time_zone, suspend, .. } = &cron_job.spec;
     let object = json!({
         "metadata": {"name": name, "labels": labels, "annotations": annotations},
         "spec": {"schedule": schedule, "timeZone": time_zone, "suspend": suspend},
     });
-    let record = observe::cron_job(&object)?;
+    let record = observe::cron_job(member, &object)?;
     let is_this_hubs = labels.get(labels::HUB).is_some_and(|it| **it == *hub);
     Some(PushedCronJob { ours: record.ours && is_this_hubs, ..record })
 }
@@ -167,10 +168,10 @@ mod tests {
                 "hub.volsync.backube/repository": "0123456789abcdef"}},
             "spec": {"schedule": "0 2 * * *", "suspend": true},
         }));
-        let record = pushed(&cron_job, "one").unwrap();
+        let record = pushed(&MemberName::from("m"), &cron_job, "one").unwrap();
         assert!(record.ours && record.suspend);
         assert_eq!(record.repository.to_string(), "0123456789abcdef");
-        assert!(!pushed(&cron_job, "two").unwrap().ours);
+        assert!(!pushed(&MemberName::from("m"), &cron_job, "two").unwrap().ours);
     }
 
     #[test]

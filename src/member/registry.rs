@@ -26,6 +26,16 @@ pub enum Origin {
     Secret(Arc<str>),
 }
 
+impl Origin {
+    /// The name of the Secret that registers the member, where one does.
+    pub fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Secret(name) => Some(name),
+            Self::Hub | Self::File(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::assignment::assign;
-use super::fleet::{Fleet, PlanOptions, SourceRepository};
+use super::fleet::{Fleet, PlanOptions};
 use super::holder;
 use super::levers::{Levers, Pin};
 use super::outlook::View;
 use super::result::{Candidate, FoundCronJob, Push, RepositoryPlan, Share, State};
 use super::verdict::{self, Act, Verdict};
-use crate::names::{MemberName, Place, PlacedName, RepositoryId, RepositoryKey, SourceKey};
+use crate::names::{MemberName, RepositoryId, RepositoryKey};
 use crate::policy::PolicyRecord;
 
 /// One repository with everything that was found out and decided about it.
@@ -49,6 +49,7 @@ pub fn compose(fleet: &Fleet, options: &PlanOptions, now: Timestamp, decided: De
         id,
         key,
         keys,
+        ids,
         backend,
         location,
         state: verdict.state,
@@ -101,20 +102,13 @@ fn found(
     candidates: &[Candidate],
 ) -> Option<FoundCronJob> {
     let (object, record) = holder::pushed(fleet, options, ids, member)?;
-    let of_source = record.source.clone().and_then(|source| {
-        let key = SourceKey { member: member.clone(), object: source };
-        let SourceRepository::Secret(name) = &fleet.sources.get(&key)?.repository else { return None };
-        let mut object = key.object;
-        object.name = name.clone();
-        Some(PlacedName { place: Place::Member(member.clone()), object })
-    });
     let of_candidate = || candidates.iter().find(|candidate| candidate.member == *member)?.secret.clone();
     Some(FoundCronJob {
         object,
         schedule: record.schedule.clone(),
         time_zone: record.time_zone.clone(),
         suspend: record.suspend,
-        secret: of_source.or_else(of_candidate),
+        secret: record.secret.clone().or_else(of_candidate),
     })
 }
 

@@ -135,8 +135,8 @@ pub struct PushedCronJob {
     pub repository: RepositoryId,
     /// It carries our `managed-by` label. What does not is never deleted.
     pub ours: bool,
-    /// The ReplicationSource whose Secret it was given, by its annotation; none for a policy's own Secret.
-    pub source: Option<ObjectName>,
+    /// The Secret that its copy was made from, by its annotation.
+    pub secret: Option<PlacedName>,
     pub schedule: Box<str>,
     pub time_zone: Option<Box<str>>,
     pub suspend: bool,

@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::direct::{Match, Origin};
-use super::fleet::{Contact, Fleet, PlanOptions, PushedCronJob, SecretState};
+use super::fleet::{Contact, Fleet, PlanOptions, PushedCronJob, SecretState, SourceRecord};
 use super::readiness::{self, Standing};
-use super::selector;
+use super::{references, selector};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
 use crate::policy::{PolicyClaim, PolicyTarget};
 
@@ -37,16 +37,30 @@ pub fn pushed<'a>(
     })
 }
 
-/// The source that the standing CronJob was made for is still there, only its Secret can't be seen (any more).
+/// A source with the Secret that the standing CronJob was given is still there, only that Secret can't be seen (any more).
 /// While that lasts the source may still belong to the repository.
 pub fn source_may_be_left(fleet: &Fleet, options: &PlanOptions, ids: &[RepositoryId], holder: &MemberName) -> bool {
-    let Some((_, found)) = pushed(fleet, options, ids, holder) else { return false };
-    let Some(object) = found.source.clone() else { return false };
-    let key = SourceKey { member: holder.clone(), object };
-    fleet.sources.get(&key).is_some_and(|record| match readiness::of_source(fleet, options, &key, record).0 {
-        Standing::Outside(outside) => outside.undetermined,
-        Standing::In(_) => false,
+    let Some(secret) = pushed(fleet, options, ids, holder).and_then(|(_, found)| found.secret.as_ref()) else {
+        return false;
+    };
+    sources_in(fleet, holder, &secret.object.namespace).any(|(key, record)| {
+        references::of_source(key, record).as_ref() == Some(secret)
+            && matches!(readiness::of_source(fleet, options, key, record).0, Standing::Outside(out) if out.undetermined)
     })
+}
+
+/// The sources in one namespace of a member.
+pub fn sources_in<'a>(
+    fleet: &'a Fleet,
+    member: &MemberName,
+    namespace: &str,
+) -> impl Iterator<Item = (&'a SourceKey, &'a SourceRecord)> {
+    let first = SourceKey { member: member.clone(), object: ObjectName::new(namespace, "") };
+    let of_it = move |(key, _): &(&SourceKey, &SourceRecord)| {
+        key.member == first.member && key.object.namespace == first.object.namespace
+    };
+    let start = SourceKey { member: member.clone(), object: ObjectName::new(namespace, "") };
+    fleet.sources.range(start..).take_while(of_it)
 }
 
 /// Under a direct policy: the Secret is certainly not in the holder any more, or the holder is not admitted any more.

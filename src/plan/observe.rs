@@ -13,7 +13,7 @@ use crate::api::kopia_repository::{GrantPhase, GrantStatus, KopiaRepository, Not
 use crate::api::member_cluster::MemberCluster;
 use crate::identity::Overrides;
 use crate::labels;
-use crate::names::{MemberName, ObjectName, RepositoryId};
+use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId};
 use crate::policy::{CaSource, CustomCa};
 
 /// A member, from its MemberCluster if it has one. Networks that can't be read are left out: what is in them then
@@ -127,8 +127,8 @@ fn succeeded(status: &Value) -> bool {
     }
 }
 
-/// A CronJob that is ours by its labels, or stands where one of ours would by its name.
-pub fn cron_job(object: &Value) -> Option<PushedCronJob> {
+/// A CronJob of a member that is ours by its labels, or stands where one of ours would by its name.
+pub fn cron_job(member: &MemberName, object: &Value) -> Option<PushedCronJob> {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(Box::<str>::from);
     let metadata = object.get("metadata")?;
     let marks = |field: &str| -> BTreeMap<&str, &str> {
@@ -140,13 +140,24 @@ pub fn cron_job(object: &Value) -> Option<PushedCronJob> {
     let by_label = its_labels.get(labels::REPOSITORY).filter(|_| ours).and_then(|id| id.parse().ok());
     let by_name = || text(metadata, "name").and_then(|name| RepositoryId::of_object_name(&name));
     let spec = object.get("spec").unwrap_or(&Value::Null);
-    let source = annotations.get(labels::SOURCE).and_then(|source| source.split_once('/'));
     Some(PushedCronJob {
         repository: by_label.or_else(by_name)?,
         ours,
-        source: source.map(|(namespace, name)| ObjectName::new(namespace, name)),
+        secret: annotations.get(labels::SOURCE).and_then(|secret| placed(member, secret)),
         schedule: text(spec, "schedule").unwrap_or_default(),
         time_zone: text(spec, "timeZone"),
         suspend: spec.get("suspend").and_then(Value::as_bool).unwrap_or(false),
     })
+}
+
+/// Reads `place/namespace/name`; the place is `hub` or the member itself.
+pub fn placed(member: &MemberName, text: &str) -> Option<PlacedName> {
+    let mut parts = text.rsplitn(3, '/');
+    let (name, namespace, place) = (parts.next()?, parts.next()?, parts.next()?);
+    let place = match place {
+        name if name == member.as_str() => Place::Member(member.clone()),
+        "hub" => Place::Hub,
+        _ => return None,
+    };
+    Some(PlacedName { place, object: ObjectName::new(namespace, name) })
 }

@@ -47,6 +47,8 @@ pub struct RepositoryPlan {
     pub key: RepositoryKey,
     /// Every identity that was found to mean this repository, `key` among them, sorted.
     pub keys: Vec<RepositoryKey>,
+    /// Every id that means it, also those that only the ledger knows, sorted: objects of ours may bear any of them.
+    pub ids: Vec<RepositoryId>,
     pub backend: &'static str,
     pub location: String,
     pub state: State,

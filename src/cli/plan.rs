@@ -1,0 +1,122 @@
+//! `volsync-hub plan`: what should be, and what that would change.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::changes::changes;
+use super::offline;
+use super::options::DecisionArgs;
+use super::document::{self, Document};
+use super::table::{Table, dash};
+use crate::plan::scratch;
+
+/// Shows which policy rules each repository, which member maintains it, and what would change in the members.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PlanArgs {
+    /// Plans the fleet in this directory: hub/**/*.yaml and members/<name>/**/*.yaml
+    #[arg(long, value_name = "DIR")]
+    pub offline: Option<PathBuf>,
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Plans for this moment instead of now
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Timestamp>,
+    #[command(flatten)]
+    pub decisions: DecisionArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Yaml,
+}
+
+/// Some object could not be read; the rest was planned.
+const INCOMPLETE: u8 = 2;
+
+pub fn run(args: &PlanArgs) -> Result<ExitCode, String> {
+    let Some(directory) = &args.offline else {
+        return Err("plan needs --offline DIR: planning a live fleet is not there yet".to_owned());
+    };
+    let options = args.decisions.plan_options()?;
+    let fleet = match offline::load(directory, &args.decisions.policy_rules(), &options) {
+        Ok(fleet) => fleet,
+        Err(message) => {
+            anstream::eprintln!("volsync-hub: {message}");
+            return Ok(ExitCode::from(INCOMPLETE));
+        }
+    };
+    let plan = scratch::plan(&fleet.fleet, &options, args.at.unwrap_or_else(Timestamp::now));
+    let changes = changes(&plan, &fleet.fleet, &options);
+    print(&document::document(&plan, &options, changes, &fleet.problems), args.output)?;
+    Ok(if fleet.incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
+}
+
+fn print(document: &Document, format: Format) -> Result<(), String> {
+    let text = match format {
+        Format::Table => table(document),
+        Format::Json | Format::Yaml => serialized(document, format)?,
+    };
+    let written = anstream::stdout().lock().write_all(text.as_bytes());
+    written.map_err(|error| format!("cannot print the plan: {error}"))
+}
+
+/// For everything that commands print besides tables.
+pub fn serialized(value: &impl Serialize, format: Format) -> Result<String, String> {
+    match format {
+        Format::Yaml => serde_saphyr::to_string(value).map_err(|error| format!("cannot write YAML: {error}")),
+        Format::Table | Format::Json => {
+            let text = serde_json::to_string_pretty(value).map_err(|error| format!("cannot write JSON: {error}"))?;
+            Ok(text + "\n")
+        }
+    }
+}
+
+fn table(document: &Document) -> String {
+    let mut repositories =
+        Table::new(["REPOSITORY", "LOCATION", "STATE", "REASON", "POLICY", "CLUSTER", "SCHEDULE", "SOURCES"]);
+    for repository in &document.repositories {
+        repositories.row([
+            format!("kr-{}", repository.id),
+            repository.location.clone(),
+            format!("{:?}", repository.state),
+            dash(repository.reason),
+            dash(repository.policy.as_deref()),
+            dash(repository.cluster.as_deref()),
+            dash(repository.cron_job.as_ref().map(|cron_job| cron_job.schedule.as_str())),
+            repository.sources.len().to_string(),
+        ]);
+    }
+    let mut unmatched = Table::new(["SOURCE", "SECRET", "REASON"]);
+    for source in document.sources.iter().filter(|source| source.reason.is_some()) {
+        let name = format!("{}/{}/{}", source.cluster, source.namespace, source.name);
+        unmatched.row([name, dash(source.secret.as_deref()), dash(source.reason)]);
+    }
+    let mut policies = Table::new(["POLICY", "VALID", "SOURCES", "REPOSITORIES", "MESSAGE"]);
+    for policy in &document.policies {
+        policies.row([
+            policy.name.clone(),
+            policy.valid.to_string(),
+            policy.matched_sources.to_string(),
+            policy.repositories.to_string(),
+            policy.message.clone(),
+        ]);
+    }
+    let mut changes = Table::new(["CHANGE", "CLUSTER", "OBJECT"]);
+    for change in &document.changes {
+        let action = format!("{:?}", change.action).to_lowercase();
+        changes.row([action, change.cluster.to_string(), format!("{} {}", change.kind, change.object)]);
+    }
+    let mut problems = Table::new(["PROBLEM", "OBJECT", "MESSAGE"]);
+    for problem in &document.problems {
+        problems.row([problem.reason.to_owned(), problem.object.clone(), problem.message.clone()]);
+    }
+    let tables = [repositories, unmatched, policies, changes, problems];
+    let texts: Vec<String> = tables.iter().filter_map(Table::text).collect();
+    if texts.is_empty() { "nothing to maintain\n".to_owned() } else { texts.join("\n") }
+}
