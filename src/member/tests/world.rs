@@ -159,9 +159,8 @@ impl World {
                 self.seen.take(event);
             }
         });
-        if waited.await.is_err() {
-            panic!("{what} did not come about: {:#?}", self.seen);
-        }
+        let waited = waited.await;
+        assert!(waited.is_ok(), "{what} did not come about: {:#?}", self.seen);
     }
 
     /// Takes events in for a while.
