@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::changes::changes;
+use super::document::{self, Document};
 use super::offline;
 use super::options::DecisionArgs;
-use super::document::{self, Document};
 use super::table::{Table, dash};
 use crate::plan::scratch;
 

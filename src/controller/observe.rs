@@ -25,9 +25,17 @@ const LEDGER: &str = "KopiaRepository";
 const MEMBER: &str = "MemberCluster";
 
 /// Starts the watches. `group` is the one under which policies live.
-pub fn start(client: &Client, group: &str, rules: PolicyRules, events: mpsc::Sender<HubEvent>, cancel: &CancellationToken) {
+pub fn start(
+    client: &Client,
+    group: &str,
+    rules: PolicyRules,
+    events: mpsc::Sender<HubEvent>,
+    cancel: &CancellationToken,
+) {
     let (tx, mut rx) = mpsc::channel::<(&'static str, Seen)>(SEEN_MAX);
-    for (kind, resource) in [(POLICY, kinds::policy(group)), (LEDGER, kinds::ledger()), (MEMBER, kinds::member_cluster())] {
+    for (kind, resource) in
+        [(POLICY, kinds::policy(group)), (LEDGER, kinds::ledger()), (MEMBER, kinds::member_cluster())]
+    {
         let target = Target { crd: Some(kinds::crd_name(&resource)), resource, namespace: None, labels: None };
         tokio::spawn(watch::run(client.clone(), target, kind, tx.clone(), cancel.clone()));
     }
@@ -85,7 +93,10 @@ fn policy(object: &DynamicObject, rules: &PolicyRules) -> HubEvent {
 fn ledger_id(name: &str) -> Option<RepositoryId> {
     let id = name.starts_with("kr-").then(|| name.parse().ok()).flatten();
     if id.is_none() {
-        warn!(object = name, "a KopiaRepository that is not named kr-<16 hex digits> is no record of the hub; it is ignored");
+        warn!(
+            object = name,
+            "a KopiaRepository that is not named kr-<16 hex digits> is no record of the hub; it is ignored"
+        );
     }
     id
 }

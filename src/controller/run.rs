@@ -26,7 +26,7 @@ use crate::member::registry::directory::Directory;
 use crate::member::registry::secrets::MemberSecrets;
 use crate::member::resolver::Reach;
 use crate::member::{self, Configs, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Registry, Supervisor};
-use crate::names::{MemberName, PlacedName, Place};
+use crate::names::{MemberName, Place, PlacedName};
 use crate::plan::fleet::{PlanOptions, ReferencedSecrets};
 use crate::plan::planner::Planner;
 use crate::policy::PolicyRules;
@@ -64,7 +64,12 @@ pub struct Options {
 }
 
 /// Runs until cancelled. An error: the hub could not start, and what to do about it.
-pub async fn run(config: Config, options: Options, health: Arc<Health>, cancel: CancellationToken) -> Result<(), String> {
+pub async fn run(
+    config: Config,
+    options: Options,
+    health: Arc<Health>,
+    cancel: CancellationToken,
+) -> Result<(), String> {
     let (client, counters) = member::client::build(config.clone(), Reach::Anywhere)
         .map_err(|error| format!("failed to make a client for the hub's cluster at {}: {error}", config.cluster_url))?;
     let group = kinds::policy_group(&client).await?;
@@ -77,7 +82,9 @@ pub async fn run(config: Config, options: Options, health: Arc<Health>, cancel: 
     let hub = Member::new(MemberName::from("hub"), 0, client.clone(), counters);
     tokio::spawn({
         let (hub, cancel) = (hub.clone(), cancel.clone());
-        async move { tokio::select! { () = cancel.cancelled() => {}, () = member::heartbeat(hub) => {} } }
+        async move {
+            tokio::select! { () = cancel.cancelled() => {}, () = member::heartbeat(hub) => {} }
+        }
     });
 
     let published = Published::new();
