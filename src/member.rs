@@ -84,16 +84,4 @@ pub struct Inputs {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    pub fn settings() -> MemberSettings {
-        MemberSettings {
-            hub_id: Arc::from("hub"),
-            member_namespace: Arc::from("volsync-system"),
-            volsync_namespace: Arc::from("volsync-system"),
-            allow_exec: false,
-            allow_loopback: false,
-        }
-    }
-}
+pub(crate) mod tests;

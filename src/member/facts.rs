@@ -136,7 +136,7 @@ impl Observer {
         let member = &self.member;
         let volsync_namespace = self.volsync_namespace();
         let version = version(member).await?;
-        let namespace = permitted(self.namespace().await)?.flatten();
+        let namespace = permitted(self.namespace().await)?;
         let crd = permitted(crd(member).await)?;
         let deployment = permitted(volsync(member, &volsync_namespace).await)?.unwrap_or_default();
         let path = format!("/api/v1/namespaces/{}/serviceaccounts", self.settings.member_namespace);
@@ -149,7 +149,7 @@ impl Observer {
             mover_image: deployment.image,
             proxy: deployment.proxy,
             openshift: serves(member, "/apis/security.openshift.io").await?,
-            namespace: namespace.is_some(),
+            namespace: namespace.unwrap_or(true),
             volsync_installed: matches!(crd, Some(Crd::Stands)),
             credentials_expire: self.expires,
             service_account: account.map(|it| records::owned(it.metadata, None)),
@@ -159,8 +159,14 @@ impl Observer {
         Ok((facts, conditions))
     }
 
-    async fn namespace(&self) -> Result<Option<Bare>, CallError> {
-        bare(&self.member, "Namespace", "/api/v1/namespaces", &self.settings.member_namespace).await
+    /// Is the member namespace there? Told by a list, which is allowed anyway.
+    async fn namespace(&self) -> Result<bool, CallError> {
+        let name = &self.settings.member_namespace;
+        let parameters = ListParams { field_selector: Some(format!("metadata.name={name}")), ..ListParams::default() };
+        let operation = Operation::list(format!("Namespace {name}"));
+        let text = self.member.text(&operation, Request::new("/api/v1/namespaces").list_metadata(&parameters)).await?;
+        let page: Page<Bare> = self.member.parse(&operation, text)?;
+        Ok(page.items.iter().any(|it| *it.metadata.name == **name))
     }
 
     fn volsync_namespace(&self) -> Arc<str> {

@@ -76,15 +76,9 @@ pub struct Bare {
 pub struct Source {
     pub metadata: Meta,
     #[serde(default)]
-    pub spec: SourceSpec,
+    pub spec: Value,
     #[serde(default)]
     pub status: Value,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct SourceSpec {
-    pub kopia: Option<Value>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -1,3 +1,5 @@
+//! What is read of policies that are right, wrong in one place, or wrong all over.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::{Value, json};

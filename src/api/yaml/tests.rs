@@ -1,3 +1,5 @@
+//! Documents, lines, scalars and lists as kubectl reads them.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::json;

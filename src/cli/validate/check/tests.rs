@@ -1,3 +1,5 @@
+//! Whole files: those that real API servers are asked about too, and what is said beyond them.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
