@@ -2,6 +2,8 @@
 
 pub mod changes;
 pub mod crd;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod document;
 pub mod identity;
 pub mod next;
@@ -28,6 +30,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
     Plan(plan::PlanArgs),
     Crd(crd::CrdArgs),
     Identity(identity::IdentityArgs),
@@ -40,6 +44,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result: Result<ExitCode, String> = match cli.command {
         Command::Run(args) => run::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Identity(args) => identity::run(&args),

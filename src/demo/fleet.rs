@@ -82,6 +82,10 @@ impl DemoFleet {
     pub fn hub_kubeconfig(&self) -> PathBuf {
         self.folder.0.join("hub.yaml")
     }
+    /// (name, what it is there to show)
+    pub fn policies(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        POLICIES.iter().map(|policy| (policy.name, policy.shows))
+    }
     pub fn member(&self, name: &str) -> Option<&SimCluster> {
         self.members.iter().find(|member| member.name() == name)
     }

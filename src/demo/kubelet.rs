@@ -38,6 +38,11 @@ impl Kubelet {
         Self { actor: cluster.actor("kubelet"), member: cluster.name().to_owned(), repositories, pods: BTreeMap::new() }
     }
 
+    /// No Pod is on its way.
+    pub fn is_idle(&self) -> bool {
+        self.pods.is_empty()
+    }
+
     pub fn tick(&mut self, pods: &[Value]) {
         self.leave_deleted(pods);
         for pod in pods.iter().filter(|pod| matches!(pod["status"]["phase"].as_str(), Some("Pending" | "Running"))) {

@@ -173,7 +173,7 @@ pub const REPOSITORIES: &[RepositoryPlan] = &[
         uses: &[
             Use { stale_password: true, ..used("lima", "wiki", "wiki-kopia", &["pages"]) },
             used("paris", "wiki", "wiki-repo", &["pages", "attachments"]),
-            Use { stale_password: true, ..used("oslo", "wiki", "wiki-kopia", &["pages"]) },
+            used("oslo", "wiki", "wiki-kopia", &["pages"]),
         ],
     },
     RepositoryPlan {
@@ -251,7 +251,7 @@ pub const POLICIES: &[PolicyPlan] = &[
     PolicyPlan {
         name: "wiki-often",
         expected: Expected::Run,
-        shows: "two members have a stale password, the third one gets the work",
+        shows: "one member has a stale password, the next one gets the work",
         spec: "repositorySelector: {repository: 'wiki-*'}\nschedule: '*/2 * * * *'\npriority: 5\n",
     },
     PolicyPlan {

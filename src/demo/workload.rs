@@ -19,6 +19,8 @@ use crate::sim::{Actor, SimCluster};
 
 /// Often enough that nobody sees the steps.
 const TICK: Duration = Duration::from_millis(200);
+/// Schedules are in whole minutes; a look every ten seconds of the member's clock is what the real controller does.
+const FIRE_STEP_SECONDS: i64 = 10;
 /// The controller's own bound on fire times that were missed.
 const MISSED_MAX: usize = 100;
 
@@ -31,13 +33,15 @@ pub struct Workload {
     /// By uid of the CronJob: the last fire time that became a Job, else when it was first seen.
     fired: BTreeMap<String, Timestamp>,
     schedules: BTreeMap<String, Option<FixedSchedule>>,
+    /// What the last full look saw: the cluster's version, and the second of its clock.
+    seen: (u64, i64),
 }
 
 impl Workload {
     pub fn new(cluster: &SimCluster, clock: Clock, repositories: Repositories) -> Self {
         let actor = cluster.actor("kube-controller-manager");
         let kubelet = Kubelet::new(cluster, repositories);
-        Self { actor, clock, kubelet, fired: BTreeMap::new(), schedules: BTreeMap::new() }
+        Self { actor, clock, kubelet, fired: BTreeMap::new(), schedules: BTreeMap::new(), seen: (0, 0) }
     }
 
     /// Works until it is told to stop.
@@ -51,8 +55,13 @@ impl Workload {
         }
     }
 
-    /// One look at everything.
+    /// One look at everything, where anything can have changed.
     pub fn tick(&mut self) {
+        let now = (self.actor.store().resource_version(), self.clock.now().as_second() / FIRE_STEP_SECONDS);
+        if now == self.seen && self.kubelet.is_idle() {
+            return;
+        }
+        self.seen = now;
         let jobs = self.actor.list(JOBS.0, JOBS.1);
         let cron_jobs = self.actor.list(CRON_JOBS.0, CRON_JOBS.1);
         for cron_job in &cron_jobs {
