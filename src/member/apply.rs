@@ -208,7 +208,7 @@ impl Member {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut object: Value = self.parse(&operation, text)?;
+        let mut object: Value = self.parse(&operation, &text)?;
         Ok(object.pointer_mut("/spec/kopia").map(Value::take))
     }
 
