@@ -243,9 +243,9 @@ fn authorized(missing: Option<&[String]>) -> MemberCondition {
 
 async fn version(member: &Member) -> Result<Box<str>, CallError> {
     #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
     struct Version {
-        git_version: Box<str>,
+        #[serde(rename = "gitVersion")]
+        release: Box<str>,
         #[serde(default)]
         major: Box<str>,
         #[serde(default)]
@@ -253,12 +253,12 @@ async fn version(member: &Member) -> Result<Box<str>, CallError> {
     }
     let operation = Operation::new("get", "the version");
     let text = member.text(&operation, plain("/version")).await?;
-    let Version { git_version, major, minor } = member.parse(&operation, &text)?;
+    let Version { release, major, minor } = member.parse(&operation, &text)?;
     // One that was built from source names no release there.
-    if git_version.starts_with("v0.") && !major.is_empty() {
+    if release.starts_with("v0.") && !major.is_empty() {
         return Ok(format!("v{major}.{minor}").into());
     }
-    Ok(git_version)
+    Ok(release)
 }
 
 /// Asks for next to nothing: is it there, and are the credentials good?
