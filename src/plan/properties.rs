@@ -188,10 +188,13 @@ fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
     let members = MEMBERS.map(|name| Op::Member(name, Some(Box::new(super::testing::member()))));
     // Half of them select everything.
     let first_policy = prop::option::weighted(0.9, prop_oneof![Just(0), Just(0), Just(2), Just(9), 0..specs().len()]);
-    (prop::collection::vec(standing, 5..14), first_policy, prop::collection::vec(op(), 1..length)).prop_map(
-        move |(standing, policy, random)| {
+    let on_hub = prop::option::of(any::<Index>());
+    (prop::collection::vec(standing, 5..14), first_policy, on_hub, prop::collection::vec(op(), 1..length)).prop_map(
+        move |(standing, policy, on_hub, random)| {
             let policy = policy.map(|spec| Op::Policy("p1", Some((spec, Some(1)))));
-            members.iter().cloned().chain(standing.into_iter().flatten()).chain(policy).chain(random).collect()
+            let on_hub = on_hub.map(|secret| Op::Secret(None, "n1", "repo-a", Some(Some(secret))));
+            let standing = standing.into_iter().flatten();
+            members.iter().cloned().chain(standing).chain(policy).chain(on_hub).chain(random).collect()
         },
     )
 }
