@@ -33,9 +33,9 @@ fn secrets() -> Vec<Vec<(&'static str, &'static str)>> {
         shared("s3://bucket-b/x/"),
         vec![("KOPIA_REPOSITORY", "s3://bucket-a/x"), ("KOPIA_PASSWORD", "two")],
         vec![("KOPIA_REPOSITORY", "s3://bucket-a/x")],
-        vec![("KOPIA_REPOSITORY", "s3://b/x"), ("KOPIA_S3_ENDPOINT", "minio.n1:9000"), ("KOPIA_PASSWORD", "one")],
-        vec![("KOPIA_REPOSITORY", "s3://b/x"), ("KOPIA_S3_ENDPOINT", "minio:9000"), ("KOPIA_PASSWORD", "one")],
-        vec![("KOPIA_REPOSITORY", "s3://b/x"), ("KOPIA_S3_ENDPOINT", "10.0.0.9:9000"), ("KOPIA_PASSWORD", "one")],
+        vec![("KOPIA_REPOSITORY", "s3://bkt/x"), ("KOPIA_S3_ENDPOINT", "minio.n1:9000"), ("KOPIA_PASSWORD", "one")],
+        vec![("KOPIA_REPOSITORY", "s3://bkt/x"), ("KOPIA_S3_ENDPOINT", "minio:9000"), ("KOPIA_PASSWORD", "one")],
+        vec![("KOPIA_REPOSITORY", "s3://bkt/x"), ("KOPIA_S3_ENDPOINT", "10.0.0.9:9000"), ("KOPIA_PASSWORD", "one")],
         shared("filesystem:///repository"),
         shared("nonsense"),
     ]
