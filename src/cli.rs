@@ -2,11 +2,16 @@
 
 pub mod changes;
 pub mod crd;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod document;
 pub mod identity;
+pub mod next;
 pub mod offline;
 pub mod options;
 pub mod output;
 pub mod plan;
+pub mod run;
 pub mod table;
 pub mod validate;
 
@@ -24,20 +29,28 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Box<run::RunArgs>),
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
     Plan(plan::PlanArgs),
     Crd(crd::CrdArgs),
     Identity(identity::IdentityArgs),
     Validate(validate::ValidateArgs),
+    Next(next::NextArgs),
 }
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result: Result<ExitCode, String> = match cli.command {
+        Command::Run(args) => run::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Validate(args) => validate::run(&args),
+        Command::Next(args) => next::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -18,6 +18,7 @@ mod overrides;
 mod path;
 mod rclone;
 mod rclone_config;
+mod rclone_job;
 mod repository_url;
 mod scope;
 mod storage;

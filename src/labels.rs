@@ -20,11 +20,9 @@ pub const ROLE: &str = "hub.volsync.backube/role";
 pub const MEMBER: &str = "hub.volsync.backube/member";
 
 /// Annotations.
-/// The Secret that was copied: `cluster/namespace/name`.
-pub const SECRET: &str = "hub.volsync.backube/secret";
 pub const POLICY: &str = "hub.volsync.backube/policy";
 pub const EPOCH: &str = "hub.volsync.backube/epoch";
-/// The ReplicationSource whose Secret it is: `namespace/name`.
+/// The Secret that was copied: `cluster/namespace/name`.
 pub const SOURCE: &str = "hub.volsync.backube/source";
 pub const APPLIED_HASH: &str = "hub.volsync.backube/applied-hash";
 /// Annotations of ours begin with this.

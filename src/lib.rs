@@ -6,6 +6,8 @@
 pub mod api;
 pub mod cli;
 pub mod controller;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod diff;
 pub mod grant;
 pub mod hub;

@@ -23,6 +23,7 @@ pub mod error;
 pub mod event;
 pub mod expiry;
 pub mod facts;
+mod foreign;
 mod incarnation;
 mod kinds;
 pub mod kubeconfig;
@@ -69,7 +70,7 @@ pub struct MemberConfig {
     pub kubeconfig_secret: Option<Arc<str>>,
 }
 
-/// All MemberClusters.
+/// All `MemberCluster`s.
 pub type Configs = Receiver<Arc<BTreeMap<MemberName, MemberConfig>>>;
 
 /// What the rest of the hub tells the observers. Each holds the whole current value.
@@ -84,16 +85,4 @@ pub struct Inputs {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    pub fn settings() -> MemberSettings {
-        MemberSettings {
-            hub_id: Arc::from("hub"),
-            member_namespace: Arc::from("volsync-system"),
-            volsync_namespace: Arc::from("volsync-system"),
-            allow_exec: false,
-            allow_loopback: false,
-        }
-    }
-}
+pub(crate) mod tests;

@@ -64,13 +64,14 @@ pub fn shared_labels(hub_id: &str) -> BTreeMap<String, String> {
 
 fn meta(assignment: &Assignment, context: &RenderContext<'_>, name: String) -> ObjectMeta {
     let secret = format!("{}/{}", assignment.secret.place, assignment.secret.object);
-    let mut annotations = vec![
+    let annotations = [
         (labels::POLICY, assignment.policy.to_string()),
         (labels::EPOCH, context.epoch.to_string()),
-        (labels::SECRET, secret),
+        (labels::SOURCE, secret),
         (labels::KEY, assignment.key.to_string()),
+        // Tells whose it is where somebody removed the labels.
+        (labels::HUB, context.hub_id.to_owned()),
     ];
-    annotations.extend(assignment.source.as_ref().map(|source| (labels::SOURCE, source.to_string())));
     ObjectMeta {
         name: Some(name),
         namespace: Some(context.namespace.to_owned()),

@@ -163,13 +163,6 @@ impl FixedSchedule {
     pub fn shortest_period(&self) -> u32 {
         next::shortest_period_minutes(&self.fields) * 60
     }
-
-    /// For `CronJob.spec.startingDeadlineSeconds`: half the period, but no more than an hour, so that a run that
-    /// could not start in time is not made up for shortly before the next one; and no less than a minute, for the
-    /// controller looks every ten seconds only.
-    pub fn starting_deadline_seconds(&self) -> u32 {
-        (self.shortest_period() / 2).clamp(60, 3600)
-    }
 }
 
 /// Says which part of the schedule is wrong, and what would be right.

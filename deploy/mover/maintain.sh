@@ -42,7 +42,7 @@ readonly TERMINATION_BYTES=4000
 # What is known so far, as it will stand in the outcome.
 unique_id='' owner='' previous_owner='' kopia_version='' last_run_start='' busy_until='' reclaimed='' owner_written=false
 verb='' step='starting' info='' work=${MAINTAIN_WORK:-}
-secrets=()
+secrets=() inside=''
 
 # ---------------------------------------------------------------------------------------------------- log and outcome
 
@@ -91,6 +91,7 @@ redact() {
 # redact_stream FILE: shows lines as they come, and keeps them for whoever looks for the reason.
 redact_stream() {
     local line
+    trap '' TERM INT
     : >"$1"
     while IFS= read -r line || [[ -n $line ]]; do
         redact "$line"
@@ -105,8 +106,7 @@ number_or_null() {
 
 # write_outcome OUTCOME MESSAGE. Whatever fails here, some line is left behind.
 write_outcome() {
-    local clean fix line
-    fix=$(fix_for "$1")
+    local clean line
     redact "$2"
     clean=${clean:0:MESSAGE_CHARACTERS}
     line=$(jq -nc \
@@ -125,17 +125,27 @@ write_outcome() {
         line="{\"outcome\":\"Failed\",\"message\":\"jq could not write the outcome $1\"}"
     printf '%s\n' "$line" >"$HUB_TERMINATION_LOG" ||
         say "The outcome could not be written to $HUB_TERMINATION_LOG"
-    say "$1: $clean. To do: $fix."
+}
+
+# The last line of the log, when nothing can come after it; and the code of the container.
+close() {
+    local outcome message
+    outcome=$(jq -r .outcome "$HUB_TERMINATION_LOG")
+    message=$(jq -r .message "$HUB_TERMINATION_LOG")
+    say "$outcome: $message. To do: $(fix_for "$outcome")."
+    case $outcome in Succeeded | Claimed) exit 0 ;; *) exit 1 ;; esac
 }
 
 # finish OUTCOME MESSAGE: the one way out.
 finish() {
     trap '' TERM INT
     write_outcome "$1" "${2%.}"
-    case $1 in Succeeded | Claimed) exit 0 ;; *) exit 1 ;; esac
+    [[ -n $inside ]] && exit
+    close
 }
 
-# Kopia gets the signal too, and this waits for its end; if that does not come, the timeout kills them all.
+# The outcome first, for what comes may be a kill: kopia gets the signal too, and this waits for its end; if that does
+# not come, the timeout kills them all.
 on_signal() {
     trap '' TERM INT
     if ((SECONDS >= MAINTAIN_LIMIT_SECONDS - 1)); then
@@ -145,7 +155,7 @@ on_signal() {
     fi
     kill -TERM 0
     wait
-    exit 1
+    exit
 }
 
 # ------------------------------------------------------------------------------------------------ contract and secrets
@@ -189,7 +199,7 @@ collect_secrets() {
     local name value line file
     while IFS= read -r name; do
         case $name in
-        *PASSWORD* | *SECRET* | *TOKEN* | *KEY* | *CREDENTIAL* | *SAS* | RCLONE_* | AWS_ACCESS* | *_ACCOUNT_ID) ;;
+        *PASSWORD* | *SECRET* | *TOKEN* | *KEY* | *CREDENTIAL* | *SAS* | *CERTIFICATE*) ;;
         *) continue ;;
         esac
         value=${!name}
@@ -199,12 +209,18 @@ collect_secrets() {
     done < <(compgen -e)
     for file in "$HUB_CREDENTIALS_DIR"/*; do
         [[ -f $file ]] || continue
-        # Whole lines of a key, values of a configuration, texts in a JSON document.
+        # In a JSON document what is named as a secret, elsewhere values so named and whole lines, as a key has them.
+        # What only says where things are stays readable.
+        if jq -e . "$file" >/dev/null 2>&1; then
+            add_forms < <(jq -r 'paths(strings) as $at
+                | select($at | map(strings) | any(test("pass|key|token|secret|cert"; "i"))) | getpath($at)
+                | split("\n")[], @base64, @uri, (tojson | .[1:-1])' "$file")
+            continue
+        fi
         while IFS= read -r line || [[ -n $line ]]; do
             ((${#line} >= 16)) && add_secret "$line"
             [[ $line =~ ^[^=]*(pass|key|token|secret)[^=]*=[[:space:]]*(.+)$ ]] && add_secret "${BASH_REMATCH[2]}"
         done <"$file"
-        add_forms < <(jq -r '.. | strings | select(length >= 8) | ., @base64, (tojson | .[1:-1])' "$file" 2>/dev/null)
     done
     # The longest first: a secret that is part of another must not leave the rest of that standing.
     mapfile -t secrets < <(for line in "${secrets[@]}"; do printf '%09d%s\n' "${#line}" "$line"; done | sort -ru | cut -c10-)
@@ -213,7 +229,8 @@ collect_secrets() {
 # ------------------------------------------------------------------------------------------------------- calling kopia
 
 # call_kopia OUTPUT ARGUMENT…: "-" streams its standard output too, a file keeps it. In the background, because bash
-# handles a signal only between commands. Fails as kopia does; what it said is in $work/said.
+# handles a signal only between commands. Fails as kopia does; what it said is in $work/said. What the outer braces
+# drop is bash's own word that kopia was killed; their trap makes them outlast a signal that kopia heeds.
 limit_seconds=''
 call_kopia() {
     local output=$1
@@ -222,9 +239,9 @@ call_kopia() {
     [[ -n $limit_seconds ]] && command=(timeout --foreground --kill-after=5 "$limit_seconds" kopia)
     rm -f "$work/code"
     if [[ $output == - ]]; then
-        { "${command[@]}" "$@" 2>&1; echo $? >"$work/code"; } | redact_stream "$work/said" &
+        { trap : TERM INT; "${command[@]}" "$@" 2>&1; echo $? >"$work/code"; } 2>/dev/null | redact_stream "$work/said" &
     else
-        { "${command[@]}" "$@" 2>&1 >"$output"; echo $? >"$work/code"; } | redact_stream "$work/said" &
+        { trap : TERM INT; "${command[@]}" "$@" 2>&1 >"$output"; echo $? >"$work/code"; } 2>/dev/null | redact_stream "$work/said" &
     fi
     wait $!
     code=137
@@ -293,11 +310,10 @@ prepare_connection() {
     local argument bundle
     local -a arguments=()
     backend=${connect[0]}
+    # Only an SFTP repository with a password comes as a configuration file: kopia would take that as an argument.
+    [[ $backend == from-config ]] && backend=sftp
     for argument in "${connect[@]:1}"; do
         arguments+=("${argument/=$STANDARD_CREDENTIALS_DIR\//=$HUB_CREDENTIALS_DIR/}")
-    done
-    for argument in GOOGLE_APPLICATION_CREDENTIALS GOOGLE_DRIVE_CREDENTIALS; do
-        [[ -v $argument ]] && export "$argument=${!argument/#$STANDARD_CREDENTIALS_DIR\//$HUB_CREDENTIALS_DIR/}"
     done
     if [[ -n ${CUSTOM_CA:-} ]]; then
         [[ -r $CUSTOM_CA ]] || finish Failed "the custom CA cannot be read at $CUSTOM_CA"
@@ -314,24 +330,7 @@ prepare_connection() {
             export SSL_CERT_FILE=$work/ca.crt
         fi
     fi
-    # Kopia takes a password for SFTP as an argument or from a configuration file, and arguments can be seen from
-    # outside; so the place goes into a file too.
-    if [[ $backend == sftp && -n ${SFTP_PASSWORD:-} ]]; then
-        (umask 077 && jq -n '
-            {host: "host", port: "port", username: "username", path: "path",
-             "known-hosts": "knownHostsFile", "known-hosts-data": "knownHostsData"} as $names
-            | reduce $ARGS.positional[] as $a ({};
-                ($a | capture("^--(?<flag>[a-z-]+)=(?<value>.*)$"; "s")) as $m
-                | if $names[$m.flag] then .[$names[$m.flag]] = $m.value
-                  elif $m.flag == "keyfile" then .
-                  else error("unknown flag") end)
-            | .port = ((.port // "22") | tonumber) | .password = env.SFTP_PASSWORD
-            | {storage: {type: "sftp", config: .}}' --args -- "${arguments[@]}" >"$work/sftp.json") ||
-            finish Failed 'the place of the SFTP repository could not be written as a configuration'
-        connect=(from-config "--file=$work/sftp.json")
-    else
-        connect=("$backend" ${arguments[@]+"${arguments[@]}"})
-    fi
+    connect=("${connect[0]}" ${arguments[@]+"${arguments[@]}"})
     if [[ ${HUB_CACHE_MB:-} =~ ^[0-9]+$ ]]; then
         # Metadata is what maintenance reads over and over. A tenth stays free for what kopia holds for a moment.
         connect+=("--metadata-cache-size-limit-mb=$((HUB_CACHE_MB * 70 / 100))"
@@ -410,27 +409,31 @@ def last_full_success:
   | [$runs | of("snapshot-gc")[] | select(.good) | . as $first
      | [$runs | of("cleanup-logs")[] | select(.good and .start >= $first.end)] | min_by(.start) | select(. != null)
      | . as $last
-     | select([$runs[] | select(.task == "snapshot-gc" or .task == "index-compaction")]
-         | any(.start >= $first.end and .start <= $last.start) | not)
+     | select($runs | of("snapshot-gc") | any(.start > $first.start and .start <= $last.start) | not)
+     | select($runs | of("index-compaction") | any(.start >= $first.end and .start <= $last.start) | not)
      | .end]
   | max // empty | floor;
 
 # Did the command that began then do its work? Kopia ends well also where it did nothing.
-def fresh_quick_success($begin): [runs[] | select(.start >= $begin)] | length > 0 and all(.good);
-def fresh_full_success($begin):
-  [runs[] | select(.start >= $begin)] as $fresh
+# New is what began since and was not recorded before.
+def fresh($before; $begin): runs - ($before[0] | runs) | map(select(.start >= $begin));
+def fresh_quick_success($before; $begin): fresh($before; $begin) | length > 0 and all(.good);
+def fresh_full_success($before; $begin):
+  fresh($before; $begin) as $fresh
   | [$fresh | of("snapshot-gc")[] | select(.good) | .end] | max as $gc
   | $gc != null and ($fresh | of("cleanup-logs") | any(.good and .start >= $gc)) and ($fresh | all(.good));
 
-def reclaimed_bytes($begin):
-  [runs[] | select(.good and .start >= $begin and (.task | test("-delete-blobs$"))) | .extra[]?
+def reclaimed_bytes($before; $begin):
+  [fresh($before; $begin)[] | select(.good and (.task | test("-delete-blobs$"))) | .extra[]?
    | select(.kind == "deleteUnreferencedPacksStats") | .data.deletedTotalSize | numbers] | add // 0 | floor;
 '
 
-# ask FILTER [NAME NUMBER]…: puts a question to the maintenance info. The answer is in $answer.
+# ask FILTER [NAME NUMBER]…: puts a question to the maintenance info. The answer is in $answer. $before is the info
+# that keep_info kept.
 ask() {
     local filter=$1
     local -a arguments=()
+    [[ -e $work/before.json ]] && arguments=(--slurpfile before "$work/before.json")
     shift
     while (($# > 0)); do
         arguments+=(--argjson "$1" "$2")
@@ -449,6 +452,10 @@ read_info() {
     now=$(date +%s)
     ask 'last_run_start($now)' now "$now"
     last_run_start=$answer
+}
+
+keep_info() {
+    cp -- "$1" "$work/before.json" || finish Failed "nothing could be written to $work"
 }
 
 is_of_this_hub() {
@@ -555,9 +562,10 @@ maintain() {
     local began
     begin_step "$1 maintenance"
     began=$(date +%s)
+    keep_info "$info"
     call_kopia - maintenance run "${@:3}" --no-auto-maintenance || give_up Failed
     read_info
-    ask "$2(\$begin)" begin "$began"
+    ask "$2(\$before; \$begin)" begin "$began"
     [[ $answer == true ]] ||
         finish Failed "kopia ended without an error, but its record shows no $1 maintenance that went well since it began"
 }
@@ -586,12 +594,14 @@ run() {
     begin_step 'looking for a run that is under way'
     check_busy
     began=$(date +%s)
+    cp -- "$info" "$work/first.json"
     full_run_wanted && done_what='quick and full'
     maintain quick fresh_quick_success
     if [[ $done_what != quick ]]; then
         maintain full fresh_full_success --full
     fi
-    ask 'reclaimed_bytes($begin)' begin "$began"
+    keep_info "$work/first.json"
+    ask 'reclaimed_bytes($before; $begin)' begin "$began"
     reclaimed=$answer
     size=$(numfmt --to=iec-i --suffix=B "$reclaimed" 2>/dev/null) || size="$reclaimed bytes"
     finish Succeeded "$done_what maintenance went well in $SECONDS s, $size reclaimed"
@@ -600,7 +610,8 @@ run() {
 # --------------------------------------------------------------------------------------------------------- the two parts
 
 # Inside the timeout.
-inside() {
+run_inside() {
+    inside=yes
     trap on_signal TERM INT
     verb=$1
     shift
@@ -619,7 +630,7 @@ inside() {
 }
 
 # Around it: the first process of the container, which outlives the timeout and leaves an outcome whatever happens.
-around() {
+run_around() {
     local child='' code grace
     [[ ${HUB_DEADLINE_SECONDS:-} =~ ^[1-9][0-9]{0,6}$ ]] ||
         finish Failed 'the variable HUB_DEADLINE_SECONDS is missing or wrong: it must be a number of seconds'
@@ -633,7 +644,7 @@ around() {
         "$BASH" "${BASH_SOURCE[0]}" --inside "$@" &
     child=$!
     while true; do
-        wait "$child"
+        wait "$child" 2>/dev/null
         code=$?
         kill -0 "$child" 2>/dev/null || break
     done
@@ -648,12 +659,12 @@ around() {
         fi
         finish Failed "the mover script ended with code $code and said nothing"
     fi
-    [[ $(jq -r .outcome "$HUB_TERMINATION_LOG") == @(Succeeded|Claimed) ]]
+    close
 }
 
 if [[ ${1:-} == --inside ]]; then
     shift
-    inside "$@"
+    run_inside "$@"
 else
-    around "$@"
+    run_around "$@"
 fi

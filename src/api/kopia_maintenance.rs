@@ -1,5 +1,8 @@
 //! KopiaMaintenance: a maintenance policy on the hub.
 
+// Clippy takes the columns of a table for one attribute given several times.
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, PodSecurityContext, SecurityContext, Toleration};

@@ -1,5 +1,8 @@
 //! KopiaRepository: one physical repository on the hub, with the durable record of who may maintain it.
 
+// Clippy takes the columns of a table for one attribute given several times.
+#![allow(clippy::duplicated_attributes)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;

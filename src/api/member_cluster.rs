@@ -1,5 +1,8 @@
 //! MemberCluster: what the hub's operator says of a member, and what the hub found there.
 
+// Clippy takes the columns of a table for one attribute given several times.
+#![allow(clippy::duplicated_attributes)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;

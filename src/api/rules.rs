@@ -118,7 +118,7 @@ pub static REQUESTS: CrossRule = CrossRule {
 pub static CAPACITY: CrossRule = CrossRule {
     cel: "isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('0'))",
     message: "must be a quantity above 0 such as 8Gi",
-    holds: |capacity| Quantity::of(capacity).is_some_and(|quantity| quantity.is_positive()),
+    holds: |capacity| Quantity::of(capacity).is_some_and(Quantity::is_positive),
 };
 
 pub static POD_LABELS: CrossRule = CrossRule {

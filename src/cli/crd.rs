@@ -27,16 +27,16 @@ pub fn run(args: &CrdArgs) -> Result<ExitCode, String> {
     let mut output = io::stdout().lock();
     for (index, kind) in kinds.into_iter().enumerate() {
         let text = yaml(kind, &args.group)?;
-        match &args.output_dir {
-            Some(directory) => {
-                let path = directory.join(format!("{}.yaml", kind.plural()));
-                fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-            }
-            None => {
-                let separator = if index == 0 { "" } else { "---\n" };
-                let written = output.write_all(format!("{separator}{text}").as_bytes());
-                written.map_err(|error| format!("cannot print the CRDs: {error}"))?;
-            }
+        if let Some(directory) = &args.output_dir {
+            let path = directory.join(format!("{}.yaml", kind.plural()));
+            fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            continue;
+        }
+        let separator = if index == 0 { "" } else { "---\n" };
+        match output.write_all(format!("{separator}{text}").as_bytes()) {
+            // Whoever read enough is served.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            written => written.map_err(|error| format!("cannot print the CRDs: {error}"))?,
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -78,7 +78,7 @@ pub struct IdentityReport {
     pub scope: Option<String>,
     pub ambiguous: bool,
     pub warnings: Vec<String>,
-    /// A fixed word; null where it is valid.
+    /// A fixed word: that of an [`IdentityProblem`], or `InvalidSecret`; null where it is valid.
     pub reason: Option<&'static str>,
     /// What the reason means here, and what to do.
     pub message: Option<String>,
@@ -139,7 +139,10 @@ fn read_file(path: &Path) -> Result<String, String> {
 /// The same without files: the texts of the Secret's and the source's YAML.
 pub fn report(args: &IdentityArgs, secret: &str, source: Option<&str>) -> Result<IdentityReport, String> {
     let secret = object(secret, "Secret", &args.file)?;
-    let data = secret_data(&secret).map_err(|why| format!("the Secret in {}: {why}", args.file.display()))?;
+    let data = match secret_data(&secret) {
+        Ok(data) => data,
+        Err(message) => return Ok(Err(IdentityProblem { reason: "InvalidSecret", message }).into()),
+    };
     let source_path = args.source.clone().unwrap_or_default();
     let source = source.map(|text| object(text, "ReplicationSource", &source_path)).transpose()?;
     let mut warnings = Vec::new();
@@ -230,7 +233,7 @@ fn table(report: &IdentityReport) -> String {
         rows.extend([("REASON", dash(report.reason)), ("MESSAGE", dash(report.message.as_deref()))]);
     }
     rows.extend(report.warnings.iter().map(|warning| ("WARNING", warning.clone())));
-    rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+    rows.iter().map(|(name, value)| format!("{name:<10} {value}")).chain([String::new()]).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -303,16 +306,18 @@ mod tests {
 
     #[test]
     fn unreadable_files_are_named_and_not_quoted() {
-        for text in [
-            "kind: Secret\ndata: {A: hunter2!}",
-            "kind: Secret\nstringData: {A: 22}",
-            "kind: Secret\nstringData: {A: 'hunter2",
-            "kind: Secret\nstringData: [hunter2]",
-            "kind: ConfigMap\ndata: {A: hunter2}",
-            "hunter2: [",
-        ] {
+        for text in ["kind: Secret\nstringData: {A: 'hunter2", "kind: ConfigMap\ndata: {A: hunter2}", "hunter2: ["] {
             let error = report(&args(&[]), text, None).unwrap_err();
             assert!(error.contains("secret.yaml") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_the_api_server_would_refuse_is_not_valid() {
+        for data in ["data: {A: hunter2!}", "stringData: {A: 22}", "stringData: [hunter2]"] {
+            let report = of(&[], data);
+            assert_eq!((report.valid, report.reason), (false, Some("InvalidSecret")), "{data}");
+            assert!(!report.message.unwrap().contains("hunter2"));
         }
     }
 

@@ -1,187 +1,219 @@
-//! The plan as `plan` and `explain` print it: a stable interface. Every list is sorted.
+//! What commands print for people and programs: tables, colours, relative times, JSON and YAML.
 
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use jiff::Timestamp;
+use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use crate::diff::Change;
-use crate::names::{Place, PlacedName, RepositoryId};
-use crate::plan::fleet::PlanOptions;
-use crate::plan::result::{FleetPlan, PolicyPlan, Problem, Push, RepositoryPlan, SourcePlan, State};
-
-#[derive(Debug, Serialize)]
-pub struct Document {
-    pub repositories: Vec<Repository>,
-    pub sources: Vec<Source>,
-    pub policies: Vec<Policy>,
-    pub changes: Vec<Change>,
-    pub problems: Vec<ProblemLine>,
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    Json,
+    Yaml,
 }
 
-#[derive(Debug, Serialize)]
-pub struct Repository {
-    pub id: String,
-    pub key: String,
-    pub backend: &'static str,
-    pub location: String,
-    pub state: State,
-    pub reason: Option<&'static str>,
-    pub policy: Option<String>,
-    pub shadowed: Vec<String>,
-    pub cluster: Option<String>,
-    pub epoch: Option<u64>,
-    pub sources: Vec<RepositorySource>,
-    #[serde(rename = "cronJob")]
-    pub cron_job: Option<CronJob>,
+/// What a cell says about itself; shown as a colour on a terminal, and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Tone {
+    #[default]
+    Plain,
+    Good,
+    Warning,
+    Bad,
+    Faint,
 }
 
-#[derive(Debug, Serialize)]
-pub struct RepositorySource {
-    pub cluster: String,
-    pub namespace: String,
-    pub name: String,
-    pub secret: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CronJob {
-    pub namespace: String,
-    pub name: String,
-    pub schedule: String,
-    pub time_zone: Option<String>,
-    pub suspend: bool,
-    pub secret_from: Option<SecretFrom>,
-}
-
-/// `cluster` is null for the hub.
-#[derive(Debug, Serialize)]
-pub struct SecretFrom {
-    pub cluster: Option<String>,
-    pub namespace: String,
-    pub name: String,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Source {
-    pub cluster: String,
-    pub namespace: String,
-    pub name: String,
-    pub secret: Option<String>,
-    pub policy: Option<String>,
-    pub repository: Option<String>,
-    pub reason: Option<&'static str>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Policy {
-    pub name: String,
-    pub valid: bool,
-    pub message: String,
-    pub matched_sources: usize,
-    pub repositories: usize,
-}
-
-#[derive(Debug, Serialize)]
-pub struct ProblemLine {
-    pub object: String,
-    pub reason: &'static str,
-    pub message: String,
-}
-
-/// Writes a plan out, with what it would change and what was wrong besides.
-pub fn document(plan: &FleetPlan, options: &PlanOptions, mut changes: Vec<Change>, others: &[Problem]) -> Document {
-    changes.sort();
-    let mut problems: Vec<&Problem> = plan.problems.iter().chain(others).collect();
-    problems.sort();
-    problems.dedup();
-    Document {
-        repositories: plan.repositories.iter().map(|repository| self::repository(repository, plan, options)).collect(),
-        sources: plan.sources.iter().map(source).collect(),
-        policies: plan.policies.iter().map(policy).collect(),
-        changes,
-        problems: problems.into_iter().map(problem).collect(),
+impl Tone {
+    /// Escape sequences around the text. Whatever prints through `anstream` drops them again where the output is no
+    /// terminal or `NO_COLOR` is set.
+    pub fn paint(self, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Good => text.green().to_string(),
+            Self::Warning => text.yellow().to_string(),
+            Self::Bad => text.red().to_string(),
+            Self::Faint => text.dimmed().to_string(),
+        }
     }
 }
 
-pub fn repository(plan: &RepositoryPlan, fleet: &FleetPlan, options: &PlanOptions) -> Repository {
-    Repository {
-        id: plan.id.to_string(),
-        key: plan.key.to_string(),
-        backend: plan.backend,
-        location: plan.location.clone(),
-        state: plan.state,
-        reason: plan.reason,
-        policy: plan.policy.as_ref().map(ToString::to_string),
-        shadowed: plan.shadowed.iter().map(ToString::to_string).collect(),
-        cluster: plan.cluster.as_ref().map(ToString::to_string),
-        epoch: plan.epoch,
-        sources: sources_of(fleet, plan.id).collect(),
-        cron_job: cron_job(plan, options),
+/// One place in a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    pub fn new(text: impl AsRef<str>, tone: Tone) -> Self {
+        Self { text: one_line(text.as_ref()), tone }
     }
 }
 
-fn sources_of(plan: &FleetPlan, id: RepositoryId) -> impl Iterator<Item = RepositorySource> + '_ {
-    plan.sources.iter().filter(move |source| source.repository == Some(id)).map(|source| RepositorySource {
-        cluster: source.source.member.to_string(),
-        namespace: source.source.object.namespace.to_string(),
-        name: source.source.object.name.to_string(),
-        secret: source.secret.as_ref().map(ToString::to_string),
-    })
-}
-
-/// The CronJob that should stand, or that stands and stays.
-pub fn cron_job(plan: &RepositoryPlan, options: &PlanOptions) -> Option<CronJob> {
-    if let Push::Objects(assignment) = &plan.push {
-        return Some(CronJob {
-            namespace: options.member_namespace.to_string(),
-            name: plan.id.object_name(),
-            schedule: assignment.schedule.as_str().to_owned(),
-            time_zone: Some(assignment.time_zone.as_str().to_owned()),
-            suspend: assignment.suspend,
-            secret_from: Some(secret_from(&assignment.secret)),
-        });
+impl<T: AsRef<str>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(text, Tone::Plain)
     }
-    let found = plan.found.as_ref()?;
-    Some(CronJob {
-        namespace: found.object.namespace.to_string(),
-        name: found.object.name.to_string(),
-        schedule: found.schedule.to_string(),
-        time_zone: found.time_zone.as_deref().map(str::to_owned),
-        suspend: found.suspend,
-        secret_from: found.secret.as_ref().map(secret_from),
-    })
 }
 
-fn secret_from(secret: &PlacedName) -> SecretFrom {
-    let cluster = match &secret.place {
-        Place::Hub => None,
-        Place::Member(member) => Some(member.to_string()),
+/// Text from clusters must not move the cursor, and a row is one line.
+fn one_line(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+/// Columns as kubectl prints them: a heading, three blanks between columns, no lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    columns: usize,
+    rows: Vec<Vec<Cell>>,
+}
+
+const COLUMN_GAP: usize = 3;
+/// In the place of nothing, so that every row has all columns and can be cut by them.
+const NOTHING: &str = "-";
+
+impl Table {
+    pub fn new<const COLUMNS: usize>(headings: [&str; COLUMNS]) -> Self {
+        Self { columns: COLUMNS, rows: vec![headings.map(Cell::from).into()] }
+    }
+
+    /// Missing cells stay empty, surplus ones are dropped.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) -> &mut Self {
+        let mut cells: Vec<Cell> = cells.into_iter().take(self.columns).collect();
+        cells.resize(self.columns, Cell::from(""));
+        for cell in cells.iter_mut().filter(|cell| cell.text.is_empty()) {
+            *cell = Cell::new(NOTHING, Tone::Faint);
+        }
+        self.rows.push(cells);
+        self
+    }
+
+    /// No rows below the heading.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+
+    /// With a line break after each row.
+    pub fn render(&self) -> String {
+        let width = |column: usize| self.rows.iter().map(|row| row[column].text.chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                text.push_str(&cell.tone.paint(&cell.text));
+                if column + 1 < self.columns {
+                    let blanks = width - cell.text.chars().count() + COLUMN_GAP;
+                    text.extend(std::iter::repeat_n(' ', blanks));
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Prints a value in the format that was asked for; the table is made only where it is shown.
+pub fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce() -> Table) -> Result<(), String> {
+    let text = match format {
+        Format::Table => table().render(),
+        Format::Json => {
+            let text = serde_json::to_string_pretty(value);
+            text.map_err(|error| format!("the result can't be written as JSON: {error}"))? + "\n"
+        }
+        Format::Yaml => {
+            serde_saphyr::to_string(value).map_err(|error| format!("the result can't be written as YAML: {error}"))?
+        }
     };
-    SecretFrom { cluster, namespace: secret.object.namespace.to_string(), name: secret.object.name.to_string() }
+    print_text(&text)
 }
 
-fn source(plan: &SourcePlan) -> Source {
-    Source {
-        cluster: plan.source.member.to_string(),
-        namespace: plan.source.object.namespace.to_string(),
-        name: plan.source.object.name.to_string(),
-        secret: plan.secret.as_ref().map(ToString::to_string),
-        policy: plan.policy.as_ref().map(ToString::to_string),
-        repository: plan.repository.map(|id| id.to_string()),
-        reason: plan.reason,
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+pub fn print_text(text: &str) -> Result<(), String> {
+    let mut output = anstream::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot print the result: {error}")),
+        _ => Ok(()),
     }
 }
 
-fn policy(plan: &PolicyPlan) -> Policy {
-    Policy {
-        name: plan.name.to_string(),
-        valid: plan.valid,
-        message: plan.message.clone(),
-        matched_sources: plan.matched_sources,
-        repositories: plan.repositories,
+/// `3m ago`, `in 2h`, `now`.
+pub fn relative(at: Timestamp, now: Timestamp) -> String {
+    let seconds = at.as_second() - now.as_second();
+    match seconds {
+        0 => "now".to_owned(),
+        1.. => format!("in {}", duration(seconds.unsigned_abs())),
+        _ => format!("{} ago", duration(seconds.unsigned_abs())),
     }
 }
 
-fn problem(problem: &Problem) -> ProblemLine {
-    ProblemLine { object: problem.object.clone(), reason: problem.reason, message: problem.message.clone() }
+/// A length of time as kubectl shows an age: one unit, and a second one while the first is small.
+pub fn duration(seconds: u64) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    const YEAR: u64 = 365 * DAY;
+    let (unit, name, smaller, smaller_name, both_below) = match seconds {
+        0..120 => return format!("{seconds}s"),
+        120..10_800 => (MINUTE, 'm', 1, 's', 10 * MINUTE),
+        10_800..172_800 => (HOUR, 'h', MINUTE, 'm', 8 * HOUR),
+        172_800..63_072_000 => (DAY, 'd', HOUR, 'h', 8 * DAY),
+        _ => (YEAR, 'y', DAY, 'd', 8 * YEAR),
+    };
+    let mut text = format!("{}{name}", seconds / unit);
+    let rest = seconds % unit / smaller;
+    if seconds < both_below && rest > 0 {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{rest}{smaller_name}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_whatever_the_colours() {
+        let mut table = Table::new(["NAME", "STATE", "WHY"]);
+        table.row(["größe".into(), Cell::new("Held", Tone::Warning), "first\nline\u{1b}[2J".into()]);
+        table.row(["a".into(), "Maintained".into()]);
+        let plain = anstream::adapter::strip_str(&table.render()).to_string();
+        assert_eq!(
+            plain,
+            "NAME    STATE        WHY\n\
+             größe   Held         first line [2J\n\
+             a       Maintained   -\n"
+        );
+        assert!(table.render().contains("\u{1b}[33mHeld\u{1b}[39m"));
+        assert!(!table.is_empty() && Table::new(["NAME"]).is_empty());
+    }
+
+    #[test]
+    fn times_are_told_as_kubectl_tells_ages() {
+        let cases = [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (185, "3m5s"),
+            (3599, "59m"),
+            (3 * 3600, "3h"),
+            (3 * 3600 + 61, "3h1m"),
+            (47 * 3600, "47h"),
+            (50 * 3600, "2d2h"),
+            (30 * 86_400, "30d"),
+            (3 * 365 * 86_400, "3y"),
+        ];
+        for (seconds, shown) in cases {
+            assert_eq!(duration(seconds), shown);
+        }
+        let at = |second| Timestamp::from_second(second).unwrap_or_default();
+        assert_eq!(relative(at(100), at(400)), "5m ago");
+        assert_eq!(relative(at(400), at(100)), "in 5m");
+        assert_eq!(relative(at(400), at(400)), "now");
+    }
 }

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::changes::changes;
+use super::document::{self, Document};
 use super::offline;
 use super::options::DecisionArgs;
-use super::output::{self, Document};
 use super::table::{Table, dash};
 use crate::plan::scratch;
 
@@ -53,7 +53,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, String> {
     };
     let plan = scratch::plan(&fleet.fleet, &options, args.at.unwrap_or_else(Timestamp::now));
     let changes = changes(&plan, &fleet.fleet, &options);
-    print(&output::document(&plan, &options, changes, &fleet.problems), args.output)?;
+    print(&document::document(&plan, &options, changes, &fleet.problems), args.output)?;
     Ok(if fleet.incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
 }
 

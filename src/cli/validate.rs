@@ -69,7 +69,13 @@ pub fn run(args: &ValidateArgs) -> Result<ExitCode, String> {
         OutputFormat::Json => print_json(&report),
         OutputFormat::Text => print_text(&report, args.verbose || io::stdout().is_terminal()),
     };
-    written.map_err(|error| format!("cannot print the result: {error}"))?;
+    match written {
+        // Whoever read enough has the exit code too.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(format!("cannot print the result: {error}"));
+        }
+        _ => {}
+    }
     Ok(if report.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

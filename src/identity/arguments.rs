@@ -74,8 +74,8 @@ impl Arguments {
     pub fn read(texts: &[&str]) -> Self {
         let mut found = Self::default();
         // The mover splits at each of these characters, so that an unsafe flag may also begin inside an argument.
-        let pieces = texts.iter().flat_map(|text| text.split(is_eaten).chain([*text]));
-        if let Some(flag) = pieces.filter_map(unsafe_flag).next() {
+        let pieces: Vec<&str> = texts.iter().flat_map(|text| text.split(is_eaten).chain([*text])).collect();
+        if let Some(flag) = pieces.into_iter().find_map(unsafe_flag) {
             found.problem = Some(IdentityProblem::unsafe_option(&format!("--{flag}"), "additionalArgs"));
         }
         for (flag, value, written) in pairs(texts) {
@@ -105,20 +105,20 @@ impl Arguments {
             let value = value.unwrap_or_default().trim_ascii();
             let value = location_text(value.as_bytes())
                 .map_err(|why| IdentityProblem::invalid(format!("additionalArgs --{flag} {why}")))?;
-            self.items.push(self.location(flag, value)?);
+            self.items.push(location(flag, value)?);
         }
         Ok(())
     }
+}
 
-    fn location(&self, flag: &str, value: &str) -> Result<Argument, IdentityProblem> {
-        if flag == "remote-path" {
-            return rclone::read(value, None, "additionalArgs --remote-path").map(Argument::Remote);
-        }
-        let flag = LOCATION_FLAGS.into_iter().find(|known| *known == flag).unwrap_or_default();
-        let (address, _) = cut_userinfo(value);
-        let is_address = matches!(flag, "endpoint" | "host" | "url");
-        Ok(Argument::Value { flag, value: if is_address { address.into() } else { value.into() } })
+fn location(flag: &str, value: &str) -> Result<Argument, IdentityProblem> {
+    if flag == "remote-path" {
+        return rclone::read(value, None, "additionalArgs --remote-path").map(Argument::Remote);
     }
+    let flag = LOCATION_FLAGS.into_iter().find(|known| *known == flag).unwrap_or_default();
+    let (address, _) = cut_userinfo(value);
+    let is_address = matches!(flag, "endpoint" | "host" | "url");
+    Ok(Argument::Value { flag, value: if is_address { address.into() } else { value.into() } })
 }
 
 /// `--flag=value`, `--flag value` and `--switch`, with all that was written for it.

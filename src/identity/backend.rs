@@ -202,6 +202,10 @@ impl SecretFacts {
         for key in self.with_user.iter().filter(|key| used.contains(key)) {
             notes.warn(format!("{key} has a user in it: use the keys for credentials instead"));
         }
+        let knows_hosts = self.has("SFTP_KNOWN_HOSTS_DATA") || self.has("SFTP_KNOWN_HOSTS");
+        if matches!(storage, Storage::Sftp(_)) && !knows_hosts {
+            notes.warn("SFTP_KNOWN_HOSTS_DATA is missing: kopia connects to no SFTP server that it does not know");
+        }
         if !matches!(storage, Storage::Rclone(_)) && self.has("RCLONE_EXE") {
             notes.warn("RCLONE_EXE is ignored");
         }

@@ -11,7 +11,7 @@ use super::facts::SecretFacts;
 use super::json::{lifted_data, raw_remote_path};
 use super::overrides::{Overrides, argument_texts};
 use super::path::decode_all;
-use super::rclone::job_config;
+use super::rclone_job::job_config;
 use super::storage::Storage;
 use super::{Backend, Scope};
 

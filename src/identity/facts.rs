@@ -243,6 +243,15 @@ pub(crate) fn hashed(domain: &[u8], value: &[u8]) -> [u8; 8] {
     head
 }
 
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let digits = [byte >> 4, byte & 15].map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or_default());
+        text.extend(digits);
+        text
+    })
+}
+
 /// A location is short, and text without control characters: it goes into arguments and on screens.
 pub(crate) fn location_text(value: &[u8]) -> Result<&str, &'static str> {
     if value.len() > LOCATION_BYTES_MAX {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::address::{Host, cut_userinfo};
-use super::facts::{hashed, location_text};
+use super::facts::{hashed, hex, location_text};
 use super::storage::{
     AWS_ENDPOINT, Azure, Bucket, Filesystem, Rclone, S3, SFTP_PORT, Sftp, Storage, azure_domain, s3_endpoint, webdav,
 };
@@ -94,12 +94,13 @@ impl<'a> Fields<'a> {
 struct Unusable;
 
 /// The JSON document itself, whether it was written as text or as YAML.
-fn document(kopia: &Value) -> Option<Option<Value>> {
+/// None where a source has none; an error where it is not JSON.
+fn document(kopia: &Value) -> Option<Result<Value, serde_json::Error>> {
     match kopia.pointer("/policyConfig/repositoryConfig")? {
         Value::String(text) if text.trim().is_empty() => None,
-        Value::String(text) => Some(serde_json::from_str(text).ok()),
+        Value::String(text) => Some(serde_json::from_str(text)),
         Value::Null => None,
-        other => Some(Some(other.clone())),
+        other => Some(Ok(other.clone())),
     }
 }
 
@@ -113,7 +114,8 @@ impl Configured {
     /// None where a source has no such configuration.
     pub fn read(kopia: &Value) -> Option<Self> {
         let document = document(kopia)?;
-        Some(document.as_ref().and_then(storage_of).map_or(Self::Broken, |(kind, config)| Self::of(kind, config)))
+        let storage = document.as_ref().ok().and_then(storage_of);
+        Some(storage.map_or(Self::Broken, |(kind, config)| Self::of(kind, config)))
     }
 
     fn of(kind: &str, config: Fields<'_>) -> Self {
@@ -137,13 +139,13 @@ impl Configured {
 
 /// The credentials in a source's JSON, by the key that they get in the Job's Secret.
 pub(crate) fn lifted_data(kopia: &Value) -> BTreeMap<&'static str, Vec<u8>> {
-    let document = document(kopia).flatten();
+    let document = document(kopia).and_then(Result::ok);
     document.as_ref().and_then(storage_of).map(|(kind, config)| lifted(kind, config)).unwrap_or_default()
 }
 
 /// The remote path in a source's JSON, as it stands there: may hold credentials.
 pub(crate) fn raw_remote_path(kopia: &Value) -> Option<String> {
-    let document = document(kopia).flatten()?;
+    let document = document(kopia)?.ok()?;
     let (kind, config) = storage_of(&document)?;
     (kind == "rclone").then(|| config.get("remotePath")?.as_str().map(|text| text.trim_ascii().to_owned()))?
 }
@@ -295,5 +297,5 @@ fn blob_digest(kind: &str, config: Fields<'_>) -> Box<str> {
     };
     let kept: BTreeMap<&String, &Value> = config.0.iter().filter(|(name, _)| !secret(name)).collect();
     let text = serde_json::to_vec(&kept).unwrap_or_default();
-    hashed(kind.as_bytes(), &text).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    hex(&hashed(kind.as_bytes(), &text)).into()
 }

@@ -62,20 +62,17 @@ pub(crate) fn decode_unreserved(path: &str) -> String {
     let bytes = path.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        match escape(bytes, at) {
-            Some(byte) => {
-                if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                    out.push(byte);
-                } else {
-                    out.extend(format!("%{byte:02X}").bytes());
-                }
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
+        let Some(byte) = escape(bytes, at) else {
+            out.push(bytes[at]);
+            at += 1;
+            continue;
+        };
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte);
+        } else {
+            out.extend(format!("%{byte:02X}").bytes());
         }
+        at += 3;
     }
     String::from_utf8_lossy(&out).into_owned()
 }

@@ -1,12 +1,13 @@
 //! What an rclone remote means: its type, its place and a fingerprint of its options without credentials, so that two
 //! remotes of other names and other tokens are known to be one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
 use super::IdentityProblem;
 use super::address::{Address, Host, split};
+use super::facts::hex;
 use super::rclone_config::{Config, Options, RemoteText, Root};
 use super::storage::AWS_ENDPOINT;
 use super::well_known::{Store, store};
@@ -96,7 +97,7 @@ fn is_tuning(option: &str) -> bool {
 
 /// Options that start a program, or set options of rclone itself. Hash programs of an SFTP server run over there, and
 /// are left out of what the Job gets.
-fn is_unsafe(option: &str) -> bool {
+pub(super) fn is_unsafe(option: &str) -> bool {
     option == "ssh"
         || option == "metadata_mapper"
         || option.starts_with("global.")
@@ -104,12 +105,12 @@ fn is_unsafe(option: &str) -> bool {
         || (option.ends_with("_command") && !is_hash_command(option))
 }
 
-fn is_hash_command(option: &str) -> bool {
+pub(super) fn is_hash_command(option: &str) -> bool {
     matches!(option, "md5sum_command" | "sha1sum_command")
 }
 
-const ADDRESS_OPTIONS: [&str; 3] = ["endpoint", "url", "host"];
-const WRAPPING_OPTIONS: [&str; 4] = ["remote", "remotes", "upstreams", "root_remote"];
+pub(super) const ADDRESS_OPTIONS: [&str; 3] = ["endpoint", "url", "host"];
+pub(super) const WRAPPING_OPTIONS: [&str; 4] = ["remote", "remotes", "upstreams", "root_remote"];
 
 /// What `RCLONE_REMOTE_PATH` and the like mean, given the text of a configuration. `place` names where they stand.
 pub(crate) fn read(remote: &str, config: Option<&str>, place: &str) -> Result<Remote, IdentityProblem> {
@@ -121,7 +122,7 @@ pub(crate) fn read(remote: &str, config: Option<&str>, place: &str) -> Result<Re
     let settled = has_options || config.is_some();
     let config = config.and_then(Config::parse);
     let mut reader = Reader { config: config.as_ref(), steps: STEPS_MAX };
-    let meaning = reader.meaning(&text).map_err(|option| unsafe_in(&option, place))?;
+    let meaning = reader.meaning(&text).map_err(|refused| refused.at(place))?;
     let name = match &text.root {
         Root::Local => None,
         Root::Named(name) if !has_options || meaning.is_none() => Some(plain_name(name, place)?.into()),
@@ -137,7 +138,7 @@ pub(crate) fn read_all(config: &str) -> BTreeMap<Box<str>, Result<Meaning, Ident
         let text = RemoteText { root: Root::Named(name.clone()), options: Options::new(), path: String::new() };
         let meaning = match (Reader { config: Some(&config), steps: STEPS_MAX }).meaning(&text) {
             Ok(meaning) => Ok(meaning?),
-            Err(option) => Err(unsafe_in(&option, "RCLONE_CONFIG")),
+            Err(refused) => Err(refused.at("RCLONE_CONFIG")),
         };
         Some((name.as_str().into(), meaning))
     };
@@ -165,31 +166,47 @@ struct Reader<'a> {
     steps: usize,
 }
 
+enum Refused {
+    /// This option.
+    Unsafe(String),
+    TooMany,
+}
+
+impl Refused {
+    fn at(self, place: &str) -> IdentityProblem {
+        match self {
+            Self::Unsafe(option) => unsafe_in(&option, place),
+            Self::TooMany => IdentityProblem::invalid(format!(
+                "{place} leads to rclone remotes that wrap each other in a circle, or to more than {STEPS_MAX} of them"
+            )),
+        }
+    }
+}
+
 impl Reader<'_> {
-    /// `Err` names an unsafe option.
-    fn meaning(&mut self, text: &RemoteText) -> Result<Option<Meaning>, String> {
-        let Some(steps) = self.steps.checked_sub(1) else { return Ok(None) };
-        self.steps = steps;
+    fn meaning(&mut self, text: &RemoteText) -> Result<Option<Meaning>, Refused> {
+        self.steps = self.steps.checked_sub(1).ok_or(Refused::TooMany)?;
         let mut options = match &text.root {
             Root::Local => return Ok(Some(local())),
             Root::Typed(kind) => Options::from([("type".to_owned(), kind.clone())]),
-            Root::Named(name) => match self.config.and_then(|config| config.0.get(name)) {
-                Some(section) => section.clone(),
-                None => {
+            Root::Named(name) => {
+                if let Some(section) = self.config.and_then(|config| config.0.get(name)) {
+                    section.clone()
+                } else {
                     let unsafe_option = text.options.keys().find(|option| is_unsafe(option));
-                    return unsafe_option.map_or(Ok(None), |option| Err(option.clone()));
+                    return unsafe_option.map_or(Ok(None), |option| Err(Refused::Unsafe(option.clone())));
                 }
-            },
+            }
         };
         options.extend(text.options.iter().map(|(option, value)| (option.clone(), value.clone())));
         if let Some(option) = options.keys().find(|option| is_unsafe(option)) {
-            return Err(option.clone());
+            return Err(Refused::Unsafe(option.clone()));
         }
         let kind = options.get("type").map(|kind| kind.trim().to_lowercase()).unwrap_or_default();
         if kind == "alias" { self.alias(&options) } else { self.of_options(&kind, &options).map(Some) }
     }
 
-    fn alias(&mut self, options: &Options) -> Result<Option<Meaning>, String> {
+    fn alias(&mut self, options: &Options) -> Result<Option<Meaning>, Refused> {
         let target = options.get("remote").and_then(|remote| RemoteText::parse(remote).ok());
         let Some(target) = target else { return Ok(None) };
         let Some(mut inner) = self.meaning(&target)? else { return Ok(None) };
@@ -200,7 +217,7 @@ impl Reader<'_> {
         Ok(Some(inner))
     }
 
-    fn of_options(&mut self, kind: &str, options: &Options) -> Result<Meaning, String> {
+    fn of_options(&mut self, kind: &str, options: &Options) -> Result<Meaning, Refused> {
         let mut found = Meaning { kind: kind.into(), local: kind == "local", ..Meaning::default() };
         found.has_home = matches!(kind, "sftp" | "ftp");
         let mut place: BTreeMap<&str, String> = BTreeMap::new();
@@ -227,7 +244,7 @@ impl Reader<'_> {
     }
 
     /// What an option that names other remotes means, without their names.
-    fn wrapped(&mut self, option: &str, value: &str, outer: &mut Meaning) -> Result<String, String> {
+    fn wrapped(&mut self, option: &str, value: &str, outer: &mut Meaning) -> Result<String, Refused> {
         let mut parts = Vec::new();
         for (folder, target) in targets(option, value) {
             let inner = match RemoteText::parse(target) {
@@ -296,7 +313,7 @@ fn located(value: &str) -> Option<(Address, String)> {
 }
 
 /// The remotes in an option, each with the folder that it is shown as.
-fn targets<'a>(option: &str, value: &'a str) -> Vec<(&'a str, &'a str)> {
+pub(super) fn targets<'a>(option: &str, value: &'a str) -> Vec<(&'a str, &'a str)> {
     if option == "remote" || option == "root_remote" {
         return vec![("", value)];
     }
@@ -313,67 +330,5 @@ fn digest(options: &BTreeMap<&str, String>, kind: &str) -> Box<str> {
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text.as_bytes());
     }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>().into()
-}
-
-/// The configuration that the Job gets: the remote itself and those that it wraps, nothing else. Short host names are
-/// written so that they resolve from another namespace.
-pub(crate) fn job_config(remote: &str, config: Option<&str>, namespace: &str) -> Option<String> {
-    let text = RemoteText::parse(remote).ok()?;
-    let config = config.and_then(Config::parse).unwrap_or(Config(BTreeMap::new()));
-    let (name, mut options) = match &text.root {
-        Root::Local => return None,
-        Root::Typed(kind) => (JOB_REMOTE, Options::from([("type".to_owned(), kind.clone())])),
-        Root::Named(name) if text.options.is_empty() => (name.as_str(), config.0.get(name)?.clone()),
-        Root::Named(name) => (JOB_REMOTE, config.0.get(name)?.clone()),
-    };
-    options.extend(text.options.iter().map(|(option, value)| (option.clone(), value.clone())));
-    let mut out = String::new();
-    let mut done = BTreeSet::from([name.to_owned()]);
-    let mut waiting = vec![(name.to_owned(), options)];
-    while let Some((name, options)) = waiting.pop() {
-        write_section(&mut out, &name, &options, namespace);
-        for next in wrapped_names(&options) {
-            if let Some(section) = config.0.get(&next).filter(|_| done.insert(next.clone())) {
-                waiting.push((next, section.clone()));
-            }
-        }
-    }
-    Some(out)
-}
-
-fn wrapped_names(options: &Options) -> Vec<String> {
-    let values = WRAPPING_OPTIONS.iter().filter_map(|option| Some((*option, options.get(*option)?)));
-    let name = |(_, target): (&str, &str)| match RemoteText::parse(target).ok()?.root {
-        Root::Named(name) => Some(name),
-        _ => None,
-    };
-    values.flat_map(|(option, value)| targets(option, value)).filter_map(name).collect()
-}
-
-fn write_section(out: &mut String, name: &str, options: &Options, namespace: &str) {
-    let safe = |text: &str| !text.contains(['\n', '\r', '\0']);
-    out.push_str(&format!("[{name}]\n"));
-    for (option, value) in options {
-        if is_hash_command(option) || is_unsafe(option) || !safe(option) || !safe(value) {
-            continue;
-        }
-        let value =
-            if ADDRESS_OPTIONS.contains(&option.as_str()) { reachable(value, namespace) } else { value.clone() };
-        out.push_str(&format!("{option} = {value}\n"));
-    }
-}
-
-fn reachable(value: &str, namespace: &str) -> String {
-    let parts = split(value);
-    match Address::parse(parts.authority) {
-        Ok(address) if address.host.labels() == 1 => {
-            let host = super::scope::reachable_host(&address.host, namespace);
-            let authority = super::address::host_port(&host, address.port);
-            let user = parts.userinfo.map(|user| format!("{user}@")).unwrap_or_default();
-            let scheme = parts.scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
-            format!("{scheme}{user}{authority}{}", parts.rest)
-        }
-        _ => value.to_owned(),
-    }
+    hex(&hash.finalize()[..16]).into()
 }

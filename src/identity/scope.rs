@@ -65,6 +65,13 @@ fn place_ip(ip: IpAddr, scope: &Scope<'_>, what: &str) -> Result<Placed, Identit
     Ok(Placed::new(ip.to_string(), if inside { Reach::Cluster } else { Reach::Shared }))
 }
 
+fn canonical(host: &Host, scope: &Scope<'_>) -> String {
+    match host {
+        Host::Name(name) if !is_loopback_name(name) => place_name(name, scope).host,
+        other => other.to_string(),
+    }
+}
+
 fn is_loopback_name(name: &str) -> bool {
     matches!(name, "localhost" | "localhost.localdomain" | "ip6-localhost" | "ip6-loopback")
         || name.ends_with(".localhost")
@@ -116,10 +123,14 @@ fn cluster_name(name: &str, cluster_domain: &str) -> Option<String> {
         .filter(|domain| !domain.is_empty())
         .find_map(|domain| name.strip_suffix(domain)?.strip_suffix('.'));
     match inner {
-        Some(inner) if inner.ends_with(".svc") || inner.ends_with(".pod") => Some(inner.to_owned()),
-        _ if name.ends_with(".svc") => Some(name.to_owned()),
+        Some(inner) if is_below(inner, "svc") || is_below(inner, "pod") => Some(inner.to_owned()),
+        _ if is_below(name, "svc") => Some(name.to_owned()),
         _ => None,
     }
+}
+
+fn is_below(name: &str, zone: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, last)| last == zone)
 }
 
 /// The host to write into arguments, so that it resolves from any namespace of the member.
@@ -142,7 +153,9 @@ pub(crate) fn resolve_alias(address: &Address, scope: &Scope<'_>, defaults: &[u1
     current
 }
 
+/// A Service has many spellings: one that is aliased is meant in each of them.
 fn alias_step(address: &Address, scope: &Scope<'_>, defaults: &[u16]) -> Option<Address> {
+    let spelled = canonical(&address.host, scope);
     let parsed = scope.aliases.iter().filter_map(|(from, to)| {
         let read = |text: &str| {
             let parts = super::address::split(text.trim_ascii());
@@ -152,10 +165,13 @@ fn alias_step(address: &Address, scope: &Scope<'_>, defaults: &[u16]) -> Option<
     });
     let mut portless = None;
     for (from, to) in parsed {
-        if from == *address {
+        if canonical(&from.host, scope) != spelled {
+            continue;
+        }
+        if from.port == address.port {
             return Some(to);
         }
-        if from.port.is_none() && to.port.is_none() && from.host == address.host {
+        if from.port.is_none() && to.port.is_none() {
             portless = Some(Address { host: to.host, port: address.port });
         }
     }

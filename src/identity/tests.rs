@@ -28,7 +28,7 @@ pub(super) struct Case {
     pub aliases: BTreeMap<String, String>,
 }
 
-/// Whitespace-separated `KEY=value` pairs; `R` is KOPIA_REPOSITORY and `EP` AWS_S3_ENDPOINT.
+/// Whitespace-separated `KEY=value` pairs; `R` is `KOPIA_REPOSITORY` and `EP` is `AWS_S3_ENDPOINT`.
 pub(super) fn secret(pairs: &str) -> Case {
     let mut data = BTreeMap::from([("KOPIA_PASSWORD".to_owned(), b"pw".to_vec())]);
     for pair in pairs.split_whitespace() {

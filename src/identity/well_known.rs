@@ -46,7 +46,7 @@ fn aws(partition: &'static str, name: &str) -> Store {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     fn known(host: &str, region: Option<&str>) -> Option<Store> {

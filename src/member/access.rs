@@ -21,22 +21,29 @@ struct Needed {
     verbs: &'static [&'static str],
     group: &'static str,
     resource: &'static str,
+    /// Of this object only.
+    name: Option<&'static str>,
     scope: Scope,
 }
 
+const fn named(group: &'static str, resource: &'static str, name: &'static str) -> Needed {
+    Needed { verbs: &["get"], group, resource, name: Some(name), scope: Scope::Cluster }
+}
+
 const fn needed(verbs: &'static [&'static str], group: &'static str, resource: &'static str, scope: Scope) -> Needed {
-    Needed { verbs, group, resource, scope }
+    Needed { verbs, group, resource, name: None, scope }
 }
 
 const READ: &[&str] = &["list", "watch"];
 const WRITE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Everything but the source Secrets, which may be allowed in some namespaces only.
-const NEEDED: [Needed; 10] = [
+const NEEDED: [Needed; 11] = [
     needed(READ, "volsync.backube", "replicationsources", Scope::Cluster),
-    needed(&["get", "list", "watch"], "", "namespaces", Scope::Cluster),
+    needed(READ, "", "namespaces", Scope::Cluster),
+    named("", "namespaces", "kube-system"),
     needed(READ, "batch", "cronjobs", Scope::Cluster),
-    needed(&["get"], "apiextensions.k8s.io", "customresourcedefinitions", Scope::Cluster),
+    named("apiextensions.k8s.io", "customresourcedefinitions", "replicationsources.volsync.backube"),
     needed(WRITE, "batch", "cronjobs", Scope::Ours),
     needed(&["get", "list", "watch", "create", "delete"], "batch", "jobs", Scope::Ours),
     needed(READ, "", "pods", Scope::Ours),
@@ -53,6 +60,7 @@ pub struct Rule<'a> {
     pub verb: &'a str,
     pub group: &'a str,
     pub resource: &'a str,
+    pub name: Option<&'a str>,
     pub namespace: Option<&'a str>,
 }
 
@@ -60,6 +68,9 @@ impl std::fmt::Display for Rule<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let dot = if self.group.is_empty() { "" } else { "." };
         write!(f, "{} {}{dot}{}", self.verb, self.resource, self.group)?;
+        if let Some(name) = self.name {
+            write!(f, " {name}")?;
+        }
         self.namespace.map_or(Ok(()), |namespace| write!(f, " in namespace {namespace}"))
     }
 }
@@ -78,7 +89,8 @@ pub async fn missing(
             Scope::VolSync => Some(volsync_namespace),
         };
         for verb in needed.verbs {
-            let rule = Rule { verb, group: needed.group, resource: needed.resource, namespace };
+            let Needed { group, resource, name, .. } = *needed;
+            let rule = Rule { verb, group, resource, name, namespace };
             if !allowed(member, &rule).await? {
                 missing.push(rule.to_string());
             }
@@ -100,8 +112,10 @@ pub async fn allowed(member: &Member, rule: &Rule<'_>) -> Result<bool, CallError
     }
     let operation = Operation::new("ask for the right to", rule.to_string());
     let mut attributes = json!({"verb": rule.verb, "group": rule.group, "resource": rule.resource});
-    if let Some(namespace) = rule.namespace {
-        attributes["namespace"] = namespace.into();
+    for (key, value) in [("namespace", rule.namespace), ("name", rule.name)] {
+        if let Some(value) = value {
+            attributes[key] = value.into();
+        }
     }
     let body = json!({
         "apiVersion": "authorization.k8s.io/v1",
@@ -111,7 +125,7 @@ pub async fn allowed(member: &Member, rule: &Rule<'_>) -> Result<bool, CallError
     let request = kube::core::request::Request::new("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
     let request = request.create(&kube::api::PostParams::default(), body.to_string().into_bytes());
     let text = member.text(&operation, request).await?;
-    member.parse::<Review>(&operation, text).map(|review| review.status.allowed)
+    member.parse::<Review>(&operation, &text).map(|review| review.status.allowed)
 }
 
 #[cfg(test)]
@@ -120,9 +134,9 @@ mod tests {
 
     #[test]
     fn a_rule_reads_as_one_would_ask_for_it() {
-        let rule = Rule { verb: "list", group: "batch", resource: "cronjobs", namespace: Some("a") };
+        let rule = Rule { verb: "list", group: "batch", resource: "cronjobs", name: None, namespace: Some("a") };
         assert_eq!(rule.to_string(), "list cronjobs.batch in namespace a");
-        let rule = Rule { verb: "get", group: "", resource: "secrets", namespace: None };
+        let rule = Rule { verb: "get", group: "", resource: "secrets", name: None, namespace: None };
         assert_eq!(rule.to_string(), "get secrets");
     }
 }

@@ -117,7 +117,7 @@ impl Member {
         let parameters = PatchParams::apply(labels::FIELD_MANAGER).force().dry_run();
         let request = path::<K>(&name).patch(&name.name, &parameters, &Patch::Apply(&body));
         let text = self.text(&operation, request).await?;
-        self.parse(&operation, text)
+        self.parse(&operation, &text)
     }
 
     /// The object as it stands; none where there is none.
@@ -125,7 +125,7 @@ impl Member {
         let operation = Operation::new("get", describe::<K>(name));
         let request = path::<K>(name).get(&name.name, &kube::api::GetParams::default());
         match self.text(&operation, request).await {
-            Ok(text) => self.parse(&operation, text).map(Some),
+            Ok(text) => self.parse(&operation, &text).map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -208,7 +208,7 @@ impl Member {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut object: Value = self.parse(&operation, text)?;
+        let mut object: Value = self.parse(&operation, &text)?;
         Ok(object.pointer_mut("/spec/kopia").map(Value::take))
     }
 
@@ -238,7 +238,7 @@ impl Member {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let found: PartialObjectMeta<K> = self.parse(&look_up, text)?;
+        let found: PartialObjectMeta<K> = self.parse(&look_up, &text)?;
         if let Some(stranger) = stranger(&found.metadata, hub) {
             return Err(CallError::new(self.name(), operation, Class::NotOurs, &stranger));
         }
@@ -253,7 +253,7 @@ impl Member {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Applied, CallError> {
         let text = self.text(operation, request).await?;
-        let written: Written = self.parse(operation, text)?;
+        let written: Written = self.parse(operation, &text)?;
         let WrittenMeta { uid, resource_version, generation } = written.metadata;
         Ok(Applied { uid, resource_version, generation })
     }
@@ -283,20 +283,17 @@ fn values_of(metadata: ObjectMeta, data: BTreeMap<String, Vec<u8>>) -> SecretVal
     SecretValues { uid: text(metadata.uid), resource_version: text(metadata.resource_version), data }
 }
 
-/// Why an object is not this hub's; none if it is.
+/// Why an object is not this hub's; none if it is. The hub's id stands in a label and in an annotation of the same
+/// key, so that an object whose label someone removed is still known.
 fn stranger(metadata: &ObjectMeta, hub: &str) -> Option<String> {
-    let label = |name| metadata.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
-    if label(labels::MANAGED_BY) != Some(labels::MANAGED_BY_VALUE) {
-        return Some(format!(
-            "an object of this name stands there without the label {}={}, so it is left alone; rename or delete it",
-            labels::MANAGED_BY,
-            labels::MANAGED_BY_VALUE
-        ));
-    }
-    match label(labels::HUB) {
+    let mark = [&metadata.labels, &metadata.annotations].into_iter().flatten().find_map(|marks| marks.get(labels::HUB));
+    match mark {
         Some(other) if other == hub => None,
         Some(other) => Some(format!("it belongs to the hub {other:?}, so it is left alone")),
-        None => Some(format!("it lacks the label {}, so whose it is can't be told", labels::HUB)),
+        None => Some(format!(
+            "an object of this name stands there without the label {}, so it is left alone; rename or delete it",
+            labels::HUB
+        )),
     }
 }
 
@@ -320,4 +317,30 @@ fn name_of(metadata: &ObjectMeta) -> ObjectName {
 
 fn describe<K: Pushed>(name: &ObjectName) -> String {
     format!("{} {name}", K::kind(&()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> ObjectMeta {
+        let map = |marks: &[(&str, &str)]| marks.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        ObjectMeta { labels: Some(map(labels)), annotations: Some(map(annotations)), ..ObjectMeta::default() }
+    }
+
+    #[test]
+    fn only_this_hubs_objects_are_touched() {
+        assert!(stranger(&ObjectMeta::default(), "one").is_some());
+        assert!(stranger(&marked(&[(labels::MANAGED_BY, labels::MANAGED_BY_VALUE)], &[]), "one").is_some());
+        assert!(stranger(&marked(&[(labels::HUB, "two")], &[(labels::HUB, "one")]), "one").is_some());
+        assert_eq!(stranger(&marked(&[(labels::HUB, "one")], &[]), "one"), None);
+        assert_eq!(stranger(&marked(&[], &[(labels::HUB, "one")]), "one"), None, "its labels were removed");
+    }
+
+    #[test]
+    fn values_that_are_copied_are_not_printed() {
+        let data = BTreeMap::from([("KOPIA_PASSWORD".to_owned(), b"s3cr3t".to_vec())]);
+        let values = SecretValues { uid: Box::default(), resource_version: Box::default(), data };
+        assert_eq!(format!("{values:?}"), "{\"KOPIA_PASSWORD\"}");
+    }
 }

@@ -50,7 +50,8 @@ impl fmt::Debug for Member {
 }
 
 impl Member {
-    pub(super) fn new(name: MemberName, incarnation: u64, client: Client, counters: Arc<Counters>) -> Self {
+    /// One that is not supervised: whoever makes it runs its [`heartbeat`](super::heartbeat).
+    pub fn new(name: MemberName, incarnation: u64, client: Client, counters: Arc<Counters>) -> Self {
         let seed =
             name.as_str().bytes().fold(incarnation, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
         Self(Arc::new(Inner {
@@ -188,12 +189,8 @@ impl Member {
         self.call(operation, self.0.client.request_text(request)).await.map(Zeroizing::new)
     }
 
-    pub(super) fn parse<T: DeserializeOwned>(
-        &self,
-        operation: &Operation,
-        text: Zeroizing<String>,
-    ) -> Result<T, CallError> {
-        serde_json::from_str(&text)
+    pub(super) fn parse<T: DeserializeOwned>(&self, operation: &Operation, text: &str) -> Result<T, CallError> {
+        serde_json::from_str(text)
             .map_err(|error| CallError::of_kube(&self.0.name, operation, &kube::Error::SerdeError(error)))
     }
 }

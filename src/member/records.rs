@@ -1,55 +1,18 @@
 //! Pure: what came over the wire becomes the records that the rest of the hub keeps.
 
-use serde_json::Value;
+use serde_json::json;
 
-use crate::identity::Overrides;
 use crate::labels;
 use crate::names::MemberName;
-use crate::plan::fleet::{PushedCronJob, SourceRecord, SourceRepository};
+use crate::plan::fleet::{PushedCronJob, SourceRecord};
 use crate::plan::observe;
-use crate::policy::{CaSource, CustomCa};
 
 use super::event::{CronState, ForeignObject, JobRecord, ObjectCondition, OwnedObject, PodRecord, Termination};
-use super::wire::{Condition, CronJob, Job, Meta, Pod, Source};
+use super::wire::{Condition, CronJob, CronJobSpec, Job, Meta, Pod, Source};
 
 /// None where the source does not use Kopia.
 pub fn source(source: &Source) -> Option<SourceRecord> {
-    let kopia = source.spec.kopia.as_ref()?;
-    let overrides = Overrides::read(kopia);
-    Some(SourceRecord {
-        created: source.metadata.creation_timestamp,
-        repository: repository(kopia),
-        overrides: (!overrides.is_empty()).then(|| Box::new(overrides)),
-        custom_ca: custom_ca(&kopia["customCA"]).map(Box::new),
-        last_sync_succeeded: succeeded(&source.status),
-    })
-}
-
-fn repository(kopia: &Value) -> SourceRepository {
-    if !kopia["repositoryPVC"].is_null() {
-        return SourceRepository::Pvc;
-    }
-    match kopia["repository"].as_str() {
-        Some(name) if !name.is_empty() => SourceRepository::Secret(name.into()),
-        _ => SourceRepository::None,
-    }
-}
-
-fn custom_ca(ca: &Value) -> Option<CustomCa> {
-    let text = |key: &str| ca[key].as_str().filter(|value| !value.is_empty());
-    let source = match (text("configMapName"), text("secretName")) {
-        (Some(name), _) => CaSource::ConfigMap(name.into()),
-        (None, Some(name)) => CaSource::Secret(name.into()),
-        (None, None) => return None,
-    };
-    Some(CustomCa { source, key: text("key").unwrap_or("ca.crt").into() })
-}
-
-fn succeeded(status: &Value) -> bool {
-    match status["latestMoverStatus"]["result"].as_str() {
-        Some(result) => result == "Successful",
-        None => status["lastSyncTime"].is_string(),
-    }
+    observe::source(source.metadata.creation_timestamp, &source.spec, &source.status)
 }
 
 /// True where a hub of this kind made it, be it another one.
@@ -58,28 +21,25 @@ pub fn is_hubs(meta: &Meta) -> bool {
         || meta.labels.contains_key(labels::HUB)
 }
 
-/// This hub's CronJob, as the planner sees it.
+/// A CronJob of ours, or in our place, as the planner sees it. One of another hub is not ours.
 pub fn pushed(member: &MemberName, cron_job: &CronJob, hub: &str) -> Option<PushedCronJob> {
-    let label = |name| cron_job.metadata.labels.get(name);
-    if label(labels::HUB).is_none_or(|value| **value != *hub) {
-        return None;
-    }
-    Some(PushedCronJob {
-        repository: label(labels::REPOSITORY)?.parse().ok()?,
-        ours: true,
-        secret: cron_job.metadata.annotations.get(labels::SECRET).and_then(|text| observe::placed(member, text)),
-        schedule: cron_job.spec.schedule.clone(),
-        time_zone: cron_job.spec.time_zone.clone(),
-        suspend: cron_job.spec.suspend,
-    })
+    let Meta { name, labels, annotations, .. } = &cron_job.metadata;
+    let CronJobSpec { schedule, time_zone, suspend, .. } = &cron_job.spec;
+    let object = json!({
+        "metadata": {"name": name, "labels": labels, "annotations": annotations},
+        "spec": {"schedule": schedule, "timeZone": time_zone, "suspend": suspend},
+    });
+    let record = observe::cron_job(member, &object)?;
+    let is_this_hubs = labels.get(labels::HUB).is_some_and(|it| **it == *hub);
+    Some(PushedCronJob { ours: record.ours && is_this_hubs, ..record })
 }
 
 pub fn owned(meta: Meta, cron: Option<CronState>) -> OwnedObject {
     let mut other_managers: Vec<_> = meta
         .managed_fields
         .into_iter()
-        .filter(|it| &*it.manager != labels::FIELD_MANAGER && it.subresource.is_empty())
-        .map(|it| it.manager)
+        .filter(|it| &*it.name != labels::FIELD_MANAGER && it.subresource.is_empty())
+        .map(|it| it.name)
         .collect();
     other_managers.sort();
     other_managers.dedup();
@@ -182,33 +142,36 @@ pub fn pod(pod: Pod) -> PodRecord {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use serde_json::json;
+    use crate::plan::fleet::SourceRepository;
+    use serde_json::Value;
 
     fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
         serde_json::from_value(value).unwrap()
     }
 
-    fn source_of(spec: Value, status: Value) -> Option<SourceRecord> {
-        source(&read(json!({"metadata": {"name": "a", "namespace": "n"}, "spec": spec, "status": status})))
+    #[test]
+    fn a_source_is_read_whatever_its_user_wrote_into_it() {
+        let record = |spec: Value| {
+            let object = json!({"metadata": {"name": "a", "namespace": "n"}, "spec": spec});
+            source(&read(object)).map(|record| record.repository)
+        };
+        assert_eq!(record(json!({"restic": {}})), None);
+        assert_eq!(record(json!({"kopia": {"repository": "r"}})), Some(SourceRepository::Secret("r".into())));
+        assert_eq!(record(json!({"kopia": {"repository": 7, "customCA": []}})), Some(SourceRepository::None));
     }
 
     #[test]
-    fn a_source_is_read_by_what_its_kopia_part_says() {
-        assert!(source_of(json!({"restic": {}}), Value::Null).is_none());
-        let repository = |kopia| source_of(json!({"kopia": kopia}), Value::Null).unwrap().repository;
-        assert_eq!(repository(json!({})), SourceRepository::None);
-        assert_eq!(repository(json!({"repository": "r"})), SourceRepository::Secret("r".into()));
-        assert_eq!(repository(json!({"repository": "r", "repositoryPVC": {"claimName": "c"}})), SourceRepository::Pvc);
-        assert_eq!(repository(json!({"repository": 7})), SourceRepository::None);
-    }
-
-    #[test]
-    fn a_backup_that_failed_is_told_from_one_that_went_well() {
-        let ended = |status| source_of(json!({"kopia": {}}), status).unwrap().last_sync_succeeded;
-        assert!(ended(json!({"latestMoverStatus": {"result": "Successful"}})));
-        assert!(!ended(json!({"latestMoverStatus": {"result": "Failed"}, "lastSyncTime": "2026-01-01T00:00:00Z"})));
-        assert!(ended(json!({"lastSyncTime": "2026-01-01T00:00:00Z"})));
-        assert!(!ended(Value::Null));
+    fn a_cron_job_of_another_hub_is_not_ours() {
+        let cron_job = read(json!({
+            "metadata": {"name": "kopia-maintenance-0123456789abcdef", "labels": {
+                "app.kubernetes.io/managed-by": "volsync-hub", "hub.volsync.backube/hub": "one",
+                "hub.volsync.backube/repository": "0123456789abcdef"}},
+            "spec": {"schedule": "0 2 * * *", "suspend": true},
+        }));
+        let record = pushed(&MemberName::from("m"), &cron_job, "one").unwrap();
+        assert!(record.ours && record.suspend);
+        assert_eq!(record.repository.to_string(), "0123456789abcdef");
+        assert!(!pushed(&MemberName::from("m"), &cron_job, "two").unwrap().ours);
     }
 
     #[test]

@@ -111,11 +111,10 @@ pub fn reader(
 /// May Secrets be watched in the whole cluster? An API server that can't be asked does not count as a yes.
 pub async fn may_watch(member: &Member) -> Result<bool, CallError> {
     for verb in ["list", "watch"] {
-        let rule = Rule { verb, group: "", resource: "secrets", namespace: None };
+        let rule = Rule { verb, group: "", resource: "secrets", name: None, namespace: None };
         match access::allowed(member, &rule).await {
             Ok(true) => {}
-            Ok(false) => return Ok(false),
-            Err(CallError { class: Class::NotFound | Class::Forbidden { .. }, .. }) => return Ok(false),
+            Ok(false) | Err(CallError { class: Class::NotFound | Class::Forbidden { .. }, .. }) => return Ok(false),
             Err(error) => return Err(error),
         }
     }

@@ -143,7 +143,7 @@ pub fn cron_job(member: &MemberName, object: &Value) -> Option<PushedCronJob> {
     Some(PushedCronJob {
         repository: by_label.or_else(by_name)?,
         ours,
-        secret: annotations.get(labels::SECRET).and_then(|secret| placed(member, secret)),
+        secret: annotations.get(labels::SOURCE).and_then(|secret| placed(member, secret)),
         schedule: text(spec, "schedule").unwrap_or_default(),
         time_zone: text(spec, "timeZone"),
         suspend: spec.get("suspend").and_then(Value::as_bool).unwrap_or(false),

@@ -1,4 +1,5 @@
-//! The fixed pseudo-random values of a repository, for `H` and for `spread`.
+//! The fixed pseudo-random values of a repository, for `H` and for `spread`. Its short id decides, the one that is on
+//! screens and in object names, so that anyone can work out the values with `volsync-hub next --repository ID`.
 
 use sha2::{Digest, Sha256};
 
@@ -22,7 +23,7 @@ pub(super) fn offset(repository: &RepositoryKey, width: u32) -> u32 {
 fn draw(repository: &RepositoryKey, what: &str, place: usize) -> u64 {
     let mut hash = Sha256::new();
     hash.update(b"schedule v1\0");
-    hash.update(repository.bytes());
+    hash.update(repository.id().to_string());
     hash.update(what.as_bytes());
     hash.update([0]);
     hash.update((place as u64).to_be_bytes());

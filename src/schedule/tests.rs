@@ -1,3 +1,5 @@
+//! What schedules and zones are taken, what they become for a repository, and when they fire.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod robfig;
@@ -255,10 +257,12 @@ fn spread_is_refused_where_it_does_not_fit_with_a_word_about_h() {
 
 #[test]
 fn spread_is_a_duration_in_whole_minutes_below_a_day() {
-    for (text, minutes) in [("30m", 30), ("2h", 120), ("1h30m", 90), ("90m", 90), ("120s", 2), ("0s", 0), ("0h0m", 0)] {
+    for (text, minutes) in
+        [("30m", 30), ("2h", 120), ("1h30m", 90), ("90m", 90), ("120s", 2), ("1.5h", 90), ("0s", 0), ("0h0m", 0)]
+    {
         assert_eq!(text.parse::<Spread>().unwrap().minutes, minutes);
     }
-    for text in ["", "30", "90s", "-5m", "1.5h", "24h", "1d", "h", "5 m", "99999999h", "9999999999m", "30µ"] {
+    for text in ["", "30", "90s", "-5m", "1.51h", "24h", "1d", "h", "5 m", "99999999h", "9999999999m", "30µ"] {
         assert!(text.parse::<Spread>().is_err(), "{text}");
     }
     assert_eq!(Spread { minutes: 90 }.to_string(), "1h30m");
@@ -279,22 +283,22 @@ fn a_time_in_the_spring_gap_is_skipped_and_one_in_the_autumn_overlap_fires_twice
 #[test]
 fn the_shortest_period_depends_on_the_schedule_alone() {
     let cases = [
-        ("* * * * *", 60, 60),
-        ("*/5 * * * *", 300, 150),
-        ("0,50 * * * *", 600, 300),
-        ("@hourly", 3600, 1800),
-        ("0 2 * * *", 86_400, 3600),
-        ("0 0,23 * * *", 3600, 1800),
+        ("* * * * *", 60),
+        ("*/5 * * * *", 300),
+        ("0,50 * * * *", 600),
+        ("@hourly", 3600),
+        ("0 2 * * *", 86_400),
+        ("0 0,23 * * *", 3600),
         // The two days do not meet.
-        ("0 0,23 1 * *", 82_800, 3600),
-        ("59 23 * * *", 86_400, 3600),
-        ("0 0 * * 1", 7 * 86_400, 3600),
-        ("0 0 1 * *", 28 * 86_400, 3600),
-        ("0 0 29 2 *", 1461 * 86_400, 3600),
+        ("0 0,23 1 * *", 82_800),
+        ("59 23 * * *", 86_400),
+        ("0 0 * * 1", 7 * 86_400),
+        ("0 0 1 * *", 28 * 86_400),
+        ("0 0 29 2 *", 1461 * 86_400),
     ];
-    for (text, period, deadline) in cases {
+    for (text, period) in cases {
         let fixed = text.parse::<Schedule>().unwrap().fix(&repository("a"), None).unwrap();
-        assert_eq!((fixed.shortest_period(), fixed.starting_deadline_seconds()), (period, deadline), "{text}");
+        assert_eq!(fixed.shortest_period(), period, "{text}");
     }
 }
 
@@ -398,6 +402,11 @@ proptest! {
         let again = again.fix(&repository("other"), None).unwrap();
         prop_assert_eq!(&again, &fixed);
         prop_assert_eq!(again.next_after(after, &zone), fixed.next_after(after, &zone));
+    }
+
+    #[test]
+    fn what_is_taken_the_api_server_takes_too(schedule in any_schedule()) {
+        prop_assert!((crate::api::rules::SCHEDULE.holds)(&schedule.as_str().into()), "{}", schedule);
     }
 
     #[test]

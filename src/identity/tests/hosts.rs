@@ -90,6 +90,9 @@ fn aliases_merge_object_stores_with_several_names() {
         &endpoint("https://a.example").alias("A.example:443", "b.example").alias("b.example", "c.example"),
         &endpoint("c.example"),
     );
+    let service = |host: &str| endpoint(host).alias("minio.n1.svc:9000", "s3.example.com:9000");
+    same(&service("minio:9000"), &other);
+    same(&service("http://minio.n1.svc.cluster.local:9000"), &other);
     // A circle ends.
     endpoint("a.example").alias("a.example", "b.example").alias("b.example", "a.example").identity();
     same(&endpoint("s3.corp.example").alias("s3.corp.example", "s3.amazonaws.com"), &secret("R=s3://bkt"));

@@ -1,0 +1,200 @@
+//! `volsync-hub demo`: the hub itself against a simulated fleet, and what happens there.
+
+mod screen;
+mod summary;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::output::print_text;
+use crate::controller::engine::Settings;
+use crate::controller::run::{self, Options};
+use crate::demo::changes::{News, changes};
+use crate::demo::fleet::{DemoFleet, TIME_FACTOR};
+use crate::demo::look::Look;
+use crate::demo::verdict::{Truth, Verdict, verdict};
+use crate::demo::view::View;
+use crate::plan::fleet::PlanOptions;
+use crate::policy::PolicyRules;
+use crate::telemetry::{self, LogFormat};
+use crate::web::Health;
+use screen::{Frame, Screen};
+
+/// Twice a second: nobody sees more, and the hub's objects are few.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// More news than any terminal has lines.
+const NEWS_MAX: usize = 200;
+/// The default of `--handover-after`.
+const HANDOVER_AFTER_SECONDS: u32 = 900;
+const NAMESPACE: &str = "volsync-system";
+
+/// Shows the hub at work on a simulated fleet: nothing is needed but this program
+///
+/// One simulated management cluster and five simulated members run in this process, with about 40 sources on 15
+/// repositories; the hub that maintains them is the real one.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Ends after this time, such as 30s, with exit code 0 only if all that should be maintained is [default: Ctrl-C]
+    #[arg(long = "for", value_name = "DURATION", value_parser = super::options::duration)]
+    pub run_for: Option<Duration>,
+    /// Prints lines, also on a terminal
+    #[arg(long)]
+    pub plain: bool,
+    /// Shows the hub's own log, such as info or warn, on standard error
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+pub fn run(args: &DemoArgs) -> Result<ExitCode, String> {
+    if let Some(filter) = &args.log {
+        telemetry::init(filter, LogFormat::Text)?;
+    }
+    // The client library panics where it finds no provider, or two.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("failed to start the runtime: {error}"))?;
+    runtime.block_on(show(args))
+}
+
+async fn show(args: &DemoArgs) -> Result<ExitCode, String> {
+    let fleet = DemoFleet::start().await.map_err(|error| format!("failed to start the simulated fleet: {error}"))?;
+    let config = super::run::hub_config(Some(&fleet.hub_kubeconfig())).await?;
+    let client = kube::Client::try_from(config.clone()).map_err(|error| format!("failed to make a client: {error}"))?;
+    let stop = CancellationToken::new();
+    let mut hub = tokio::spawn(run::run(config, options(&fleet)?, Arc::new(Health::default()), stop.clone()));
+    let (look, mut show) = (Look::new(&client), Show::new(args));
+    let ended = tokio::select! {
+        ended = &mut hub => Some(ended),
+        () = show.run(&look, &fleet) => None,
+    };
+    let (view, elapsed) = show.end();
+    let result = verdict(&view, &Truth::of(&fleet));
+    stop.cancel();
+    let ended = match ended {
+        Some(ended) => ended,
+        None => hub.await,
+    };
+    ended.map_err(|error| format!("the hub broke down: {error}"))??;
+    print_text(&summary::text(&view, &result, &fleet, elapsed))?;
+    Ok(exit_code(args, &result))
+}
+
+/// Whoever ends the demo by hand wanted to end it.
+fn exit_code(args: &DemoArgs, verdict: &Verdict) -> ExitCode {
+    if args.run_for.is_some() && !verdict.missing.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn options(fleet: &DemoFleet) -> Result<Options, String> {
+    let time_zone = "UTC".parse().map_err(|error| format!("cannot find the zone UTC: {error}"))?;
+    Ok(Options {
+        kubeconfig_dir: Some(fleet.kubeconfig_dir()),
+        include_hub: None,
+        namespace: NAMESPACE.to_owned(),
+        hub_id: None,
+        new_hub_id: "hub-demo".to_owned(),
+        instance: None,
+        volsync_namespace: NAMESPACE.to_owned(),
+        allow_exec: false,
+        allow_loopback: false,
+        rules: PolicyRules::default(),
+        plan: PlanOptions {
+            time_zone,
+            default_spread: None,
+            hub_member: None,
+            member_namespace: NAMESPACE.into(),
+            handover_after_seconds: HANDOVER_AFTER_SECONDS / TIME_FACTOR,
+            endpoint_aliases: BTreeMap::new(),
+        },
+        settings: Settings {
+            hub_id: String::new(),
+            member_namespace: NAMESPACE.to_owned(),
+            observe: false,
+            mover_image: None,
+            max_claims: 50,
+            time_factor: TIME_FACTOR,
+        },
+    })
+}
+
+/// What is on the screen, and since when.
+struct Show {
+    started: Instant,
+    ends: Option<Duration>,
+    screen: Option<Screen>,
+    view: View,
+    news: VecDeque<(Duration, News)>,
+}
+
+impl Show {
+    fn new(args: &DemoArgs) -> Self {
+        let redraws = std::io::stdout().is_terminal() && !args.plain && args.log.is_none();
+        Self {
+            started: Instant::now(),
+            ends: args.run_for,
+            screen: redraws.then(Screen::open),
+            view: View::default(),
+            news: VecDeque::new(),
+        }
+    }
+
+    /// Looks and shows until the time is over or somebody ends it.
+    async fn run(&mut self, look: &Look, fleet: &DemoFleet) {
+        if self.screen.is_none() {
+            self.print(&summary::introduction(fleet));
+        }
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = tokio::signal::ctrl_c() => return,
+            }
+            // The simulated hub cluster answers; if it did not, the next look is soon.
+            if let Ok(view) = look.look().await {
+                self.take(view);
+            }
+            self.draw();
+            if self.ends.is_some_and(|ends| self.started.elapsed() >= ends) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, view: View) {
+        let elapsed = self.started.elapsed();
+        for news in changes(&self.view, &view) {
+            if self.screen.is_none() {
+                self.print(&screen::news_line(elapsed, &news));
+            }
+            self.news.push_back((elapsed, news));
+        }
+        while self.news.len() > NEWS_MAX {
+            self.news.pop_front();
+        }
+        self.view = view;
+    }
+
+    fn print(&self, text: &str) {
+        // A reader that went away is no reason to stop.
+        let _ = print_text(text);
+    }
+
+    fn draw(&mut self) {
+        let frame = Frame { elapsed: self.started.elapsed(), ends: self.ends, now: Timestamp::now() };
+        if let Some(screen) = &mut self.screen {
+            screen.draw(&self.view, &self.news, &frame);
+        }
+    }
+
+    /// Leaves the screen as it was before.
+    fn end(self) -> (View, Duration) {
+        (self.view, self.started.elapsed())
+    }
+}

@@ -1,0 +1,297 @@
+//! Starts everything, and stops it in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Config;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::engine::{Engine, Settings};
+use super::observe;
+use super::world::World;
+use crate::hub::event::HubEvent;
+use crate::hub::events::Events;
+use crate::hub::ledger::Ledger;
+use crate::hub::secrets::HubSecrets;
+use crate::hub::statuses::Statuses;
+use crate::hub::{id, kinds};
+use crate::member::event::ReferencedKind;
+use crate::member::registry::HubMember;
+use crate::member::registry::directory::Directory;
+use crate::member::registry::secrets::MemberSecrets;
+use crate::member::resolver::Reach;
+use crate::member::{self, Configs, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Registry, Supervisor};
+use crate::names::{MemberName, Place, PlacedName};
+use crate::plan::fleet::{PlanOptions, ReferencedSecrets};
+use crate::plan::planner::Planner;
+use crate::policy::PolicyRules;
+use crate::web::Health;
+
+/// Repositories that are worked on at once: most of the time they wait for answers of members.
+const WORKERS: usize = 64;
+/// Statuses that are written at once.
+const REPORTERS: usize = 4;
+/// Events of the hub's own cluster on their way.
+const EVENTS_MAX: usize = 256;
+/// Events that are taken in before the queues and the observers are told.
+const BATCH_MAX: usize = 256;
+/// Work under way may end before the process does.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the hub was started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub kubeconfig_dir: Option<PathBuf>,
+    pub include_hub: Option<MemberName>,
+    /// The hub's own namespace: member Secrets and the hub's id are there.
+    pub namespace: String,
+    pub hub_id: Option<String>,
+    /// Used where the hub has no id yet.
+    pub new_hub_id: String,
+    pub instance: Option<String>,
+    pub volsync_namespace: String,
+    pub allow_exec: bool,
+    pub allow_loopback: bool,
+    pub rules: PolicyRules,
+    pub plan: PlanOptions,
+    /// All but the hub's id, which is found out at the start.
+    pub settings: Settings,
+}
+
+/// Runs until cancelled. An error: the hub could not start, and what to do about it.
+pub async fn run(
+    config: Config,
+    options: Options,
+    health: Arc<Health>,
+    cancel: CancellationToken,
+) -> Result<(), String> {
+    let (client, counters) = member::client::build(config.clone(), Reach::Anywhere)
+        .map_err(|error| format!("failed to make a client for the hub's cluster at {}: {error}", config.cluster_url))?;
+    let group = kinds::policy_group(&client).await?;
+    kinds::check_own(&client).await?;
+    let hub_id = id::resolve(&client, &options.namespace, options.hub_id.as_deref(), &options.new_hub_id).await?;
+    info!(hub_id, group, namespace = options.namespace, "the hub starts");
+
+    let (hub_tx, hub_rx) = mpsc::channel(EVENTS_MAX);
+    observe::start(&client, group, options.rules.clone(), hub_tx.clone(), &cancel);
+    let hub = Member::new(MemberName::from("hub"), 0, client.clone(), counters);
+    tokio::spawn({
+        let (hub, cancel) = (hub.clone(), cancel.clone());
+        async move {
+            tokio::select! { () = cancel.cancelled() => {}, () = member::heartbeat(hub) => {} }
+        }
+    });
+
+    let published = Published::new();
+    let settings = MemberSettings {
+        hub_id: hub_id.as_str().into(),
+        member_namespace: options.settings.member_namespace.as_str().into(),
+        volsync_namespace: options.volsync_namespace.as_str().into(),
+        allow_exec: options.allow_exec,
+        allow_loopback: options.allow_loopback,
+    };
+    let registries = registries(&options, &settings, hub, config, published.configs.subscribe());
+    let inputs = Inputs {
+        configs: published.configs.subscribe(),
+        secrets: published.secrets.subscribe(),
+        config_maps: published.config_maps.subscribe(),
+    };
+    let secrets = HubSecrets::new(client.clone());
+    tokio::spawn({
+        let (secrets, wanted, cancel) = (secrets.clone(), published.of_hub.subscribe(), cancel.clone());
+        async move { secrets.run(wanted, hub_tx, cancel).await }
+    });
+
+    let mut world = World::new(Planner::new(options.plan));
+    let hub_rx = read_hub(&mut world, hub_rx, &published, &cancel).await;
+    let (supervisor, member_rx) = Supervisor::start(settings, registries, inputs, cancel.clone());
+    let supervisor = Arc::new(supervisor);
+    let engine = Arc::new(Engine::new(
+        Settings { hub_id, ..options.settings },
+        world,
+        Ledger::new(&client),
+        Statuses::new(client.clone(), group),
+        Events::new(client, options.instance),
+        secrets,
+        Arc::clone(&supervisor),
+    ));
+    let mut tasks = JoinSet::new();
+    work(&engine, &mut tasks, &cancel);
+    health.set_ready();
+    info!("the hub is ready");
+    pump(&engine, hub_rx, member_rx, &published, &cancel).await;
+
+    health.set_stopping();
+    info!("the hub stops; what is under way ends first");
+    if tokio::time::timeout(STOP_TIMEOUT, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        warn!("some work did not end in time; it is taken up at the next start");
+    }
+    drop(engine);
+    if let Some(supervisor) = Arc::into_inner(supervisor) {
+        supervisor.stopped().await;
+    }
+    info!("the hub has stopped");
+    Ok(())
+}
+
+fn registries(
+    options: &Options,
+    settings: &MemberSettings,
+    hub: Member,
+    config: Config,
+    configs: Configs,
+) -> Vec<Box<dyn Registry>> {
+    let namespace: Arc<str> = options.namespace.as_str().into();
+    let mut registries: Vec<Box<dyn Registry>> =
+        vec![Box::new(MemberSecrets::new(hub, namespace, settings.clone(), configs))];
+    if let Some(directory) = &options.kubeconfig_dir {
+        registries.push(Box::new(Directory::new(directory.clone(), settings.clone())));
+    }
+    if let Some(name) = &options.include_hub {
+        registries.push(Box::new(HubMember { name: name.clone(), config }));
+    }
+    registries
+}
+
+/// What observers are told to read.
+struct Published {
+    configs: watch::Sender<Arc<BTreeMap<MemberName, MemberConfig>>>,
+    secrets: watch::Sender<Arc<ReferencedSecrets>>,
+    config_maps: watch::Sender<Arc<BTreeSet<PlacedName>>>,
+    of_hub: watch::Sender<Arc<crate::hub::secrets::Wanted>>,
+}
+
+impl Published {
+    fn new() -> Self {
+        Self {
+            configs: watch::Sender::default(),
+            secrets: watch::Sender::default(),
+            config_maps: watch::Sender::default(),
+            of_hub: watch::Sender::default(),
+        }
+    }
+
+    fn publish(&self, world: &World) {
+        let configs = world.members.iter().filter_map(|(name, state)| {
+            let cluster = state.cluster.as_ref()?;
+            let secret = cluster.spec.kubeconfig_secret_ref.as_ref();
+            let config = MemberConfig {
+                created: cluster.metadata.creation_timestamp.as_ref().map(|time| time.0),
+                volsync_namespace: cluster.spec.volsync_namespace.as_deref().map(Into::into),
+                kubeconfig_secret: secret.map(|secret| secret.name.as_str().into()),
+            };
+            Some((name.clone(), config))
+        });
+        send(&self.configs, configs.collect());
+        let cas = || world.used_cas().filter(|(kind, _)| *kind == ReferencedKind::ConfigMap).map(|(_, name)| name);
+        // CAs in Secrets are Secrets that are referenced, too.
+        let ca_secrets = world.used_cas().filter(|(kind, _)| *kind == ReferencedKind::Secret).map(|(_, name)| name);
+        let secrets: BTreeSet<_> = world.planner.referenced_secrets().iter().chain(ca_secrets).cloned().collect();
+        let on_hub = |name: &&PlacedName| name.place == Place::Hub;
+        let of_hub = secrets.iter().filter(on_hub).map(|name| (ReferencedKind::Secret, name.object.clone()));
+        let maps = cas().filter(on_hub).map(|name| (ReferencedKind::ConfigMap, name.object.clone()));
+        send(&self.of_hub, of_hub.chain(maps).collect());
+        send(&self.config_maps, cas().filter(|name| name.place != Place::Hub).cloned().collect());
+        send(&self.secrets, secrets.into_iter().filter(|name| name.place != Place::Hub).collect());
+    }
+}
+
+fn send<T: PartialEq>(channel: &watch::Sender<Arc<T>>, value: T) {
+    channel.send_if_modified(|current| {
+        let changed = **current != value;
+        if changed {
+            *current = Arc::new(value);
+        }
+        changed
+    });
+}
+
+/// Nothing is decided, and no member is looked at, before policies, ledger and MemberClusters have been read.
+async fn read_hub(
+    world: &mut World,
+    mut events: mpsc::Receiver<HubEvent>,
+    published: &Published,
+    cancel: &CancellationToken,
+) -> mpsc::Receiver<HubEvent> {
+    while !world.hub_is_read() {
+        let event = tokio::select! {
+            () = cancel.cancelled() => break,
+            event = events.recv() => event,
+        };
+        let Some(event) = event else { break };
+        world.apply_hub(event);
+    }
+    published.publish(world);
+    events
+}
+
+fn work(engine: &Arc<Engine>, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {
+    for _ in 0..WORKERS {
+        let (engine, cancel) = (Arc::clone(engine), cancel.clone());
+        tasks.spawn(async move {
+            while let Some(id) = cancel.run_until_cancelled(engine.repositories.take()).await {
+                engine.reconcile(id).await;
+                engine.repositories.done(&id);
+            }
+        });
+    }
+    for _ in 0..REPORTERS {
+        let (of_policies, until) = (Arc::clone(engine), cancel.clone());
+        tasks.spawn(async move {
+            while let Some(name) = until.run_until_cancelled(of_policies.policies.take()).await {
+                of_policies.report_policy(&name).await;
+                of_policies.policies.done(&name);
+            }
+        });
+        let (of_members, until) = (Arc::clone(engine), cancel.clone());
+        tasks.spawn(async move {
+            while let Some(name) = until.run_until_cancelled(of_members.members.take()).await {
+                of_members.report_member(&name).await;
+                of_members.members.done(&name);
+            }
+        });
+    }
+}
+
+/// Takes events in until cancelled.
+async fn pump(
+    engine: &Engine,
+    mut hub: mpsc::Receiver<HubEvent>,
+    mut members: mpsc::Receiver<MemberEvent>,
+    published: &Published,
+    cancel: &CancellationToken,
+) {
+    {
+        let world = engine.world();
+        let dirty = world.everything();
+        drop(world);
+        engine.enqueue(dirty);
+    }
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            Some(event) = hub.recv() => {
+                let dirty = engine.world().apply_hub(event);
+                engine.enqueue(dirty);
+            }
+            Some(event) = members.recv() => {
+                let dirty = engine.world().apply_member(event);
+                engine.enqueue(dirty);
+                for _ in 0..BATCH_MAX {
+                    let Ok(event) = members.try_recv() else { break };
+                    let dirty = engine.world().apply_member(event);
+                    engine.enqueue(dirty);
+                }
+            }
+        }
+        let mut world = engine.world();
+        if std::mem::take(&mut world.wants_changed) {
+            published.publish(&world);
+        }
+    }
+}
