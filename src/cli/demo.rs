@@ -160,7 +160,7 @@ impl Show {
             if let Ok(view) = look.look().await {
                 self.take(view);
             }
-            self.draw();
+            self.draw(fleet);
             if self.ends.is_some_and(|ends| self.started.elapsed() >= ends) {
                 return;
             }
@@ -186,8 +186,13 @@ impl Show {
         let _ = print_text(text);
     }
 
-    fn draw(&mut self) {
-        let frame = Frame { elapsed: self.started.elapsed(), ends: self.ends, now: Timestamp::now() };
+    fn draw(&mut self, fleet: &DemoFleet) {
+        let frame = Frame {
+            elapsed: self.started.elapsed(),
+            ends: self.ends,
+            now: Timestamp::now(),
+            hint: format!("kubectl can look too: export KUBECONFIG={}", fleet.hub_kubeconfig().display()),
+        };
         if let Some(screen) = &mut self.screen {
             screen.draw(&self.view, &self.news, &frame);
         }
