@@ -42,7 +42,8 @@ async fn play() -> Result<(), Fail> {
 async fn build_hub() -> Result<(), Fail> {
     let Some(cargo) = std::env::var_os("CARGO") else { return Ok(()) };
     let mut build = tokio::process::Command::new(cargo);
-    build.args(["build", "--quiet", "--features", "e2e", "--bin", "volsync-hub"]);
+    // With the example, so that both are built from the same dependencies.
+    build.args(["build", "--quiet", "--features", "e2e", "--bin", "volsync-hub", "--example", "playground"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }

@@ -23,6 +23,7 @@ pub mod error;
 pub mod event;
 pub mod expiry;
 pub mod facts;
+mod foreign;
 mod incarnation;
 mod kinds;
 pub mod kubeconfig;
@@ -69,7 +70,7 @@ pub struct MemberConfig {
     pub kubeconfig_secret: Option<Arc<str>>,
 }
 
-/// All MemberClusters.
+/// All `MemberCluster`s.
 pub type Configs = Receiver<Arc<BTreeMap<MemberName, MemberConfig>>>;
 
 /// What the rest of the hub tells the observers. Each holds the whole current value.

@@ -26,4 +26,11 @@ pub mod selector;
 pub mod verdict;
 
 pub use planner::{Applied, Planner};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod properties;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod testing;
 pub mod views;

@@ -11,6 +11,10 @@ use sha2::{Digest, Sha256};
 use super::Fail;
 
 /// Each binary with its Go package. The first one pays for nearly the whole compilation.
+/// Without a version the API servers call themselves 0.0.0, which no client takes for a supported one.
+const LINK: &str = "-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
+                    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
+
 const BINARIES: [(&str, &str); 4] = [
     ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
     ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
@@ -65,7 +69,7 @@ pub fn target_dir() -> Result<PathBuf, Fail> {
 
 fn build(dir: &Path, binaries: &[(&str, &str)]) -> Result<(), Fail> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/tools");
-    let versions = hash_of(&[module.join("go.mod"), module.join("go.sum")])?;
+    let versions = format!("{} {LINK}", hash_of(&[module.join("go.mod"), module.join("go.sum")])?);
     let current = |name: &str| {
         dir.join(name).is_file() && fs::read_to_string(stamp(dir, name)).is_ok_and(|stamp| stamp == versions)
     };
@@ -88,7 +92,7 @@ fn build_one(module: &Path, dir: &Path, (name, package): (&str, &str), title: &s
     let log = dir.join(format!("{name}.log"));
     let child = Command::new("go")
         .current_dir(module)
-        .args(["build", "-trimpath", "-ldflags=-s -w", "-o"])
+        .args(["build", "-trimpath", LINK, "-o"])
         .arg(&fresh)
         .arg(package)
         .stdin(Stdio::null())

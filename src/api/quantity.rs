@@ -146,9 +146,27 @@ fn decimal_places(fraction: &str) -> i128 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn amounts_compare_like_the_numbers_they_are(
+            one in 0u64..1 << 40, other in 0u64..1 << 40,
+            left in proptest::sample::select(vec![("Ki", 1_024u128), ("Mi", 1 << 20), ("k", 1_000), ("", 1), ("e3", 1_000)]),
+            right in proptest::sample::select(vec![("Ki", 1_024u128), ("M", 1_000_000), ("", 1), ("E2", 100)]),
+        ) {
+            let (first, second) = (nano(&format!("{one}{}", left.0)), nano(&format!("{other}{}", right.0)));
+            prop_assert_eq!(first.cmp(&second), (u128::from(one) * left.1).cmp(&(u128::from(other) * right.1)));
+        }
+
+        #[test]
+        fn no_text_stops_the_parser(text in "[0-9.eE+KMGimnu-]{0,80}|\\PC{0,8}") {
+            prop_assert!(text.parse::<Quantity>().is_ok_and(|quantity| quantity.nano.abs() <= MOST) || text.parse::<Quantity>().is_err());
+        }
+    }
 
     fn nano(text: &str) -> i128 {
         text.parse::<Quantity>().unwrap().nano

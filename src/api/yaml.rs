@@ -18,7 +18,7 @@ pub struct YamlObject {
     lines: Lines,
 }
 
-/// A key that was there before in the same mapping. kubectl refuses the whole document for it.
+/// A key that was there before in the same mapping. YAML forbids it; kubectl keeps the last without a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepeatedKey {
     /// Such as `spec.schedule`.
@@ -58,7 +58,7 @@ pub fn objects(text: &str) -> Vec<Result<YamlObject, Unreadable>> {
 // === impl YamlObject ===
 
 impl YamlObject {
-    /// The object for those who take none with repeated keys, as kubectl does.
+    /// The object for those who don't guess which of two values is meant.
     pub fn into_value(self) -> Result<Value, Unreadable> {
         match self.repeated.into_iter().next() {
             None => Ok(self.value),

@@ -12,11 +12,12 @@ use super::engine::Engine;
 use super::work::Work;
 use crate::api::kopia_repository::{KopiaRepository, KopiaRepositoryStatus};
 use crate::grant::{self, ClaimJob, LedgerChange, Step};
+use crate::hub::event::HubEvent;
 use crate::hub::ledger::LedgerError;
 use crate::member::event::ReferencedKind;
 use crate::names::RepositoryId;
 use crate::outcome::Outcome;
-use crate::plan::fleet::NotReady;
+use crate::plan::fleet::{NotReady, Observation};
 use crate::plan::planner::Planner;
 use crate::plan::result::{Push, RepositoryPlan, State};
 use crate::plan::{assignment, observe};
@@ -49,6 +50,9 @@ impl Engine {
                 return;
             };
             self.note_uses(&work);
+            if self.note_failing(&work, now) {
+                continue;
+            }
             match self.pass(&work, now).await {
                 Ok(Next::Again) => {}
                 Ok(Next::Rest(wait)) => {
@@ -117,6 +121,20 @@ impl Engine {
             now,
             time_factor: self.settings.time_factor,
         })
+    }
+
+    /// Keeps the time since when a holder has failed to be a candidate. True: it was begun or ended, so plan again.
+    fn note_failing(&self, work: &Work, now: Timestamp) -> bool {
+        let mut world = self.world();
+        let known = world.planner.fleet().failing_since.contains_key(&work.id);
+        if work.plan.holder_failing == known {
+            return false;
+        }
+        let since = work.plan.holder_failing.then_some(now);
+        let dirty = world.apply_hub(HubEvent::Observed(Observation::HolderFailing { id: work.id, since }));
+        drop(world);
+        self.enqueue(dirty);
+        true
     }
 
     /// Remembers what is copied, so that a change of it brings the repository up again.

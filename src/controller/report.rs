@@ -95,7 +95,7 @@ impl Engine {
         let before: KopiaMaintenanceStatus = serde_json::from_value(object.status.clone()).unwrap_or_default();
         let plan = world.planner.policy(name)?;
         let plans = world.planner.competed(name, now);
-        let matched = world.planner.matched(name, policy::LISTED_MAX, &plans);
+        let matched = world.planner.matched(name, policy::LISTED_MAX);
         let matched = matched.into_iter().map(|(source, secret)| MatchedSource {
             cluster: source.member.to_string(),
             namespace: source.object.namespace.to_string(),

@@ -290,7 +290,15 @@ impl World {
                 dirty.repositories.extend(self.member_changed(&member));
                 dirty.members.insert(member);
             }
-            MemberEvent::Observed(observation) => dirty.repositories.extend(self.observe(observation)),
+            MemberEvent::Observed(observation) => {
+                let source_of = match &observation {
+                    Observation::Source { key, .. } => Some(key.member.clone()),
+                    _ => None,
+                };
+                dirty.repositories = self.observe(observation);
+                // Its counts; a backup that ends changes nothing.
+                dirty.members.extend(source_of.filter(|_| !dirty.repositories.is_empty()));
+            }
             MemberEvent::Owned { member, kind, name, object } => {
                 dirty.repositories.extend(self.owned_changed(&member, kind, name, object.map(|it| *it)));
             }

@@ -125,7 +125,7 @@ pub async fn allowed(member: &Member, rule: &Rule<'_>) -> Result<bool, CallError
     let request = kube::core::request::Request::new("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
     let request = request.create(&kube::api::PostParams::default(), body.to_string().into_bytes());
     let text = member.text(&operation, request).await?;
-    member.parse::<Review>(&operation, text).map(|review| review.status.allowed)
+    member.parse::<Review>(&operation, &text).map(|review| review.status.allowed)
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Member {
         let parameters = PatchParams::apply(labels::FIELD_MANAGER).force().dry_run();
         let request = path::<K>(&name).patch(&name.name, &parameters, &Patch::Apply(&body));
         let text = self.text(&operation, request).await?;
-        self.parse(&operation, text)
+        self.parse(&operation, &text)
     }
 
     /// The object as it stands; none where there is none.
@@ -125,7 +125,7 @@ impl Member {
         let operation = Operation::new("get", describe::<K>(name));
         let request = path::<K>(name).get(&name.name, &kube::api::GetParams::default());
         match self.text(&operation, request).await {
-            Ok(text) => self.parse(&operation, text).map(Some),
+            Ok(text) => self.parse(&operation, &text).map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -208,7 +208,7 @@ impl Member {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut object: Value = self.parse(&operation, text)?;
+        let mut object: Value = self.parse(&operation, &text)?;
         Ok(object.pointer_mut("/spec/kopia").map(Value::take))
     }
 
@@ -238,7 +238,7 @@ impl Member {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let found: PartialObjectMeta<K> = self.parse(&look_up, text)?;
+        let found: PartialObjectMeta<K> = self.parse(&look_up, &text)?;
         if let Some(stranger) = stranger(&found.metadata, hub) {
             return Err(CallError::new(self.name(), operation, Class::NotOurs, &stranger));
         }
@@ -253,7 +253,7 @@ impl Member {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Applied, CallError> {
         let text = self.text(operation, request).await?;
-        let written: Written = self.parse(operation, text)?;
+        let written: Written = self.parse(operation, &text)?;
         let WrittenMeta { uid, resource_version, generation } = written.metadata;
         Ok(Applied { uid, resource_version, generation })
     }

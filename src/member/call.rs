@@ -189,12 +189,8 @@ impl Member {
         self.call(operation, self.0.client.request_text(request)).await.map(Zeroizing::new)
     }
 
-    pub(super) fn parse<T: DeserializeOwned>(
-        &self,
-        operation: &Operation,
-        text: Zeroizing<String>,
-    ) -> Result<T, CallError> {
-        serde_json::from_str(&text)
+    pub(super) fn parse<T: DeserializeOwned>(&self, operation: &Operation, text: &str) -> Result<T, CallError> {
+        serde_json::from_str(text)
             .map_err(|error| CallError::of_kube(&self.0.name, operation, &kube::Error::SerdeError(error)))
     }
 }

@@ -148,7 +148,7 @@ pub enum ForeignKind {
     KopiaMaintenance,
     /// kopiur's Maintenance.
     KopiurMaintenance,
-    /// Velero's BackupRepository.
+    /// Velero's `BackupRepository`.
     BackupRepository,
 }
 
@@ -241,6 +241,7 @@ pub struct Termination {
 }
 
 /// What the hub found out about a member, beyond its objects.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; no state is hidden in them")]
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct MemberFacts {
     /// Such as `v1.36.3`.

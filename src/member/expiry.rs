@@ -31,7 +31,7 @@ fn of_token(token: &str) -> Option<Timestamp> {
     Timestamp::from_second(claims.exp? as i64).ok()
 }
 
-/// Walks a certificate in DER: Certificate > TBSCertificate > validity > notAfter.
+/// Walks a certificate in DER: `Certificate > TBSCertificate > validity > notAfter`.
 fn not_after(der: &[u8]) -> Option<Timestamp> {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;

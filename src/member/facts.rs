@@ -165,7 +165,7 @@ impl Observer {
         let parameters = ListParams { field_selector: Some(format!("metadata.name={name}")), ..ListParams::default() };
         let operation = Operation::list(format!("Namespace {name}"));
         let text = self.member.text(&operation, Request::new("/api/v1/namespaces").list_metadata(&parameters)).await?;
-        let page: Page<Bare> = self.member.parse(&operation, text)?;
+        let page: Page<Bare> = self.member.parse(&operation, &text)?;
         Ok(page.items.iter().any(|it| *it.metadata.name == **name))
     }
 
@@ -243,13 +243,22 @@ fn authorized(missing: Option<&[String]>) -> MemberCondition {
 
 async fn version(member: &Member) -> Result<Box<str>, CallError> {
     #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
     struct Version {
-        git_version: Box<str>,
+        #[serde(rename = "gitVersion")]
+        release: Box<str>,
+        #[serde(default)]
+        major: Box<str>,
+        #[serde(default)]
+        minor: Box<str>,
     }
     let operation = Operation::new("get", "the version");
     let text = member.text(&operation, plain("/version")).await?;
-    member.parse::<Version>(&operation, text).map(|version| version.git_version)
+    let Version { release, major, minor } = member.parse(&operation, &text)?;
+    // One that was built from source names no release there.
+    if release.starts_with("v0.") && !major.is_empty() {
+        return Ok(format!("v{major}.{minor}").into());
+    }
+    Ok(release)
 }
 
 /// Asks for next to nothing: is it there, and are the credentials good?
@@ -257,12 +266,12 @@ pub async fn ping(member: &Member) -> Result<(), CallError> {
     version(member).await.map(drop)
 }
 
+/// Everything but what is surely too old.
 fn is_supported(version: &str) -> bool {
-    let mut numbers = version.trim_start_matches('v').split(['.', '+', '-']).map(|part| part.parse::<u32>());
+    let mut numbers = version.trim_start_matches('v').split(['.', '+', '-']).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(1)), Some(Ok(minor))) => minor >= MINOR_MIN,
-        (Some(Ok(major)), _) => major > 1,
-        _ => false,
+        _ => true,
     }
 }
 
@@ -298,7 +307,7 @@ async fn volsync(member: &Member, namespace: &str) -> Result<VolSync, CallError>
     let parameters = ListParams { limit: Some(DEPLOYMENTS_MAX), ..ListParams::default() };
     let request = Request::new(format!("/apis/apps/v1/namespaces/{namespace}/deployments")).list(&parameters);
     let text = member.text(&operation, request).await?;
-    let page: Page<Deployment> = member.parse(&operation, text)?;
+    let page: Page<Deployment> = member.parse(&operation, &text)?;
     let containers = page.items.into_iter().flat_map(|it| it.spec.template.spec.containers);
     let operator = containers.into_iter().find(|it| it.env.iter().any(|it| &*it.name == IMAGE_VARIABLE));
     let Some(operator) = operator else { return Ok(VolSync::default()) };
@@ -323,13 +332,13 @@ pub async fn optional<T: DeserializeOwned>(
     request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
 ) -> Result<Option<T>, CallError> {
     match member.text(operation, request).await {
-        Ok(text) => member.parse(operation, text).map(Some),
+        Ok(text) => member.parse(operation, &text).map(Some),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn plain(path: &str) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
+pub fn plain(path: &str) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
     http::Request::get(path).body(Vec::new()).map_err(kube::core::request::Error::BuildRequest)
 }
 
@@ -339,10 +348,10 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        for version in ["v1.29.0", "v1.36.3", "v1.30.5+k3s1", "v1.29.3-eks-a1", "v2.0.0"] {
+        for version in ["v1.29.0", "v1.36.3", "v1.30.5+k3s1", "v1.29.3-eks-a1", "v2.0.0", "v0.0.0-master+$Format:%H$"] {
             assert!(is_supported(version), "{version}");
         }
-        for version in ["v1.28.15", "v1.9.11", "", "unknown"] {
+        for version in ["v1.28.15", "v1.9.11"] {
             assert!(!is_supported(version), "{version}");
         }
     }

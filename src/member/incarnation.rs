@@ -14,7 +14,6 @@ use crate::names::MemberName;
 use super::call::{Class, Member};
 use super::contact::{self, Progress, until_up};
 use super::event::{ConditionKind, MemberCondition, MemberEvent};
-use super::facts;
 use super::kinds::{
     CronJobs, Jobs, Keeper, Kind, Namespaces, Pods, Pushed, Sources, hub_selector, maintenance_selector,
 };
@@ -22,6 +21,7 @@ use super::secrets::{self, Known};
 use super::seen::{Events, Seen};
 use super::watch::{self, Target};
 use super::{Inputs, MemberSettings};
+use super::{facts, foreign};
 
 /// Until identity is asked for again where it was not told.
 const IDENTIFY_RETRY: Duration = Duration::from_secs(5);
@@ -174,6 +174,7 @@ impl Incarnation {
         watches.start(tasks, Pushed::<false>, &memory.config_maps, target);
 
         self.observe_references(&memory, tasks);
+        tasks.spawn(foreign::run(self.member.clone(), self.events.clone()));
         tasks.spawn(
             facts::Observer {
                 member: self.member.clone(),
@@ -202,9 +203,8 @@ impl Incarnation {
                 until_up(&member).await;
                 match secrets::may_watch(&member).await {
                     Ok(true) => break,
-                    Ok(false) => tokio::time::sleep(RIGHTS_RETRY).await,
                     Err(error) if error.class == Class::Unreachable => tokio::time::sleep(IDENTIFY_RETRY).await,
-                    Err(_) => tokio::time::sleep(RIGHTS_RETRY).await,
+                    Ok(false) | Err(_) => tokio::time::sleep(RIGHTS_RETRY).await,
                 }
             }
             let path = "/api/v1/secrets".to_owned();

@@ -10,6 +10,7 @@ pub fn of(cluster: &Cluster, server: &Uri) -> Result<Option<Uri>, String> {
     if let Some(url) = cluster.proxy_url.as_deref().filter(|url| !url.is_empty()) {
         return url.parse().map(Some).map_err(|_| "proxy-url is no URL".to_owned());
     }
+    #[expect(clippy::disallowed_methods, reason = "the variables of every program, read once for each client")]
     let variable = |upper: &str, lower: &str| {
         [upper, lower].into_iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
     };

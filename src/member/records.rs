@@ -38,8 +38,8 @@ pub fn owned(meta: Meta, cron: Option<CronState>) -> OwnedObject {
     let mut other_managers: Vec<_> = meta
         .managed_fields
         .into_iter()
-        .filter(|it| &*it.manager != labels::FIELD_MANAGER && it.subresource.is_empty())
-        .map(|it| it.manager)
+        .filter(|it| &*it.name != labels::FIELD_MANAGER && it.subresource.is_empty())
+        .map(|it| it.name)
         .collect();
     other_managers.sort();
     other_managers.dedup();

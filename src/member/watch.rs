@@ -107,7 +107,7 @@ async fn list<S: Sink>(
         let request = Request::new(target.path.as_str());
         let request = if target.bare { request.list_metadata(&parameters) } else { request.list(&parameters) };
         let text = member.text(&operation, request).await?;
-        let page: Page<S::Object> = member.parse(&operation, text)?;
+        let page: Page<S::Object> = member.parse(&operation, &text)?;
         for object in page.items {
             sink.apply(object).await;
         }
@@ -166,23 +166,19 @@ async fn watch<S: Sink>(member: &Member, target: &Target, version: &mut String, 
     let mut held = 0;
     loop {
         // While more is there to be read, deletions are collected.
-        let next = match events.next().now_or_never() {
-            Some(next) if held < BATCH_MAX => next,
-            ready => {
-                sink.settle().await?;
-                held = 0;
-                match ready {
-                    Some(next) => next,
-                    None => tokio::select! {
-                        next = tokio::time::timeout(SILENCE_MAX, events.next()) => match next {
-                            Ok(next) => next,
-                            Err(_) => return Ok(()),
-                        },
-                        () = until_down(member) => return Ok(()),
-                    },
-                }
-            }
-        };
+        let mut ready = events.next().now_or_never();
+        if ready.is_none() || held >= BATCH_MAX {
+            sink.settle().await?;
+            held = 0;
+        }
+        if ready.is_none() {
+            ready = tokio::select! {
+                next = tokio::time::timeout(SILENCE_MAX, events.next()) => next.ok(),
+                () = until_down(member) => None,
+            };
+        }
+        // Silence: the next watch goes on where this one was.
+        let Some(next) = ready else { return Ok(()) };
         let Some(event) = next else { return sink.settle().await };
         match event.map_err(|error| CallError::of_kube(member.name(), &operation, &error))? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {

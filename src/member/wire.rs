@@ -30,8 +30,8 @@ pub struct Meta {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Manager {
-    pub manager: Box<str>,
-    pub operation: Box<str>,
+    #[serde(rename = "manager")]
+    pub name: Box<str>,
     pub subresource: Box<str>,
 }
 
@@ -63,12 +63,20 @@ macro_rules! object {
     };
 }
 
-object!(Bare, Source, CronJob, Job, Pod, Secret);
+object!(Bare, Custom, Source, CronJob, Job, Pod, Secret);
 
 /// Metadata only.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Bare {
     pub metadata: Meta,
+}
+
+/// An object of a custom kind that is known roughly.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Custom {
+    pub metadata: Meta,
+    #[serde(default)]
+    pub spec: Value,
 }
 
 /// A ReplicationSource. What a user wrote stays untyped: a broken one must not hide the others.

@@ -202,6 +202,24 @@ pub struct Fleet {
 pub type Labels = BTreeMap<String, String>;
 
 impl Fleet {
+    /// Would it be another fleet after this observation?
+    pub fn would_change(&self, observation: &Observation) -> bool {
+        match observation {
+            Observation::Member { name, record } => self.members.get(name) != record.as_ref(),
+            Observation::Namespace { member, namespace, labels } => {
+                self.namespaces.get(member).and_then(|known| known.get(namespace)) != labels.as_ref()
+            }
+            Observation::Source { key, record } => self.sources.get(key) != record.as_deref(),
+            Observation::Secret { secret, state } => self.secrets.get(secret) != state.as_ref(),
+            Observation::Policy { name, record } => self.policies.get(name).map(|known| &**known) != record.as_deref(),
+            Observation::Ledger { id, record } => self.ledger.get(id) != record.as_deref(),
+            Observation::CronJob { member, name, record } => {
+                self.cron_jobs.get(&(member.clone(), name.clone())) != record.as_ref()
+            }
+            Observation::HolderFailing { id, since } => self.failing_since.get(id) != since.as_ref(),
+        }
+    }
+
     /// Takes one observation in: the last one of each object stands.
     pub fn observe(&mut self, observation: Observation) {
         match observation {

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::fleet::{Grant, LedgerRecord, NotReady};
+use super::candidates;
+use super::fleet::{Grant, LedgerRecord, NotReady, Phase};
+use super::result::Candidate;
 use crate::names::{MemberName, ObjectName, RepositoryId, RepositoryKey};
 
 /// The records of one repository, taken together.
@@ -60,6 +62,15 @@ impl<'a> Levers<'a> {
     pub fn rests(&self, member: &MemberName, secret: &ObjectName, now: Timestamp) -> Option<&'a NotReady> {
         let of_it = |entry: &&&NotReady| entry.cluster == *member && entry.secret == *secret && now < entry.until;
         self.not_ready.iter().filter(of_it).max_by_key(|entry| entry.until).copied()
+    }
+
+    /// The member of the grant, unless its claim failed and it waits for the next attempt: nobody holds it then.
+    pub fn holder(&self, now: Timestamp, candidates: &[Candidate]) -> Option<&'a MemberName> {
+        let grant = self.grant?;
+        let failed = grant.phase == Phase::Claiming
+            && self.any_rests(&grant.cluster, now)
+            && !candidates::stands(candidates, &grant.cluster);
+        (!failed).then_some(&grant.cluster)
     }
 
     /// Does any Secret rest there?

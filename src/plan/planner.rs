@@ -1,20 +1,35 @@
 //! Plans one repository at a time, and does again only what an observation touched.
 
-use std::collections::BTreeSet;
+mod decide;
+mod groups;
+mod index;
+mod repository;
+mod slice;
+mod tally;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::fleet::{Fleet, Observation, PlanOptions, ReferencedSecrets};
-use super::result::{FleetPlan, PolicyPlan, Problem, RepositoryPlan, SourcePlan};
-use super::{references, scratch};
-use crate::names::{MemberName, PlacedName, PolicyName, RepositoryId, SourceKey};
+use super::fleet::{Fleet, MemberRecord, Observation, PlanOptions};
+use super::result::RepositoryPlan;
+use super::{holder, references};
+use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId, RepositoryKey, SourceKey};
+use crate::policy::PolicyClaim;
+use groups::Groups;
+use index::Index;
 
 /// Keeps the fleet and what follows from it.
 #[derive(Debug)]
 pub struct Planner {
     options: PlanOptions,
     fleet: Fleet,
-    references: ReferencedSecrets,
+    index: Index,
+    groups: Groups,
+    /// The repositories whose grant a member holds.
+    held: BTreeMap<MemberName, BTreeSet<RepositoryId>>,
+    /// How many sources and policies want each Secret.
+    wants: BTreeMap<PlacedName, u32>,
 }
 
 /// What an observation changed.
@@ -29,9 +44,28 @@ pub struct Applied {
     pub unwanted: Vec<PlacedName>,
 }
 
+/// What has to be taken out of the index before an observation, and put in again after it.
+#[derive(Default)]
+struct Affected {
+    sources: BTreeSet<SourceKey>,
+    policies: BTreeSet<PolicyName>,
+    /// Repositories whose plan reads what changes, though their contents stay.
+    ids: BTreeSet<RepositoryId>,
+    /// The policy whose own record changes.
+    policy: Option<PolicyName>,
+    ledger: Option<RepositoryId>,
+}
+
 impl Planner {
     pub fn new(options: PlanOptions) -> Self {
-        Self { options, fleet: Fleet::default(), references: ReferencedSecrets::new() }
+        Self {
+            options,
+            fleet: Fleet::default(),
+            index: Index::default(),
+            groups: Groups::default(),
+            held: BTreeMap::new(),
+            wants: BTreeMap::new(),
+        }
     }
 
     /// The records as they are now.
@@ -45,33 +79,48 @@ impl Planner {
 
     /// Takes one observation in. Nothing is dirty where no field that planning reads has changed.
     pub fn apply(&mut self, observation: Observation) -> Applied {
+        if !self.fleet.would_change(&observation) {
+            return Applied::default();
+        }
+        let mut affected = self.affected(&observation);
+        let mut wants = Wants::default();
+        let decides_what_is_hidden = matches!(observation, Observation::Policy { .. } | Observation::Member { .. });
+        let hidden = decides_what_is_hidden && self.something_is_hidden();
+
+        self.take_out(&mut affected, &mut wants);
         self.fleet.observe(observation);
-        let references = references::of(&self.fleet, &self.options);
-        let wanted = references.difference(&self.references).cloned().collect();
-        let unwanted = self.references.difference(&references).cloned().collect();
-        self.references = references;
-        Applied { dirty: self.repositories(), wanted, unwanted }
+        self.put_in(&mut affected, &mut wants);
+
+        if decides_what_is_hidden {
+            if hidden != self.something_is_hidden() {
+                affected.ids.extend(self.unruled());
+            }
+            affected.ids.extend(self.without_sources());
+        }
+        let mut dirty = BTreeSet::new();
+        for id in affected.ids {
+            dirty.extend(self.groups.regroup(&self.fleet, &self.index, id));
+        }
+        let (wanted, unwanted) = wants.settle(&mut self.wants);
+        Applied { dirty, wanted, unwanted }
     }
 
     /// Every repository that has a plan.
     pub fn repositories(&self) -> BTreeSet<RepositoryId> {
-        self.all(Timestamp::UNIX_EPOCH).repositories.iter().map(|plan| plan.id).collect()
+        let ids = self.index.keys.keys().map(RepositoryKey::id).chain(self.fleet.ledger.keys().copied());
+        ids.filter_map(|id| Some(self.keys_of(&self.groups.of(id)).first()?.id())).collect()
     }
 
     /// Those with sources in a member, or whose grant it holds, or that a direct policy may run there.
     pub fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
-        let touches = |plan: &&RepositoryPlan| {
-            plan.holder.as_ref() == Some(member)
-                || plan.cluster.as_ref() == Some(member)
-                || plan.clusters.iter().any(|share| share.member == *member)
-                || plan.candidates.iter().any(|candidate| candidate.member == *member)
-        };
-        self.all(Timestamp::UNIX_EPOCH).repositories.iter().filter(touches).map(|plan| plan.id).collect()
+        let ids = self.ids_in(member).into_iter();
+        ids.filter_map(|id| Some(self.keys_of(&self.groups.of(id)).first()?.id())).collect()
     }
 
     /// The plan of one repository; none where nothing means this id (any more), or another id stands for it.
     pub fn plan(&mut self, id: RepositoryId, now: Timestamp) -> Option<RepositoryPlan> {
-        self.all(now).repositories.into_iter().find(|plan| plan.id == id)
+        let group = self.groups.of(id);
+        self.plan_group(&group, now).filter(|plan| plan.id == id)
     }
 
     /// When time alone may change the plan of a repository.
@@ -79,36 +128,213 @@ impl Planner {
         self.plan(id, now)?.deadline
     }
 
-    pub fn source(&mut self, key: &SourceKey) -> Option<SourcePlan> {
-        self.all(Timestamp::UNIX_EPOCH).sources.into_iter().find(|plan| plan.source == *key)
-    }
-
-    /// The sources of one repository, sorted. Costs its sources: for people, not for planning.
-    pub fn sources_of(&mut self, id: RepositoryId) -> Vec<SourceKey> {
-        let sources = self.all(Timestamp::UNIX_EPOCH).sources.into_iter();
-        sources.filter(|plan| plan.repository == Some(id)).map(|plan| plan.source).collect()
-    }
-
-    /// Every policy, sorted by name.
-    pub fn policies(&mut self) -> Vec<PolicyPlan> {
-        self.all(Timestamp::UNIX_EPOCH).policies
-    }
-
-    pub fn policy(&mut self, name: &PolicyName) -> Option<PolicyPlan> {
-        self.policies().into_iter().find(|plan| plan.name == *name)
-    }
-
-    /// What a person should look at, sorted.
-    pub fn problems(&mut self, now: Timestamp) -> Vec<Problem> {
-        self.all(now).problems
-    }
-
     /// The Secrets that the plan depends on, so that observers read these and no others.
-    pub fn referenced_secrets(&self) -> &ReferencedSecrets {
-        &self.references
+    pub fn referenced_secrets(&self) -> BTreeSet<PlacedName> {
+        self.wants.keys().cloned().collect()
     }
 
-    fn all(&self, now: Timestamp) -> FleetPlan {
-        scratch::plan(&self.fleet, &self.options, now)
+    // === what an observation touches ===
+
+    fn affected(&self, observation: &Observation) -> Affected {
+        let mut affected = Affected::default();
+        match observation {
+            Observation::Member { name, record } => self.affected_by_member(name, record.as_ref(), &mut affected),
+            Observation::Namespace { member, namespace, labels } => {
+                let sources = holder::sources_in(&self.fleet, member, namespace);
+                affected.sources.extend(sources.map(|(key, _)| key.clone()));
+                let known = self.fleet.namespaces.get(member).is_some_and(|known| known.contains_key(namespace));
+                if known != labels.is_some() {
+                    affected.sources.extend(self.index.consulting(member, namespace));
+                    let place = (member.clone(), Box::from(&**namespace));
+                    let consulting = self.index.directs.iter().filter(|(_, direct)| direct.consulted.contains(&place));
+                    affected.policies.extend(consulting.map(|(name, _)| name.clone()));
+                }
+            }
+            Observation::Source { key, record } => {
+                affected.sources.insert(key.clone());
+                let records = self.fleet.sources.get(key).into_iter().chain(record.as_deref());
+                for secret in records.filter_map(|record| references::of_source(key, record)) {
+                    affected.ids.extend(self.ids_pushed_from(&key.member, &secret));
+                }
+            }
+            Observation::Secret { secret, .. } => {
+                if let Place::Member(member) = &secret.place {
+                    let sources = holder::sources_in(&self.fleet, member, &secret.object.namespace);
+                    let naming =
+                        sources.filter(|(key, record)| references::of_source(key, record).as_ref() == Some(secret));
+                    affected.sources.extend(naming.map(|(key, _)| key.clone()));
+                    affected.ids.extend(self.ids_pushed_from(member, secret));
+                }
+                let wanting = self.index.directs.iter().filter(|(_, direct)| direct.wants.contains(secret));
+                affected.policies.extend(wanting.map(|(name, _)| name.clone()));
+            }
+            Observation::Policy { name, .. } => affected.policy = Some(name.clone()),
+            Observation::Ledger { id, .. } => {
+                affected.ids.insert(*id);
+                affected.ledger = Some(*id);
+            }
+            Observation::CronJob { member, name, record } => {
+                let known = self.fleet.cron_jobs.get(&(member.clone(), name.clone()));
+                affected.ids.extend(known.into_iter().chain(record).map(|record| record.repository));
+                affected.ids.extend(RepositoryId::of_object_name(&name.name));
+            }
+            Observation::HolderFailing { id, .. } => {
+                affected.ids.insert(*id);
+            }
+        }
+        affected
+    }
+
+    fn affected_by_member(&self, name: &MemberName, record: Option<&MemberRecord>, affected: &mut Affected) {
+        affected.ids.extend(self.ids_in(name));
+        let known = self.fleet.members.get(name);
+        let place = |record: &MemberRecord| {
+            let MemberRecord { labels, cluster_domain, cidrs, eligible: _, paused: _, contact: _ } = record;
+            (labels.clone(), cluster_domain.clone(), cidrs.clone())
+        };
+        if known.map(place) != record.map(place) {
+            let first = SourceKey { member: name.clone(), object: ObjectName::new("", "") };
+            let sources = self.fleet.sources.range(first..).take_while(|(key, _)| key.member == *name);
+            affected.sources.extend(sources.map(|(key, _)| key.clone()));
+            affected.policies.extend(self.index.directs.keys().cloned());
+        }
+    }
+
+    /// Ids that a member has to do with.
+    fn ids_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
+        let of_sources = self.index.by_member.get(member).into_iter().flatten().map(RepositoryKey::id);
+        let held = self.held.get(member).into_iter().flatten().copied();
+        let matches = self.index.directs.values().flat_map(|direct| &direct.matches);
+        let named = matches.filter(|(_, found)| found.members.contains_key(member)).map(|(key, _)| key.id());
+        of_sources.chain(held).chain(named).collect()
+    }
+
+    /// Ids whose CronJob in a member uses a copy of this Secret.
+    fn ids_pushed_from(&self, member: &MemberName, secret: &PlacedName) -> BTreeSet<RepositoryId> {
+        let first = (member.clone(), ObjectName::new("", ""));
+        let there = self.fleet.cron_jobs.range(first..).take_while(|((place, _), _)| place == member);
+        let using = there.filter(|(_, record)| record.secret.as_ref() == Some(secret));
+        using
+            .flat_map(|((_, name), record)| {
+                RepositoryId::of_object_name(&name.name).into_iter().chain([record.repository])
+            })
+            .collect()
+    }
+
+    fn claims(&self) -> impl Iterator<Item = &PolicyClaim> {
+        self.fleet.policies.values().filter_map(|policy| policy.claim.as_ref())
+    }
+
+    fn something_is_hidden(&self) -> bool {
+        holder::may_be_hidden(&self.fleet, self.claims())
+    }
+
+    /// Ids of sources that no policy matches.
+    fn unruled(&mut self) -> Vec<RepositoryId> {
+        self.index.digest_all(&self.fleet);
+        let ruled = |entry: &index::Entry| {
+            !entry.policies.is_empty()
+                || entry.members.values().any(|slice| slice.known().is_some_and(|digest| !digest.policies.is_empty()))
+        };
+        self.index.keys.iter().filter(|(_, entry)| !ruled(entry)).map(|(key, _)| key.id()).collect()
+    }
+
+    /// Ids that somebody holds though nothing means them: what policies and members say decides what that is worth.
+    fn without_sources(&self) -> Vec<RepositoryId> {
+        let held = self.held.values().flatten();
+        held.filter(|id| self.index.keys_of(**id).all(|(_, entry)| entry.members.is_empty())).copied().collect()
+    }
+
+    // === out and in ===
+
+    fn take_out(&mut self, affected: &mut Affected, wants: &mut Wants) {
+        let Self { options, fleet, index, groups, held, .. } = self;
+        for key in &affected.sources {
+            wants.less(fleet.sources.get(key).and_then(|record| references::of_source(key, record)));
+            affected.ids.extend(index.unfile(fleet, options, key).map(|key| key.id()));
+        }
+        for name in affected.policies.iter().chain(&affected.policy) {
+            wants.less(index.directs.get(name).into_iter().flat_map(|direct| direct.wants.iter().cloned()));
+        }
+        if affected.policy.is_some() {
+            index.digest_all(fleet);
+        }
+        if let Some(id) = affected.ledger
+            && let Some(record) = fleet.ledger.get(&id)
+        {
+            groups.unlink(id, record);
+            if let Some(grant) = &record.grant
+                && let Some(ids) = held.get_mut(&grant.cluster)
+            {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    held.remove(&grant.cluster);
+                }
+            }
+        }
+    }
+
+    fn put_in(&mut self, affected: &mut Affected, wants: &mut Wants) {
+        let Self { options, fleet, index, groups, held, .. } = self;
+        for key in &affected.sources {
+            wants.more(fleet.sources.get(key).and_then(|record| references::of_source(key, record)));
+            affected.ids.extend(index.file(fleet, options, key).map(|key| key.id()));
+        }
+        if let Some(name) = &affected.policy {
+            let claim = fleet.policies.get(name).and_then(|policy| policy.claim.as_ref());
+            affected.ids.extend(index.reconsider(fleet, name, claim).into_iter().map(|key| key.id()));
+        }
+        for name in affected.policies.iter().chain(&affected.policy) {
+            let claim = fleet.policies.get(name).and_then(|policy| policy.claim.as_ref());
+            affected.ids.extend(index.resolve(fleet, options, (name, claim)).into_iter().map(|key| key.id()));
+            wants.more(index.directs.get(name).into_iter().flat_map(|direct| direct.wants.iter().cloned()));
+        }
+        if let Some(id) = affected.ledger
+            && let Some(record) = fleet.ledger.get(&id)
+        {
+            groups.link(id, record);
+            if let Some(grant) = &record.grant {
+                held.entry(grant.cluster.clone()).or_default().insert(id);
+            }
+        }
+    }
+}
+
+/// Counts of wanted Secrets before they are settled: what is put in again was never away.
+#[derive(Default)]
+struct Wants {
+    changes: BTreeMap<PlacedName, i64>,
+}
+
+impl Wants {
+    fn less(&mut self, secrets: impl IntoIterator<Item = PlacedName>) {
+        secrets.into_iter().for_each(|secret| *self.changes.entry(secret).or_default() -= 1);
+    }
+
+    fn more(&mut self, secrets: impl IntoIterator<Item = PlacedName>) {
+        secrets.into_iter().for_each(|secret| *self.changes.entry(secret).or_default() += 1);
+    }
+
+    /// Newly wanted, and wanted no more.
+    fn settle(self, counts: &mut BTreeMap<PlacedName, u32>) -> (Vec<PlacedName>, Vec<PlacedName>) {
+        let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+        for (secret, change) in self.changes {
+            let before = counts.get(&secret).copied().unwrap_or(0);
+            let after = u32::try_from(i64::from(before) + change).unwrap_or(0);
+            match (before, after) {
+                (0, 0) => {}
+                (_, 0) => {
+                    counts.remove(&secret);
+                    unwanted.push(secret);
+                }
+                (before, after) => {
+                    counts.insert(secret.clone(), after);
+                    if before == 0 {
+                        wanted.push(secret);
+                    }
+                }
+            }
+        }
+        (wanted, unwanted)
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::fleet::{Fleet, PlanOptions, SecretState, SourceRecord, SourceRepository};
+use super::result::SourcePlan;
 use crate::identity::{Cidr, Identity, IdentityProblem, Overrides, PasswordFingerprint, Scope, SecretFacts};
-use crate::names::{MemberName, ObjectName, Place, PlacedName, SourceKey};
+use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId, SourceKey};
 
 /// The repository that a Secret points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +149,25 @@ pub fn text(reason: &str) -> &'static str {
         CLAIM_FAILED => "its Secret failed to claim the repository and rests for now",
         _ => "",
     }
+}
+
+/// Writes a source out: where it stands, and which policy rules its repository.
+pub fn source_plan(
+    key: &SourceKey,
+    secret: Option<Arc<str>>,
+    standing: &Standing,
+    repository: Option<(RepositoryId, Option<PolicyName>)>,
+) -> SourcePlan {
+    let (reason, message) = match standing {
+        Standing::In(meaning) => {
+            let own = meaning.not_ready.map(|reason| text(reason).to_owned());
+            let parts: Vec<String> = own.into_iter().chain(meaning.identity.warnings.iter().cloned()).collect();
+            (meaning.not_ready, parts.join("; "))
+        }
+        Standing::Outside(outside) => (Some(outside.reason), outside.message.clone()),
+    };
+    let (repository, policy) = repository.map_or((None, None), |(id, policy)| (Some(id), policy));
+    SourcePlan { source: key.clone(), secret, repository, policy, reason, message }
 }
 
 /// The ledger says that this Secret failed there.

@@ -39,7 +39,7 @@ pub fn plan(fleet: &Fleet, options: &PlanOptions, now: Timestamp) -> FleetPlan {
     for (index, repository) in plan.repositories.iter().enumerate() {
         of_key.extend(repository.keys.iter().map(|key| (*key, index)));
     }
-    plan.sources = fleet.sources.keys().map(|key| world.source_plan(key, &plan.repositories, &of_key)).collect();
+    plan.sources = fleet.sources.keys().filter_map(|key| world.source_plan(key, &plan.repositories, &of_key)).collect();
     let policies = fleet.policies.values();
     plan.policies = policies.map(|policy| world.policy_plan(policy, &plan, &of_key, &competing)).collect();
     plan.problems.sort();
@@ -127,38 +127,16 @@ impl<'a> World<'a> {
         key: &SourceKey,
         repositories: &[RepositoryPlan],
         of_key: &BTreeMap<RepositoryKey, usize>,
-    ) -> SourcePlan {
+    ) -> Option<SourcePlan> {
         let secret = self.fleet.sources.get(key).and_then(|record| match &record.repository {
             SourceRepository::Secret(name) => Some(name.clone()),
             SourceRepository::None | SourceRepository::Pvc => None,
         });
-        let mut plan = SourcePlan {
-            source: key.clone(),
-            secret,
-            repository: None,
-            policy: None,
-            reason: None,
-            message: String::new(),
-        };
-        match self.standings.get(key) {
-            Some(Standing::In(meaning)) => {
-                let index = of_key.get(&meaning.identity.key).copied();
-                if let Some(repository) = index.and_then(|index| repositories.get(index)) {
-                    plan.repository = Some(repository.id);
-                    plan.policy.clone_from(&repository.policy);
-                }
-                plan.reason = meaning.not_ready;
-                let text = meaning.not_ready.map(|reason| readiness::text(reason).to_owned());
-                plan.message =
-                    text.into_iter().chain(meaning.identity.warnings.iter().cloned()).collect::<Vec<_>>().join("; ");
-            }
-            Some(Standing::Outside(outside)) => {
-                plan.reason = Some(outside.reason);
-                plan.message.clone_from(&outside.message);
-            }
-            None => {}
-        }
-        plan
+        let standing = self.standings.get(key)?;
+        let index = meaning_of(standing).and_then(|meaning| of_key.get(&meaning.identity.key));
+        let repository = index.and_then(|index| repositories.get(*index));
+        let repository = repository.map(|repository| (repository.id, repository.policy.clone()));
+        Some(readiness::source_plan(key, secret, standing, repository))
     }
 
     fn policy_plan(

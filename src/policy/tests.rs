@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -215,3 +216,59 @@ fn images_and_service_accounts_are_those_of_the_hub() {
     let record = PolicyRecord::read(&object(&other), &rules);
     assert_eq!(record.problems()[0].message, "is not allowed: the hub was started with --allowed-image r/a:1");
 }
+
+/// Any JSON, a few levels deep, with the words of the API among its keys and values.
+fn any_json() -> impl Strategy<Value = Value> {
+    let words =
+        ["repository", "namespace", "name", "matchLabels", "matchNames", "key", "operator", "values", "In", "1h"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,20}".prop_map(Value::from),
+        proptest::sample::select(words.to_vec()).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 4, move |inner| {
+        let key = prop_oneof!["\\PC{0,12}", proptest::sample::select(words.to_vec()).prop_map(str::to_owned)];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map(key, inner, 0..4).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_a_policy_holds_stops_its_reading(
+        value in any_json(),
+        field in proptest::sample::select(KNOWN.to_vec()),
+    ) {
+        let record = with(&json!({field: value}));
+        prop_assert!(record.settings.is_err() || record.claim.is_some());
+        prop_assert!(record.problems().iter().all(|problem| !problem.field.is_empty() && !problem.message.is_empty()));
+        let whole = PolicyRecord::read(&value, &PolicyRules::default());
+        prop_assert!(whole.settings.is_err() || whole.claim.is_some());
+    }
+}
+
+const KNOWN: [&str; 18] = [
+    "repositorySelector",
+    "repository",
+    "clusterSelector",
+    "schedule",
+    "timeZone",
+    "spread",
+    "priority",
+    "failover",
+    "activeDeadlineSeconds",
+    "resources",
+    "podSecurityContext",
+    "securityContext",
+    "nodeSelector",
+    "tolerations",
+    "affinity",
+    "podAnnotations",
+    "imagePullSecrets",
+    "cacheCapacity",
+];

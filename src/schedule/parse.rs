@@ -2,6 +2,7 @@
 
 use super::fields::{Field, FieldKind, STAR, Term, always_fires, bits, excerpt};
 use super::{MINUTES_OF_DAY, Schedule, ScheduleError, Spread};
+use crate::api::shapes::duration_seconds;
 
 /// The names for whole schedules, and what they mean.
 const DESCRIPTORS: [(&str, &str); 7] = [
@@ -242,33 +243,19 @@ fn step_width(text: &str) -> Result<u64, String> {
 
 /// `1h30m` and the like.
 pub(super) fn spread(text: &str) -> Result<Spread, ScheduleError> {
-    match whole_minutes(text) {
-        Some(minutes) if minutes < MINUTES_OF_DAY => Ok(Spread { minutes }),
-        Some(_) => refuse(format!(
+    let seconds = duration_seconds(text).filter(|seconds| seconds % 60.0 == 0.0);
+    let Some(seconds) = seconds else {
+        return refuse(format!(
+            "spread {:?} is no duration in whole minutes, such as \"30m\" or \"1h30m\"",
+            excerpt(text)
+        ));
+    };
+    // Whole minutes, of which there are few: found by counting, for a float does not turn into an integer safely.
+    match (0..MINUTES_OF_DAY).find(|minutes| f64::from(*minutes) * 60.0 >= seconds) {
+        Some(minutes) => Ok(Spread { minutes }),
+        None => refuse(format!(
             "spread {:?} is not less than a day: to spread over the whole day write \"H H * * *\"",
             excerpt(text)
         )),
-        None => {
-            refuse(format!("spread {:?} is no duration in whole minutes, such as \"30m\" or \"1h30m\"", excerpt(text)))
-        }
     }
-}
-
-/// Numbers, each with its unit: h, m or s.
-fn whole_minutes(text: &str) -> Option<u32> {
-    let mut rest = text;
-    let mut seconds: u32 = 0;
-    while !rest.is_empty() || text.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = rest.split_at(digits);
-        let width = match unit.chars().next()? {
-            'h' => 3600,
-            'm' => 60,
-            's' => 1,
-            _ => return None,
-        };
-        seconds = seconds.checked_add(number.parse::<u32>().ok()?.checked_mul(width)?)?;
-        rest = &unit[1..];
-    }
-    seconds.is_multiple_of(60).then_some(seconds / 60)
 }

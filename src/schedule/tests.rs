@@ -1,3 +1,5 @@
+//! What schedules and zones are taken, what they become for a repository, and when they fire.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod robfig;
@@ -255,10 +257,12 @@ fn spread_is_refused_where_it_does_not_fit_with_a_word_about_h() {
 
 #[test]
 fn spread_is_a_duration_in_whole_minutes_below_a_day() {
-    for (text, minutes) in [("30m", 30), ("2h", 120), ("1h30m", 90), ("90m", 90), ("120s", 2), ("0s", 0), ("0h0m", 0)] {
+    for (text, minutes) in
+        [("30m", 30), ("2h", 120), ("1h30m", 90), ("90m", 90), ("120s", 2), ("1.5h", 90), ("0s", 0), ("0h0m", 0)]
+    {
         assert_eq!(text.parse::<Spread>().unwrap().minutes, minutes);
     }
-    for text in ["", "30", "90s", "-5m", "1.5h", "24h", "1d", "h", "5 m", "99999999h", "9999999999m", "30µ"] {
+    for text in ["", "30", "90s", "-5m", "1.51h", "24h", "1d", "h", "5 m", "99999999h", "9999999999m", "30µ"] {
         assert!(text.parse::<Spread>().is_err(), "{text}");
     }
     assert_eq!(Spread { minutes: 90 }.to_string(), "1h30m");
@@ -398,6 +402,11 @@ proptest! {
         let again = again.fix(&repository("other"), None).unwrap();
         prop_assert_eq!(&again, &fixed);
         prop_assert_eq!(again.next_after(after, &zone), fixed.next_after(after, &zone));
+    }
+
+    #[test]
+    fn what_is_taken_the_api_server_takes_too(schedule in any_schedule()) {
+        prop_assert!((crate::api::rules::SCHEDULE.holds)(&schedule.as_str().into()), "{}", schedule);
     }
 
     #[test]

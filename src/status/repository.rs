@@ -207,7 +207,7 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
         return Wanted::new("Maintained", false, reason, message.clone());
     }
     if !input.step.run {
-        return Wanted::new("Maintained", false, "Pending", "the grant is being written");
+        return Wanted::new("Maintained", false, "Claiming", "the claim is being prepared");
     }
     let failures = status.consecutive_failures.unwrap_or(0);
     if failures > 0 {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -86,4 +87,13 @@ fn json_and_windows_line_ends_are_read() {
     assert_eq!(objects("\u{feff}kind: A\n").len(), 1);
     assert_eq!(objects(""), []);
     assert_eq!(objects("# only a comment\n---\n"), []);
+}
+
+proptest! {
+    #[test]
+    fn no_text_stops_the_reader(text in "(\\PC|[\n\t:{}\\[\\],&*!|>'\"%@`#-]){0,200}") {
+        for object in objects(&text).into_iter().flatten() {
+            prop_assert!(object.line_of("spec.a[0].b[c/d]") >= 1);
+        }
+    }
 }

@@ -1,3 +1,5 @@
+//! What kubeconfigs say, and what they must not say.
+
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;

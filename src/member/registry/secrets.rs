@@ -46,7 +46,7 @@ impl MemberSecrets {
         format!("/api/v1/namespaces/{}/secrets", self.namespace)
     }
 
-    /// Looks after the Secrets that MemberClusters name.
+    /// Looks after the Secrets that a `MemberCluster` names.
     async fn follow_named(&self, mut book: Book) {
         let mut configs = self.configs.clone();
         loop {

@@ -47,10 +47,11 @@ async fn an_object_is_applied_changed_and_deleted_at_the_version_that_was_seen()
     let second = member.apply("hub", &config_map("a", "hub", "2"), None).await.unwrap();
     let late = member.apply("hub", &config_map("a", "hub", "3"), Some(&Guard::from(&first))).await.unwrap_err();
     assert_eq!(late.class, Class::Conflict, "{late}");
-    world.wait("the event", |seen| {
-        seen.owned.get(&name("a")).is_some_and(|it| it.resource_version == second.resource_version)
-    })
-    .await;
+    world
+        .wait("the event", |seen| {
+            seen.owned.get(&name("a")).is_some_and(|it| it.resource_version == second.resource_version)
+        })
+        .await;
     let late = member.delete::<ConfigMap>("hub", &name("a"), &Guard::from(&first)).await.unwrap_err();
     assert_eq!(late.class, Class::Conflict, "{late}");
     assert!(member.delete::<ConfigMap>("hub", &name("a"), &Guard::from(&second)).await.unwrap());
@@ -70,8 +71,10 @@ async fn objects_of_others_and_of_other_hubs_are_left_alone() {
         assert_eq!(error.class, Class::NotOurs, "{error}");
         let object = eu.actor("user").get("", "configmaps", NAMESPACE, taken).unwrap();
         let text = |value: &Value| value.as_str().unwrap().into();
-        let guard =
-            Guard { uid: text(&object["metadata"]["uid"]), resource_version: text(&object["metadata"]["resourceVersion"]) };
+        let guard = Guard {
+            uid: text(&object["metadata"]["uid"]),
+            resource_version: text(&object["metadata"]["resourceVersion"]),
+        };
         let error = member.delete::<ConfigMap>("hub", &name(taken), &guard).await.unwrap_err();
         assert_eq!(error.class, Class::NotOurs, "{error}");
         assert_eq!(object["data"]["key"], "theirs");

@@ -29,15 +29,18 @@ async fn a_member_is_synced_once_everything_was_seen_and_follows_changes() {
     let actor = eu.actor("test");
     actor.create(source("c")).unwrap();
     actor.delete("volsync.backube", "replicationsources", "default", "a").unwrap();
-    world.wait("the changes", |seen| {
-        let names: Vec<_> = seen.sources.iter().map(|it| it.object.name.to_string()).collect();
-        names == ["b", "c"]
-    })
-    .await;
+    world
+        .wait("the changes", |seen| {
+            let names: Vec<_> = seen.sources.iter().map(|it| it.object.name.to_string()).collect();
+            names == ["b", "c"]
+        })
+        .await;
     // A backup that ends as the one before did is of no interest.
     let events = world.seen.source_events;
     let place = ("default", "b");
-    actor.merge(("volsync.backube", "replicationsources"), place, &json!({"metadata": {"labels": {"x": "y"}}})).unwrap();
+    actor
+        .merge(("volsync.backube", "replicationsources"), place, &json!({"metadata": {"labels": {"x": "y"}}}))
+        .unwrap();
     actor.create(source("d")).unwrap();
     world.wait("another source", |seen| seen.sources.len() == 3).await;
     assert_eq!(world.seen.source_events, events + 1);
@@ -49,20 +52,24 @@ async fn no_source_is_gone_because_its_crd_is() {
     let mut world = World::start();
     world.write("eu", &eu.kubeconfig_yaml());
     world.wait("sync", |seen| seen.is_synced("eu") && seen.sources.len() == 2).await;
-    eu.actor("test").delete("apiextensions.k8s.io", "customresourcedefinitions", "", "replicationsources.volsync.backube").unwrap();
-    world.wait("the condition", |seen| {
-        let installed = seen.condition("eu", ConditionKind::VolSyncInstalled);
-        installed.is_some_and(|it| it.status == Some(false)) && seen.contact_of("eu") == Some(Contact::Syncing)
-    })
-    .await;
+    eu.actor("test")
+        .delete("apiextensions.k8s.io", "customresourcedefinitions", "", "replicationsources.volsync.backube")
+        .unwrap();
+    world
+        .wait("the condition", |seen| {
+            let installed = seen.condition("eu", ConditionKind::VolSyncInstalled);
+            installed.is_some_and(|it| it.status == Some(false)) && seen.contact_of("eu") == Some(Contact::Syncing)
+        })
+        .await;
     assert_eq!(world.seen.sources.len(), 2, "they count on");
     eu.actor("test").create(crd()).unwrap();
     eu.actor("test").create(source("b")).unwrap();
     world.wait("what is there now", |seen| seen.is_synced("eu") && seen.sources.len() == 1).await;
-    world.wait("the condition's end", |seen| {
-        seen.condition("eu", ConditionKind::VolSyncInstalled).is_some_and(|it| it.status == Some(true))
-    })
-    .await;
+    world
+        .wait("the condition's end", |seen| {
+            seen.condition("eu", ConditionKind::VolSyncInstalled).is_some_and(|it| it.status == Some(true))
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,11 +82,13 @@ async fn credentials_are_rotated_without_anything_being_said_twice() {
     let (before, events) = (world.supervisor.member(&"eu".into()).unwrap().incarnation(), world.seen.source_events);
     eu.revoke(&token);
     eu.faults().drop_connections();
-    world.wait("refusal", |seen| {
-        let reachable = seen.condition("eu", ConditionKind::Reachable);
-        reachable.is_some_and(|it| it.reason == "Unauthorized") && seen.contact_of("eu") == Some(Contact::Unreachable)
-    })
-    .await;
+    world
+        .wait("refusal", |seen| {
+            let reachable = seen.condition("eu", ConditionKind::Reachable);
+            reachable.is_some_and(|it| it.reason == "Unauthorized")
+                && seen.contact_of("eu") == Some(Contact::Unreachable)
+        })
+        .await;
     eu.actor("test").delete("volsync.backube", "replicationsources", "default", "a").unwrap();
     world.write("eu", "broken");
     world.wait("the problem", |seen| !seen.problems.is_empty()).await;
@@ -137,10 +146,11 @@ async fn the_later_name_of_one_cluster_is_ignored_until_the_earlier_is_gone() {
     world.wait("the other", |seen| seen.is_synced("old") && seen.sources.len() == 1).await;
     assert!(world.seen.condition("new", ConditionKind::Duplicate).unwrap().message.contains("old"));
     std::fs::remove_file(world.path("old")).unwrap();
-    world.wait("its return", |seen| {
-        seen.duplicates.is_empty() && seen.sources.iter().any(|source| source.member == "new".into())
-    })
-    .await;
+    world
+        .wait("its return", |seen| {
+            seen.duplicates.is_empty() && seen.sources.iter().any(|source| source.member == "new".into())
+        })
+        .await;
     assert_eq!(world.seen.contact_of("old"), Some(Contact::Unreachable));
     assert!(!world.seen.registered.contains(&"old".into()));
 }
@@ -174,10 +184,11 @@ async fn referenced_secrets_are_read_when_they_change_and_no_others() {
     let place = ("default", "repo");
     actor.merge(("", "secrets"), place, &json!({"stringData": {"KOPIA_REPOSITORY": "s3://bucket/three"}})).unwrap();
     actor.create(secret("default", "missing", "s3://bucket/four")).unwrap();
-    world.wait("the changes", |seen| {
-        seen.secrets.values().all(|state| matches!(state, SecretState::Present(facts) if *facts != first))
-    })
-    .await;
+    world
+        .wait("the changes", |seen| {
+            seen.secrets.values().all(|state| matches!(state, SecretState::Present(facts) if *facts != first))
+        })
+        .await;
     world.refer(&[("eu", "default", "repo")]);
     world.wait("the reference's end", |seen| seen.secrets.len() == 1).await;
 }
@@ -206,19 +217,21 @@ async fn secrets_may_be_allowed_in_some_namespaces_only_and_missing_rules_are_na
     world.wait("both", |seen| seen.secrets.len() == 2).await;
     assert!(matches!(world.seen.secrets[&placed("default", "repo")], SecretState::Present(_)));
     assert_eq!(world.seen.secrets[&placed("closed", "repo")], SecretState::Forbidden);
-    world.wait("the missing rules", |seen| {
-        let authorized = seen.condition("eu", ConditionKind::Authorized);
-        authorized.is_some_and(|it| it.message.contains("list cronjobs.batch;"))
-    })
-    .await;
+    world
+        .wait("the missing rules", |seen| {
+            let authorized = seen.condition("eu", ConditionKind::Authorized);
+            authorized.is_some_and(|it| it.message.contains("list cronjobs.batch;"))
+        })
+        .await;
     assert_eq!(world.seen.contact_of("eu"), Some(Contact::Syncing), "a forbidden list is no empty list");
     let mut more = rules;
     more.push(Rule::new(&["*"], "batch", &["cronjobs"]));
     more.push(Rule::new(&["list"], "apps", &["deployments"]));
     eu.set_access(&token, Access::Rules(more));
     world.wait("sync", |seen| seen.is_synced("eu")).await;
-    world.wait("nothing missing", |seen| {
-        seen.condition("eu", ConditionKind::Authorized).is_some_and(|it| it.status == Some(true))
-    })
-    .await;
+    world
+        .wait("nothing missing", |seen| {
+            seen.condition("eu", ConditionKind::Authorized).is_some_and(|it| it.status == Some(true))
+        })
+        .await;
 }

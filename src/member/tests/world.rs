@@ -116,8 +116,7 @@ impl World {
         let (configs, configs_received) = watch::channel(Arc::default());
         let (secrets, secrets_received) = watch::channel(Arc::default());
         let (config_maps, config_maps_received) = watch::channel(Arc::default());
-        let inputs =
-            Inputs { configs: configs_received, secrets: secrets_received, config_maps: config_maps_received };
+        let inputs = Inputs { configs: configs_received, secrets: secrets_received, config_maps: config_maps_received };
         let stop = CancellationToken::new();
         let registry: Box<dyn Registry> = Box::new(Directory::new(folder.path().to_owned(), settings()));
         let (supervisor, events) = Supervisor::start(settings(), vec![registry], inputs, stop.clone());
@@ -160,9 +159,8 @@ impl World {
                 self.seen.take(event);
             }
         });
-        if waited.await.is_err() {
-            panic!("{what} did not come about: {:#?}", self.seen);
-        }
+        let waited = waited.await;
+        assert!(waited.is_ok(), "{what} did not come about: {:#?}", self.seen);
     }
 
     /// Takes events in for a while.

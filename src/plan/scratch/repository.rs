@@ -153,7 +153,9 @@ impl<'a> Repository<'a> {
         let running = if settings.suspend { State::Suspended } else { State::Maintained };
         let frozen = self.levers.frozen(self.world.now);
         let state = if frozen { State::Frozen } else { running };
-        let Some(holder) = self.holder() else { return elect(candidates, pin_holds, state) };
+        let Some(holder) = self.levers.holder(self.world.now, unpinned) else {
+            return elect(candidates, pin_holds, state);
+        };
 
         let contact = holder::contact(self.world.fleet, holder);
         let is_candidate = candidates::stands(unpinned, holder);

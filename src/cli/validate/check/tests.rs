@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::api::rules;
 
 fn checked(text: &str) -> Checked {
     check("f.yaml", text, &Allowed(None))
@@ -49,6 +50,14 @@ fn what_api_servers_refuse_is_refused_in_the_same_words() {
     for (path, text) in files {
         is_refused_as_expected(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(errors(&text).len(), 1, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_rule_across_fields_is_asked_about() {
+    let said: Vec<_> = manifests("bad").iter().flat_map(|(_, text)| checked(text).errors).collect();
+    for rule in rules::ALL {
+        assert!(said.iter().any(|finding| finding.message.starts_with(rule.message)), "{}", rule.message);
     }
 }
 

@@ -1,0 +1,102 @@
+//! Other tools' objects that maintain Kopia repositories, beside CronJobs: looked for now and then, never touched.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::core::params::ListParams;
+use kube::core::request::Request;
+use serde::Deserialize;
+
+use crate::names::ObjectName;
+
+use super::call::{CallError, Class, Member, Operation};
+use super::contact::until_up;
+use super::event::{ForeignKind, ForeignObject, MemberEvent};
+use super::facts::optional;
+use super::seen::Events;
+use super::wire::{Custom, Page};
+
+/// Someone installs such a tool, or has it look after a repository, by hand.
+const POLL: Duration = Duration::from_mins(10);
+/// After an attempt that failed.
+const RETRY: Duration = Duration::from_mins(1);
+/// One for each repository; more are of no use in a report.
+const OBJECTS_MAX: u32 = 500;
+
+/// Kind, API group and plural.
+const KINDS: [(ForeignKind, &str, &str); 3] = [
+    (ForeignKind::KopiaMaintenance, "volsync.backube", "kopiamaintenances"),
+    (ForeignKind::KopiurMaintenance, "kopiur.home-operations.com", "maintenances"),
+    (ForeignKind::BackupRepository, "velero.io", "backuprepositories"),
+];
+
+type Found = BTreeMap<(ForeignKind, ObjectName), ForeignObject>;
+
+/// Looks again and again, and reports what came, changed and went.
+pub async fn run(member: Member, events: Events) {
+    let mut known = Found::new();
+    loop {
+        until_up(&member).await;
+        let mut failed = false;
+        for (kind, group, plural) in KINDS {
+            match find(&member, kind, group, plural).await {
+                Ok(found) => report(&events, &mut known, kind, found).await,
+                Err(error) => {
+                    failed = true;
+                    tracing::debug!(member = %events.member, %error, "other maintainers can't be looked for");
+                }
+            }
+        }
+        tokio::time::sleep(if failed { RETRY } else { POLL }).await;
+    }
+}
+
+async fn report(events: &Events, known: &mut Found, kind: ForeignKind, found: Found) {
+    let gone: Vec<_> = known.keys().filter(|key| key.0 == kind && !found.contains_key(key)).cloned().collect();
+    for key in gone {
+        known.remove(&key);
+        events.send(MemberEvent::Foreign { member: events.member.clone(), kind, name: key.1, object: None }).await;
+    }
+    for (key, object) in found {
+        if known.get(&key) != Some(&object) {
+            let (member, name) = (events.member.clone(), key.1.clone());
+            let report = Some(Box::new(object.clone()));
+            events.send(MemberEvent::Foreign { member, kind, name, object: report }).await;
+            known.insert(key, object);
+        }
+    }
+}
+
+/// Objects of one kind; none where its group or the kind is not served, or may not be listed.
+async fn find(member: &Member, kind: ForeignKind, group: &str, plural: &str) -> Result<Found, CallError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Group {
+        preferred_version: Version,
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        version: String,
+    }
+    let operation = Operation::new("find", format!("API group {group}"));
+    let request = super::facts::plain(&format!("/apis/{group}"));
+    let Some(served) = optional::<Group>(member, &operation, request).await? else { return Ok(Found::new()) };
+    let version = served.preferred_version.version;
+    let parameters = ListParams { limit: Some(OBJECTS_MAX), ..ListParams::default() };
+    let request = Request::new(format!("/apis/{group}/{version}/{plural}")).list(&parameters);
+    let page = match optional::<Page<Custom>>(member, &Operation::list(format!("{plural}.{group}")), request).await {
+        Err(CallError { class: Class::Forbidden { .. }, .. }) => None,
+        result => result?,
+    };
+    let objects = page.map(|page| page.items).unwrap_or_default();
+    // The hub's own policies have the same group and kind, and no namespace.
+    let theirs = objects.into_iter().filter(|object| !object.metadata.namespace.is_empty());
+    Ok(theirs.map(|object| ((kind, object.metadata.object_name()), foreign(object))).collect())
+}
+
+fn foreign(object: Custom) -> ForeignObject {
+    let named = |pointer| object.spec.pointer(pointer).and_then(serde_json::Value::as_str).map(Box::from);
+    let secrets = ["/repository/repository", "/repository/name"].into_iter().find_map(named).into_iter().collect();
+    let super::wire::Meta { uid, resource_version, labels, .. } = object.metadata;
+    ForeignObject { uid, resource_version, labels, secrets, cron: None }
+}

@@ -1,0 +1,73 @@
+//! The decision on a repository with a valid and enabled winner, as one table.
+
+use crate::names::MemberName;
+use crate::plan::candidates;
+use crate::plan::result::{Candidate, State};
+use crate::plan::verdict::{HANDOVER_PENDING, HOLDER_UNREACHABLE, PIN_UNSATISFIED, Verdict};
+
+/// What the holder of the grant is to the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold<'a> {
+    Nobody,
+    /// Not reachable; by what was seen last, a candidate or not.
+    Away {
+        holder: &'a MemberName,
+        candidate: bool,
+    },
+    Candidate(&'a MemberName),
+    /// No candidate, and the grant goes at once.
+    Lost(&'a MemberName),
+    /// No candidate as far as can be seen, but not everything is seen yet.
+    Unsynced(&'a MemberName),
+    /// No candidate. `over`: for long enough.
+    Failing {
+        holder: &'a MemberName,
+        over: bool,
+    },
+}
+
+/// Where the repository is pinned to, as seen from its holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pinned {
+    No,
+    /// To a candidate, which is the holder.
+    Here,
+    /// To a candidate, which is not the holder.
+    Elsewhere,
+    /// To no candidate.
+    Nowhere,
+}
+
+/// `candidates` are in order of election, with the pin applied.
+pub fn decide(hold: Hold<'_>, pinned: Pinned, (frozen, suspend): (bool, bool), candidates: &[Candidate]) -> Verdict {
+    let running = if suspend { State::Suspended } else { State::Maintained };
+    let elected = candidates.iter().find(|candidate| candidate.excluded.is_none()).map(|candidate| &candidate.member);
+    let elect = |state: State| match elected {
+        Some(member) => Verdict::assign(state, member),
+        None => Verdict::no_candidate(candidates::why_none(candidates)),
+    };
+    match (hold, pinned, frozen) {
+        (Hold::Away { holder, .. }, Pinned::Nowhere, _) => Verdict::held(PIN_UNSATISFIED, Some(holder)),
+        (Hold::Away { holder, candidate: true }, Pinned::No | Pinned::Here, _) => {
+            Verdict::held(HOLDER_UNREACHABLE, Some(holder))
+        }
+        (Hold::Away { holder, .. }, ..) => Verdict::held(HANDOVER_PENDING, Some(holder)),
+
+        (Hold::Candidate(holder) | Hold::Lost(holder), _, true) => Verdict::assign(State::Frozen, holder),
+        (Hold::Unsynced(holder) | Hold::Failing { holder, .. }, _, true) => {
+            Verdict::held(HANDOVER_PENDING, Some(holder))
+        }
+
+        (Hold::Nobody | Hold::Lost(_), Pinned::Nowhere, _) => Verdict::no_candidate(PIN_UNSATISFIED),
+        (Hold::Nobody, _, true) => elect(State::Frozen),
+        (Hold::Nobody | Hold::Lost(_), ..) => elect(running),
+
+        (Hold::Candidate(holder) | Hold::Unsynced(holder) | Hold::Failing { holder, .. }, Pinned::Nowhere, _) => {
+            Verdict::held(PIN_UNSATISFIED, Some(holder))
+        }
+        (_, Pinned::Elsewhere, _) => elect(running),
+        (Hold::Candidate(holder), ..) => Verdict::assign(running, holder),
+        (Hold::Failing { over: true, .. }, ..) if elected.is_some() => elect(running),
+        (Hold::Unsynced(holder) | Hold::Failing { holder, .. }, ..) => Verdict::held(HANDOVER_PENDING, Some(holder)),
+    }
+}

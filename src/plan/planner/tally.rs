@@ -1,0 +1,179 @@
+//! Answers about sources and policies, for status and for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Planner;
+use super::slice::{self, View};
+use crate::names::{MemberName, PolicyName, RepositoryId, RepositoryKey, SourceKey};
+use crate::plan::fleet::{Labels, SourceRepository};
+use crate::plan::readiness::{self, Standing};
+use crate::plan::result::{PolicyPlan, Problem, RepositoryPlan, SourcePlan};
+use crate::plan::{precedence, scratch, selector};
+use crate::policy::{PolicyClaim, PolicyRecord, PolicyTarget};
+
+/// What a policy comes to in the fleet.
+#[derive(Default)]
+struct Tally {
+    matched: usize,
+    repositories: BTreeSet<RepositoryId>,
+}
+
+impl Planner {
+    pub fn source(&mut self, key: &SourceKey) -> Option<SourcePlan> {
+        let record = self.fleet.sources.get(key)?;
+        let (standing, _) = readiness::of_source(&self.fleet, &self.options, key, record);
+        let secret = match &record.repository {
+            SourceRepository::Secret(name) => Some(name.clone()),
+            SourceRepository::None | SourceRepository::Pvc => None,
+        };
+        let repository = match &standing {
+            Standing::In(meaning) => self.winner(meaning.identity.key.id()),
+            Standing::Outside(_) => None,
+        };
+        Some(readiness::source_plan(key, secret, &standing, repository))
+    }
+
+    /// The sources of one repository, sorted. Costs its sources: for people, not for planning.
+    pub fn sources_of(&self, id: RepositoryId) -> Vec<SourceKey> {
+        let keys = self.keys_of(&self.groups.of(id));
+        let entries = keys.iter().filter_map(|key| self.index.keys.get(key));
+        let slices = entries.flat_map(|entry| &entry.members);
+        let sources = slices.flat_map(|(member, slice)| {
+            slice.sources.keys().map(|object| SourceKey { member: member.clone(), object: object.clone() })
+        });
+        sources.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Every policy, sorted by name.
+    pub fn policies(&mut self) -> Vec<PolicyPlan> {
+        let tallies = self.tallies();
+        let nothing = Tally::default();
+        let plan = |policy: &Arc<PolicyRecord>| self.policy_plan(policy, tallies.get(&policy.name).unwrap_or(&nothing));
+        self.fleet.policies.values().map(plan).collect()
+    }
+
+    pub fn policy(&mut self, name: &PolicyName) -> Option<PolicyPlan> {
+        let tally = self.tallies().remove(name).unwrap_or_default();
+        Some(self.policy_plan(self.fleet.policies.get(name)?, &tally))
+    }
+
+    /// The plans of all repositories that a policy competes for, whether it wins or not.
+    pub fn competed(&mut self, name: &PolicyName, now: Timestamp) -> Vec<RepositoryPlan> {
+        let ids = self.tallies().remove(name).unwrap_or_default().repositories;
+        ids.into_iter().filter_map(|id| self.plan(id, now)).collect()
+    }
+
+    /// The first sources that a policy matches, with their Secrets, sorted; at most `limit`.
+    pub fn matched(&mut self, name: &PolicyName, limit: usize) -> Vec<(SourceKey, Arc<str>)> {
+        let competed = self.tallies().remove(name).unwrap_or_default().repositories;
+        let Some(claim) = self.fleet.policies.get(name).and_then(|policy| policy.claim.as_ref()) else {
+            return Vec::new();
+        };
+        let mut matched = Vec::new();
+        for (member, keys) in &self.index.by_member {
+            let view = View { fleet: &self.fleet, member };
+            let mut here = BTreeMap::new();
+            let ours = keys.iter().filter(|key| competed.contains(&self.stands_for(key)));
+            let slices = ours.filter_map(|key| self.index.keys.get(key)?.members.get(member));
+            for object in slices.flat_map(|slice| slice.sources.keys()) {
+                let key = SourceKey { member: member.clone(), object: object.clone() };
+                let Some(record) = self.fleet.sources.get(&key) else { continue };
+                let SourceRepository::Secret(secret) = &record.repository else { continue };
+                let matches = match claim.target {
+                    PolicyTarget::Selector { .. } => slice::selects(view, claim, object, record),
+                    PolicyTarget::Direct { .. } => self.admits(claim, member),
+                };
+                if matches {
+                    here.insert(key, secret.clone());
+                }
+            }
+            matched.extend(here);
+            if matched.len() >= limit {
+                break;
+            }
+        }
+        matched.truncate(limit);
+        matched
+    }
+
+    /// What a person should look at, sorted. Plans everything: for people, not for planning.
+    pub fn problems(&mut self, now: Timestamp) -> Vec<Problem> {
+        let mut problems: BTreeSet<Problem> =
+            self.groups.with_problems().flat_map(|group| group.problems.iter().cloned()).collect();
+        for id in self.repositories() {
+            if let Some(plan) = self.plan(id, now) {
+                problems.extend(scratch::problems(&plan));
+            }
+        }
+        problems.into_iter().collect()
+    }
+
+    /// The repository that an id stands in, and its winner.
+    fn winner(&mut self, id: RepositoryId) -> Option<(RepositoryId, Option<PolicyName>)> {
+        let group = self.groups.of(id);
+        let keys = self.keys_of(&group);
+        let first = keys.first()?.id();
+        self.digest(&keys);
+        let entries = keys.iter().filter_map(|key| self.index.keys.get(key));
+        let names = entries.flat_map(|entry| {
+            let slices = entry.members.values().filter_map(slice::Slice::known);
+            slices.flat_map(|digest| digest.policies.keys()).chain(&entry.policies)
+        });
+        let policies = names.filter_map(|name| self.fleet.policies.get(name));
+        let winner = policies.min_by_key(|policy| precedence::rank(policy));
+        Some((first, winner.map(|winner| winner.name.clone())))
+    }
+
+    fn stands_for(&self, key: &RepositoryKey) -> RepositoryId {
+        self.keys_of(&self.groups.of(key.id())).first().map_or(key.id(), RepositoryKey::id)
+    }
+
+    fn tallies(&mut self) -> BTreeMap<PolicyName, Tally> {
+        self.index.digest_all(&self.fleet);
+        let mut tallies: BTreeMap<PolicyName, Tally> = BTreeMap::new();
+        for (key, entry) in &self.index.keys {
+            let id = self.stands_for(key);
+            for digest in entry.members.values().filter_map(slice::Slice::known) {
+                for (name, chosen) in &digest.policies {
+                    let tally = tallies.entry(name.clone()).or_default();
+                    tally.matched += chosen.matched;
+                    tally.repositories.insert(id);
+                }
+            }
+            for name in &entry.policies {
+                tallies.entry(name.clone()).or_default().repositories.insert(id);
+            }
+        }
+        for (name, tally) in &mut tallies {
+            let claim = self.fleet.policies.get(name).and_then(|policy| policy.claim.as_ref());
+            if let Some(claim) = claim.filter(|claim| matches!(claim.target, PolicyTarget::Direct { .. })) {
+                let keys = tally.repositories.iter().flat_map(|id| self.keys_of(&self.groups.of(*id)));
+                let entries = keys.filter_map(|key| self.index.keys.get(&key));
+                let slices = entries.flat_map(|entry| &entry.members);
+                let admitted = slices.filter(|(member, _)| self.admits(claim, member));
+                tally.matched = admitted.map(|(_, slice)| slice.sources.len()).sum();
+            }
+        }
+        tallies
+    }
+
+    fn admits(&self, claim: &PolicyClaim, member: &MemberName) -> bool {
+        let unlabelled = Labels::new();
+        let labels = self.fleet.members.get(member).map_or(&unlabelled, |record| &record.labels);
+        selector::admits(&claim.clusters, member, labels)
+    }
+
+    fn policy_plan(&self, policy: &PolicyRecord, tally: &Tally) -> PolicyPlan {
+        let note = self.index.directs.get(&policy.name).and_then(|direct| direct.note.as_ref());
+        PolicyPlan {
+            name: policy.name.clone(),
+            valid: policy.claim.is_some() && policy.settings.is_ok(),
+            message: scratch::policy_message(policy, note.map(|(_, message)| message.as_str())),
+            matched_sources: tally.matched,
+            repositories: tally.repositories.len(),
+        }
+    }
+}
