@@ -87,6 +87,11 @@ async fn show(args: &DemoArgs) -> Result<ExitCode, String> {
     Ok(exit_code(args, &result))
 }
 
+fn say(text: &str) {
+    // A reader that went away is no reason to stop.
+    let _ = print_text(text);
+}
+
 /// Whoever ends the demo by hand wanted to end it.
 fn exit_code(args: &DemoArgs, verdict: &Verdict) -> ExitCode {
     if args.run_for.is_some() && !verdict.missing.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -148,7 +153,7 @@ impl Show {
     /// Looks and shows until the time is over or somebody ends it.
     async fn run(&mut self, look: &Look, fleet: &DemoFleet) {
         if self.screen.is_none() {
-            self.print(&summary::introduction(fleet));
+            say(&summary::introduction(fleet));
         }
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
@@ -171,7 +176,7 @@ impl Show {
         let elapsed = self.started.elapsed();
         for news in changes(&self.view, &view) {
             if self.screen.is_none() {
-                self.print(&screen::news_line(elapsed, &news));
+                say(&screen::news_line(elapsed, &news));
             }
             self.news.push_back((elapsed, news));
         }
@@ -179,11 +184,6 @@ impl Show {
             self.news.pop_front();
         }
         self.view = view;
-    }
-
-    fn print(&self, text: &str) {
-        // A reader that went away is no reason to stop.
-        let _ = print_text(text);
     }
 
     fn draw(&mut self, fleet: &DemoFleet) {

@@ -15,6 +15,9 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// To the top left; what is left of the former frame is cleared line by line, which does not flicker.
 const HOME: &str = "\x1b[H";
+const CLEAR_ALL: &str = "\x1b[2J\x1b[H";
+/// Frames between two drawn from scratch.
+const CLEAR_EVERY: u64 = 20;
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 /// Where the terminal does not tell.
@@ -27,7 +30,9 @@ const OTHER_COLUMNS: usize = 92;
 const LOCATION_MIN: usize = 24;
 
 /// The terminal's other screen; dropping it gives the first one back.
-pub struct Screen;
+pub struct Screen {
+    frames: u64,
+}
 
 /// What a frame shows beside the fleet.
 pub struct Frame {
@@ -41,12 +46,15 @@ pub struct Frame {
 impl Screen {
     pub fn open() -> Self {
         write(ENTER);
-        Self
+        Self { frames: 0 }
     }
 
     pub fn draw(&mut self, view: &View, news: &VecDeque<(Duration, News)>, frame: &Frame) {
         let (width, height) = size();
-        let mut text = HOME.to_owned();
+        self.frames += 1;
+        // Now and then from scratch: something else may have written to the terminal.
+        let start = if self.frames % CLEAR_EVERY == 1 { CLEAR_ALL } else { HOME };
+        let mut text = start.to_owned();
         for line in lines(view, news, frame, (width, height)) {
             text += &cut(&line, width);
             text += CLEAR_LINE;
