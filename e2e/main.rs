@@ -4,5 +4,6 @@
 mod fleet_works;
 mod harness;
 mod kubeconfigs;
+mod maintenance;
 mod mover;
 mod schemas;
