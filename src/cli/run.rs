@@ -141,7 +141,7 @@ fn options(args: &RunArgs, config: &Config) -> Result<Options, String> {
     Ok(Options {
         kubeconfig_dir: args.members.kubeconfig_dir.clone(),
         include_hub: plan.hub_member.clone(),
-        namespace,
+        namespace: namespace.clone(),
         hub_id: args.hub.hub_id.clone(),
         new_hub_id: new_hub_id(),
         instance: None,
@@ -151,6 +151,7 @@ fn options(args: &RunArgs, config: &Config) -> Result<Options, String> {
         rules: args.decisions.policy_rules(),
         settings: Settings {
             hub_id: String::new(),
+            namespace,
             member_namespace: plan.member_namespace.to_string(),
             observe: args.members.observe,
             mover_image: args.members.mover_image.clone(),
