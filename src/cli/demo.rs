@@ -120,6 +120,7 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
         },
         settings: Settings {
             hub_id: String::new(),
+            namespace: NAMESPACE.to_owned(),
             member_namespace: NAMESPACE.to_owned(),
             observe: false,
             mover_image: None,

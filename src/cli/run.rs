@@ -145,7 +145,7 @@ pub fn options(
     Ok(Options {
         kubeconfig_dir: members.kubeconfig_dir.clone(),
         include_hub: plan.hub_member.clone(),
-        namespace,
+        namespace: namespace.clone(),
         hub_id: hub.hub_id.clone(),
         new_hub_id: new_hub_id(),
         instance: None,
@@ -155,6 +155,7 @@ pub fn options(
         rules: decisions.policy_rules(),
         settings: Settings {
             hub_id: String::new(),
+            namespace,
             member_namespace: plan.member_namespace.to_string(),
             observe: members.observe,
             mover_image: members.mover_image.clone(),

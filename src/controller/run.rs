@@ -350,12 +350,10 @@ async fn pump(
                 engine.enqueue(dirty);
             }
             Some(event) = members.recv() => {
-                let dirty = engine.world().apply_member(event);
-                engine.enqueue(dirty);
+                engine.take_in(event);
                 for _ in 0..BATCH_MAX {
                     let Ok(event) = members.try_recv() else { break };
-                    let dirty = engine.world().apply_member(event);
-                    engine.enqueue(dirty);
+                    engine.take_in(event);
                 }
             }
         }
