@@ -12,7 +12,11 @@ use crate::harness::fleet::Fleet;
 use crate::harness::{self, Fail};
 
 /// A client that hands on the first answer, also where it says to come again.
-async fn client(cluster: &Cluster, name: &str, write: impl FnOnce(&std::path::Path) -> Result<(), Fail>) -> Result<Client, Fail> {
+async fn client(
+    cluster: &Cluster,
+    name: &str,
+    write: impl FnOnce(&std::path::Path) -> Result<(), Fail>,
+) -> Result<Client, Fail> {
     let path = cluster.dir.join(format!("conformance-{name}.kubeconfig"));
     write(&path)?;
     let kubeconfig = Kubeconfig::read_from(&path)?;
