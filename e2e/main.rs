@@ -7,5 +7,6 @@ mod harness;
 mod kubeconfigs;
 mod members_come_and_go;
 mod mover;
+mod outcomes;
 mod schemas;
 mod stage;
