@@ -5,6 +5,7 @@ mod conformance_of_kubernetes;
 mod fleet_works;
 mod harness;
 mod kubeconfigs;
+mod maintenance;
 mod members_come_and_go;
 mod mover;
 mod outcomes;

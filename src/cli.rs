@@ -6,6 +6,7 @@ pub mod crd;
 pub mod demo;
 pub mod document;
 pub mod identity;
+pub mod live;
 pub mod next;
 pub mod offline;
 pub mod options;

@@ -1,8 +1,11 @@
 //! The loop: observe, plan, act, report.
 
 pub mod act;
+pub mod ca;
 pub mod engine;
+pub mod index;
 pub mod jobs;
+pub mod member_state;
 pub mod observe;
 pub mod push;
 pub mod queue;

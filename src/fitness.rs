@@ -57,7 +57,8 @@ fn code(text: &str) -> Vec<&str> {
 }
 
 fn is_test(path: &Path) -> bool {
-    path.file_stem().is_some_and(|stem| stem == "tests") || path.components().any(|part| part.as_os_str() == "tests")
+    path.file_stem().is_some_and(|stem| ["tests", "property_tests", "properties"].iter().any(|name| stem == *name))
+        || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 #[test]

@@ -69,6 +69,8 @@ fn meta(assignment: &Assignment, context: &RenderContext<'_>, name: String) -> O
         (labels::EPOCH, context.epoch.to_string()),
         (labels::SOURCE, secret),
         (labels::KEY, assignment.key.to_string()),
+        // Tells whose it is where somebody removed the labels.
+        (labels::HUB, context.hub_id.to_owned()),
     ];
     ObjectMeta {
         name: Some(name),

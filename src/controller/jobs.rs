@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use super::world::MemberState;
+use super::member_state::MemberState;
 use crate::api::kopia_repository::{KopiaRepositoryStatus, RunStatus};
 use crate::grant::{ClaimJob, ClaimReport};
 use crate::labels;

@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use serde_json::Value;
 
-use super::world::Verified;
+use super::member_state::Verified;
 use crate::diff;
 use crate::labels;
 use crate::member::apply::{Applied, Guard, Pushed, SecretValues};

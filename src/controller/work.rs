@@ -5,8 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::jobs::{self, EndedRun};
+use super::member_state::MemberState;
 use super::push::Standing;
-use super::world::{MemberState, World};
+use super::world::World;
 use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
 use crate::grant::ClaimJob;
 use crate::labels;

@@ -5,52 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::api::kopia_repository::KopiaRepository;
-use crate::api::member_cluster::MemberCluster;
 use crate::hub::event::{HubEvent, HubList, PolicyObject};
 use crate::labels;
-use crate::member::event::{
-    ConditionKind, ForeignKind, ForeignObject, JobRecord, MemberCondition, MemberEvent, MemberFacts, OwnedKind,
-    OwnedObject, PodRecord, ReferencedKind,
-};
-use crate::member::registry::Origin;
+use crate::member::event::{MemberEvent, MemberFacts, OwnedKind, OwnedObject, ReferencedKind};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId};
 use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
 use crate::plan::planner::Planner;
-use crate::policy::{CaSource, CustomCa};
 
 use tracing::warn;
 
+use super::index::Index;
+use super::member_state::MemberState;
 use super::push::Noted;
-
-/// What is known of one member beyond what the planner knows.
-#[derive(Debug, Default)]
-pub struct MemberState {
-    pub origin: Option<Origin>,
-    pub contact: Option<Contact>,
-    pub duplicate_of: Option<MemberName>,
-    pub facts: Option<Arc<MemberFacts>>,
-    pub conditions: BTreeMap<ConditionKind, MemberCondition>,
-    pub owned: BTreeMap<(OwnedKind, ObjectName), OwnedObject>,
-    pub foreign: BTreeMap<(ForeignKind, ObjectName), ForeignObject>,
-    pub jobs: BTreeMap<ObjectName, JobRecord>,
-    pub pods: BTreeMap<ObjectName, PodRecord>,
-    /// resourceVersions of referenced Secrets and CA ConfigMaps.
-    pub versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
-    /// Pushed objects whose contents were compared with what is wanted.
-    pub verified: BTreeMap<(OwnedKind, ObjectName), Verified>,
-    /// Its MemberCluster on the hub.
-    pub cluster: Option<Arc<MemberCluster>>,
-}
-
-/// A comparison that need not be made again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// Of the pushed object.
-    pub version: Box<str>,
-    /// Hash of what was wanted, or the version of the source of a copy.
-    pub wanted: Box<str>,
-}
 
 /// What an event makes necessary.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -68,11 +35,7 @@ pub struct World {
     listed: BTreeSet<HubList>,
     /// The Secrets and CAs that observers should read are not what they were.
     pub wants_changed: bool,
-    /// Where objects, Jobs and Pods of a repository were seen.
-    places: BTreeMap<RepositoryId, BTreeMap<MemberName, usize>>,
-    /// Which repositories copy a Secret or CA.
-    uses: BTreeMap<(ReferencedKind, PlacedName), BTreeSet<RepositoryId>>,
-    used_by: BTreeMap<RepositoryId, Vec<(ReferencedKind, PlacedName)>>,
+    index: Index,
     pub hub_versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
 }
 
@@ -85,9 +48,7 @@ impl World {
             ledger: BTreeMap::new(),
             listed: BTreeSet::new(),
             wants_changed: false,
-            places: BTreeMap::new(),
-            uses: BTreeMap::new(),
-            used_by: BTreeMap::new(),
+            index: Index::default(),
             hub_versions: BTreeMap::new(),
         }
     }
@@ -105,7 +66,7 @@ impl World {
 
     /// Repositories that have, or should have, something in this member.
     fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
-        let present = self.places.iter().filter(|(_, members)| members.contains_key(member)).map(|(id, _)| *id);
+        let present = self.index.ids_in(member);
         self.planner.repositories_in(member).into_iter().chain(present).collect()
     }
 
@@ -157,7 +118,7 @@ impl World {
     }
 
     pub fn everything(&self) -> Dirty {
-        let known = self.ledger.keys().chain(self.places.keys()).copied();
+        let known = self.ledger.keys().copied().chain(self.index.ids());
         Dirty {
             repositories: self.planner.repositories().into_iter().chain(known).collect(),
             policies: self.policies.keys().cloned().collect(),
@@ -172,32 +133,17 @@ impl World {
 
     /// Members where anything of this repository was seen.
     pub fn places(&self, id: RepositoryId) -> impl Iterator<Item = &MemberName> {
-        self.places.get(&id).into_iter().flat_map(BTreeMap::keys)
+        self.index.members(id)
     }
 
     /// Remembers what a repository copies, so that a change of it is noticed.
     pub fn set_uses(&mut self, id: RepositoryId, now: Vec<(ReferencedKind, PlacedName)>) {
-        if self.used_by.get(&id).is_some_and(|before| *before == now) {
-            return;
-        }
-        self.wants_changed = true;
-        let before = self.used_by.insert(id, now.clone()).unwrap_or_default();
-        for key in before {
-            if let Some(ids) = self.uses.get_mut(&key) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    self.uses.remove(&key);
-                }
-            }
-        }
-        for key in now {
-            self.uses.entry(key).or_default().insert(id);
-        }
+        self.wants_changed |= self.index.set_uses(id, now);
     }
 
     /// CAs that are copied.
     pub fn used_cas(&self) -> impl Iterator<Item = &(ReferencedKind, PlacedName)> {
-        self.uses.keys()
+        self.index.used()
     }
 
     pub fn version(&self, kind: ReferencedKind, of: &PlacedName) -> Option<&str> {
@@ -206,10 +152,6 @@ impl World {
             Place::Hub => self.hub_versions.get(&key).map(|version| &**version),
             Place::Member(member) => self.members.get(member)?.versions.get(&key).map(|version| &**version),
         }
-    }
-
-    fn users(&self, kind: ReferencedKind, of: PlacedName) -> BTreeSet<RepositoryId> {
-        self.uses.get(&(kind, of)).cloned().unwrap_or_default()
     }
 
     pub fn apply_hub(&mut self, event: HubEvent) -> Dirty {
@@ -234,7 +176,7 @@ impl World {
             HubEvent::Referenced { kind, name, version } => {
                 let changed = put(&mut self.hub_versions, (kind, name.clone()), version);
                 if changed {
-                    dirty.repositories.extend(self.users(kind, PlacedName { place: Place::Hub, object: name }));
+                    dirty.repositories.extend(self.index.users(kind, PlacedName { place: Place::Hub, object: name }));
                 }
             }
             HubEvent::Observed(observation) => dirty.repositories.extend(self.observe(observation)),
@@ -312,21 +254,21 @@ impl World {
                 let before = state.jobs.get(&name).and_then(|job| repository_of(&job.labels));
                 let after = job.as_ref().and_then(|job| repository_of(&job.labels));
                 put(&mut state.jobs, name, job.map(|it| *it));
-                dirty.repositories.extend(self.moved(&member, before, after));
+                dirty.repositories.extend(self.index.moved(&member, before, after));
             }
             MemberEvent::Pod { member, name, pod } => {
                 let state = self.members.entry(member.clone()).or_default();
                 let before = state.pods.get(&name).and_then(|pod| repository_of(&pod.labels));
                 let after = pod.as_ref().and_then(|pod| repository_of(&pod.labels));
                 put(&mut state.pods, name, pod.map(|it| *it));
-                dirty.repositories.extend(self.moved(&member, before, after));
+                dirty.repositories.extend(self.index.moved(&member, before, after));
             }
             MemberEvent::Referenced { member, kind, name, version } => {
                 let state = self.members.entry(member.clone()).or_default();
                 if put(&mut state.versions, (kind, name.clone()), version) {
                     dirty
                         .repositories
-                        .extend(self.users(kind, PlacedName { place: Place::Member(member), object: name }));
+                        .extend(self.index.users(kind, PlacedName { place: Place::Member(member), object: name }));
                 }
             }
             MemberEvent::Facts { member, facts } => {
@@ -356,7 +298,7 @@ impl World {
         let observation = Observation::Member { name: name.clone(), record };
         let mut ids = self.observe(observation);
         // What was not pushed or removed while it was away.
-        ids.extend(self.places.iter().filter(|(_, members)| members.contains_key(name)).map(|(id, _)| *id));
+        ids.extend(self.index.ids_in(name));
         ids.extend(self.repositories_in(name));
         ids
     }
@@ -378,43 +320,12 @@ impl World {
         if !put(&mut state.owned, key, object) {
             return BTreeSet::new();
         }
-        let mut ids = self.moved(member, before, after);
+        let mut ids = self.index.moved(member, before, after);
         if before.is_none() && after.is_none() {
             // What serves all repositories of a member, such as the mover's script.
             ids.extend(self.repositories_in(member));
         }
         ids
-    }
-
-    /// Keeps count of where a repository's objects are.
-    fn moved(
-        &mut self,
-        member: &MemberName,
-        before: Option<RepositoryId>,
-        after: Option<RepositoryId>,
-    ) -> BTreeSet<RepositoryId> {
-        if before != after {
-            if let Some(id) = after {
-                *self.places.entry(id).or_default().entry(member.clone()).or_default() += 1;
-            }
-            if let Some(id) = before {
-                self.left(member, id);
-            }
-        }
-        before.into_iter().chain(after).collect()
-    }
-
-    fn left(&mut self, member: &MemberName, id: RepositoryId) {
-        let Some(members) = self.places.get_mut(&id) else { return };
-        if let Some(count) = members.get_mut(member) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                members.remove(member);
-            }
-        }
-        if members.is_empty() {
-            self.places.remove(&id);
-        }
     }
 }
 
@@ -445,16 +356,4 @@ fn same_object(
     object: &KopiaRepository,
 ) -> bool {
     ledger.get(&id).is_some_and(|known| known.metadata.uid == object.metadata.uid)
-}
-
-impl CustomCa {
-    /// The CA's object, beside the repository Secret.
-    pub fn placed(&self, secret: &PlacedName) -> (ReferencedKind, PlacedName) {
-        let (kind, name) = match &self.source {
-            CaSource::ConfigMap(name) => (ReferencedKind::ConfigMap, name),
-            CaSource::Secret(name) => (ReferencedKind::Secret, name),
-        };
-        let object = ObjectName::new(secret.object.namespace.clone(), name.as_ref());
-        (kind, PlacedName { place: secret.place.clone(), object })
-    }
 }

@@ -28,19 +28,21 @@ fn secrets() -> Vec<Vec<(&'static str, &'static str)>> {
     let shared = |repository| vec![("KOPIA_REPOSITORY", repository), ("KOPIA_PASSWORD", "one")];
     vec![
         shared("s3://bucket-a/x"),
+        shared("s3://bucket-a/x/"),
         shared("s3://bucket-b/x"),
+        shared("s3://bucket-b/x/"),
         vec![("KOPIA_REPOSITORY", "s3://bucket-a/x"), ("KOPIA_PASSWORD", "two")],
         vec![("KOPIA_REPOSITORY", "s3://bucket-a/x")],
-        vec![("KOPIA_REPOSITORY", "s3://b/x"), ("KOPIA_S3_ENDPOINT", "minio.n1:9000"), ("KOPIA_PASSWORD", "one")],
-        vec![("KOPIA_REPOSITORY", "s3://b/x"), ("KOPIA_S3_ENDPOINT", "minio:9000"), ("KOPIA_PASSWORD", "one")],
-        vec![("KOPIA_REPOSITORY", "s3://b/x"), ("KOPIA_S3_ENDPOINT", "10.0.0.9:9000"), ("KOPIA_PASSWORD", "one")],
+        vec![("KOPIA_REPOSITORY", "s3://bkt/x"), ("KOPIA_S3_ENDPOINT", "minio.n1:9000"), ("KOPIA_PASSWORD", "one")],
+        vec![("KOPIA_REPOSITORY", "s3://bkt/x"), ("KOPIA_S3_ENDPOINT", "minio:9000"), ("KOPIA_PASSWORD", "one")],
+        vec![("KOPIA_REPOSITORY", "s3://bkt/x"), ("KOPIA_S3_ENDPOINT", "10.0.0.9:9000"), ("KOPIA_PASSWORD", "one")],
         shared("filesystem:///repository"),
         shared("nonsense"),
     ]
 }
 
 /// Every id that this world can know: by planning a fleet with everything in it.
-fn keys() -> Vec<RepositoryKey> {
+fn keys() -> (Vec<RepositoryKey>, Vec<usize>) {
     let mut fleet = Fleet::default();
     for member in MEMBERS {
         fleet.members.insert(member.into(), super::testing::member());
@@ -53,7 +55,9 @@ fn keys() -> Vec<RepositoryKey> {
         }
     }
     let plan = scratch::plan(&fleet, &options(), now());
-    plan.repositories.into_iter().map(|repository| repository.key).collect()
+    let many = |(_, repository): &(usize, &super::result::RepositoryPlan)| repository.clusters.len() > 1;
+    let shared = plan.repositories.iter().enumerate().filter(many).map(|(at, _)| at).collect();
+    (plan.repositories.iter().map(|repository| repository.key).collect(), shared)
 }
 
 fn specs() -> Vec<Value> {
@@ -87,7 +91,7 @@ enum Op {
     Namespace(&'static str, &'static str, Option<bool>),
     Source(&'static str, &'static str, &'static str, Option<(u8, Option<u8>, bool)>),
     Secret(Option<&'static str>, &'static str, &'static str, Option<Option<Index>>),
-    Policy(&'static str, Option<(Index, Option<u8>)>),
+    Policy(&'static str, Option<(usize, Option<u8>)>),
     Ledger(Index, Option<Box<Ledger>>),
     CronJob(&'static str, Index, Option<(bool, Option<&'static str>)>),
     Failing(Index, Option<i64>),
@@ -104,7 +108,7 @@ struct Ledger {
     frozen: Option<i64>,
     same_as: Option<Index>,
     distinct_from: Option<Index>,
-    rests: Option<(&'static str, &'static str, &'static str, i64)>,
+    rests: Vec<(&'static str, &'static str, &'static str, i64)>,
 }
 
 fn member_record() -> impl Strategy<Value = MemberRecord> {
@@ -130,7 +134,7 @@ fn ledger() -> impl Strategy<Value = Ledger> {
         prop::option::weighted(0.2, -5..60_i64),
         prop::option::weighted(0.15, any::<Index>()),
         prop::option::weighted(0.15, any::<Index>()),
-        prop::option::weighted(0.2, rests),
+        prop::collection::vec(rests, 0..4),
     )
         .prop_map(|(key, unique_id, grant, pin, frozen, same_as, distinct_from, rests)| Ledger {
             key,
@@ -159,7 +163,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (prop::option::weighted(0.85, member()), namespace(), secret(),
               prop::option::weighted(0.9, prop::option::weighted(0.85, any::<Index>())))
             .prop_map(|(place, namespace, name, state)| Op::Secret(place, namespace, name, state)),
-        3 => (select(POLICIES.to_vec()), prop::option::weighted(0.85, (any::<Index>(), prop::option::of(1..4_u8))))
+        3 => (select(POLICIES.to_vec()), prop::option::weighted(0.85, (0..specs().len(), prop::option::of(1..4_u8))))
             .prop_map(|(name, spec)| Op::Policy(name, spec)),
         4 => (any::<Index>(), prop::option::weighted(0.85, ledger()))
             .prop_map(|(id, record)| Op::Ledger(id, record.map(Box::new))),
@@ -170,20 +174,57 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// A history: a fleet that works, then whatever may happen to it.
+fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
+    let place = (select(MEMBERS.to_vec()), select(NAMESPACES.to_vec()));
+    let standing = (place, select(SOURCES.to_vec()), any::<Index>(), 0..4_u8, prop::option::of(1..5_u8), any::<bool>());
+    let standing = standing.prop_map(|((member, namespace), name, secret, kind, day, synced)| {
+        let secret_name = if kind < 2 { "repo-a" } else { "repo-b" };
+        [
+            Op::Secret(Some(member), namespace, secret_name, Some(Some(secret))),
+            Op::Source(member, namespace, name, Some((kind, day, synced))),
+        ]
+    });
+    let members = MEMBERS.map(|name| Op::Member(name, Some(Box::new(super::testing::member()))));
+    // Half of them select everything.
+    let first_policy = prop::option::weighted(0.9, prop_oneof![Just(0), Just(0), Just(2), Just(9), 0..specs().len()]);
+    let on_hub = prop::option::of(any::<Index>());
+    (prop::collection::vec(standing, 5..14), first_policy, on_hub, prop::collection::vec(op(), 1..length)).prop_map(
+        move |(standing, policy, on_hub, random)| {
+            let policy = policy.map(|spec| Op::Policy("p1", Some((spec, Some(1)))));
+            let on_hub = on_hub.map(|secret| Op::Secret(None, "n1", "repo-a", Some(Some(secret))));
+            let standing = standing.into_iter().flatten();
+            members.iter().cloned().chain(standing).chain(policy).chain(on_hub).chain(random).collect()
+        },
+    )
+}
+
 /// The constants of the world, worked out once.
 struct World {
     keys: Vec<RepositoryKey>,
+    /// The places in `keys` of repositories that several members share.
+    shared: Vec<usize>,
     secrets: Vec<SecretState>,
     specs: Vec<Value>,
 }
 
+/// One for all cases: it takes longer to make than to use.
+fn world() -> &'static World {
+    static WORLD: std::sync::LazyLock<World> = std::sync::LazyLock::new(World::new);
+    &WORLD
+}
+
 impl World {
     fn new() -> Self {
-        Self { keys: keys(), secrets: secrets().iter().map(|data| facts(data)).collect(), specs: specs() }
+        let (keys, shared) = keys();
+        Self { keys, shared, secrets: secrets().iter().map(|data| facts(data)).collect(), specs: specs() }
     }
 
+    /// Mostly one of those that all members share: there most is at stake.
     fn id(&self, index: Index) -> RepositoryId {
-        index.get(&self.keys).id()
+        let drawn = index.index(6 * self.keys.len());
+        let at = if drawn < self.keys.len() { drawn } else { self.shared[drawn % self.shared.len()] };
+        self.keys[at].id()
     }
 
     fn after(minutes: i64) -> Timestamp {
@@ -196,7 +237,7 @@ impl World {
             // Mostly its own; now and then that of another.
             key: ledger.key.map(|index| {
                 let own = self.keys.iter().find(|key| key.id() == id).copied().unwrap();
-                if index.index(5) == 0 { *index.get(&self.keys) } else { own }
+                if index.index(10) == 0 { *index.get(&self.keys) } else { own }
             }),
             backend: Some("s3".into()),
             location: Some("from the ledger".into()),
@@ -204,7 +245,8 @@ impl World {
             grant: ledger.grant.map(|(cluster, epoch)| grant(cluster, epoch)),
             not_ready: ledger
                 .rests
-                .into_iter()
+                .iter()
+                .copied()
                 .map(|(cluster, namespace, name, until)| NotReady {
                     cluster: cluster.into(),
                     secret: ObjectName::new(namespace, name),
@@ -247,7 +289,7 @@ impl World {
             Op::Policy(name, spec) => Observation::Policy {
                 name: (*name).into(),
                 record: spec.map(|(index, day)| {
-                    let mut record = policy(name, index.get(&self.specs));
+                    let mut record = policy(name, &self.specs[index]);
                     record.created = day.map(|day| super::testing::at(&format!("2026-01-0{day}T00:00:00Z")));
                     Box::new(record)
                 }),
@@ -323,17 +365,20 @@ fn options_of(hub: bool) -> PlanOptions {
     PlanOptions { hub_member: hub.then(|| "c1".into()), ..options() }
 }
 
-/// Enough for every pair of rules of this small world to meet; more by `PROPTEST_CASES`.
+/// A few seconds' worth; `PROPTEST_CASES=10000` for a long run.
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: 192, max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() }
+    // The default is what it is where that variable is not set.
+    let cases = ProptestConfig::default().cases;
+    let cases = if cases == 256 { 64 } else { cases };
+    ProptestConfig { cases, max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn planning_incrementally_and_from_scratch_agree(ops in prop::collection::vec(op(), 1..60), hub: bool) {
-        let world = World::new();
+    fn planning_incrementally_and_from_scratch_agree(ops in history(60), hub: bool) {
+        let world = world();
         let options = options_of(hub);
         let mut planner = Planner::new(options.clone());
         let mut before = FleetPlan::default();
@@ -358,8 +403,8 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_arrival_never_matters(ops in prop::collection::vec(op(), 1..60), seed in any::<u64>()) {
-        let fleet = fleet_after(&World::new(), &ops);
+    fn the_order_of_arrival_never_matters(ops in history(60), seed in any::<u64>()) {
+        let fleet = fleet_after(world(), &ops);
         let mut shuffled = observations(&fleet);
         let mut state = seed;
         for index in (1..shuffled.len()).rev() {
@@ -374,9 +419,9 @@ proptest! {
     }
 
     #[test]
-    fn planning_the_applied_result_yields_no_change(ops in prop::collection::vec(op(), 1..60), hub: bool) {
+    fn planning_the_applied_result_yields_no_change(ops in history(60), hub: bool) {
         let options = options_of(hub);
-        let mut fleet = fleet_after(&World::new(), &ops);
+        let mut fleet = fleet_after(world(), &ops);
         let first = scratch::plan(&fleet, &options, now());
         apply(&mut fleet, &first);
         let second = scratch::plan(&fleet, &options, now());
@@ -395,8 +440,8 @@ proptest! {
     }
 
     #[test]
-    fn there_are_never_two_holders(ops in prop::collection::vec(op(), 1..60)) {
-        let fleet = fleet_after(&World::new(), &ops);
+    fn there_are_never_two_holders(ops in history(60)) {
+        let fleet = fleet_after(world(), &ops);
         let plan = scratch::plan(&fleet, &options(), now());
         let mut keys = BTreeSet::new();
         for repository in &plan.repositories {
@@ -413,7 +458,7 @@ proptest! {
     }
 
     #[test]
-    fn a_bad_policy_changes_nothing_for_others(ops in prop::collection::vec(op(), 1..50), bad in select(vec![
+    fn a_bad_policy_changes_nothing_for_others(ops in history(50), bad in select(vec![
         json!({"repositorySelector": {"repository": "*"}, "priority": 4000}),
         json!({"repositorySelector": {"repository": ["*"]}}),
         json!({"repository": {"name": "repo-a"}}),
@@ -422,7 +467,7 @@ proptest! {
         json!(null),
         json!(3),
     ])) {
-        let mut fleet = fleet_after(&World::new(), &ops);
+        let mut fleet = fleet_after(world(), &ops);
         let before = scratch::plan(&fleet, &options(), now());
         let record = policy("bad", &bad);
         prop_assert!(record.settings.is_err());
@@ -433,8 +478,8 @@ proptest! {
     }
 
     #[test]
-    fn a_member_that_goes_away_takes_nothing_from_the_others(ops in prop::collection::vec(op(), 1..60), lost in select(MEMBERS.to_vec())) {
-        let mut fleet = fleet_after(&World::new(), &ops);
+    fn a_member_that_goes_away_takes_nothing_from_the_others(ops in history(60), lost in select(MEMBERS.to_vec())) {
+        let mut fleet = fleet_after(world(), &ops);
         let options = options();
         // What should stand, stands.
         let first = scratch::plan(&fleet, &options, now());
@@ -485,5 +530,48 @@ fn apply(fleet: &mut Fleet, plan: &FleetPlan) {
             suspend: assignment.suspend,
         };
         fleet.cron_jobs.insert((assignment.member.clone(), object), record);
+    }
+}
+
+/// The properties above are worth what their histories reach.
+#[test]
+fn the_histories_reach_every_state_and_reason() {
+    use proptest::strategy::ValueTree;
+    let world = world();
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut met: BTreeMap<(State, Option<&'static str>), u32> = BTreeMap::new();
+    let (mut merged, mut handed_over, mut remarks) = (0, 0, BTreeSet::new());
+    for _ in 0..600 {
+        let ops = history(60).new_tree(&mut runner).unwrap().current();
+        let fleet = fleet_after(world, &ops);
+        for plan in scratch::plan(&fleet, &options(), now()).repositories {
+            *met.entry((plan.state, plan.reason)).or_default() += 1;
+            merged += u32::from(plan.keys.len() > 1);
+            handed_over += u32::from(plan.holder.is_some() && plan.cluster.is_some() && plan.holder != plan.cluster);
+            remarks.extend(plan.remarks.iter().map(|(reason, _)| *reason));
+        }
+    }
+    let expected = [
+        (State::Maintained, None),
+        (State::Suspended, None),
+        (State::Frozen, None),
+        (State::Disabled, None),
+        (State::NoPolicy, None),
+        (State::Held, Some("InvalidPolicy")),
+        (State::Held, Some("PinUnsatisfied")),
+        (State::Held, Some("HandoverPending")),
+        (State::Held, Some("HolderUnreachable")),
+        (State::NoCandidate, Some("PinUnsatisfied")),
+        (State::NoCandidate, Some("Filesystem")),
+        (State::NoCandidate, Some("MissingKey")),
+        (State::NoCandidate, Some("ClaimFailed")),
+        (State::NoCandidate, Some("ClusterSelectorNeeded")),
+    ];
+    for state in expected {
+        assert!(met.contains_key(&state), "no history reaches {state:?}");
+    }
+    assert!(merged > 20 && handed_over > 20, "{merged} merged, {handed_over} handed over");
+    for remark in ["Ambiguous", "CredentialMismatch", "ContradictingPins", "KeyMismatch"] {
+        assert!(remarks.contains(remark), "no history reaches {remark}");
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
 use super::shared_labels;
+use crate::labels;
 
 pub const SERVICE_ACCOUNT: &str = "volsync-hub-mover";
 pub const SCRIPT_KEY: &str = "maintain.sh";
@@ -41,6 +42,7 @@ fn metadata(hub_id: &str, namespace: &str, name: String) -> ObjectMeta {
         name: Some(name),
         namespace: Some(namespace.to_owned()),
         labels: Some(shared_labels(hub_id)),
+        annotations: Some(BTreeMap::from([(labels::HUB.to_owned(), hub_id.to_owned())])),
         ..ObjectMeta::default()
     }
 }

@@ -119,7 +119,8 @@ impl<'a> Shown<'a> {
         let winner = competitors.first().copied();
         let mut candidates: Vec<Candidate> = winner.map(|winner| self.candidates(winner)).unwrap_or_default();
         let held_by = self.levers.grant.map(|grant| &grant.cluster);
-        let holder_stands = held_by.is_some_and(|holder| candidates::stands(&candidates, holder));
+        let bound_to = self.levers.holder(self.now, &candidates);
+        let holder_stands = bound_to.is_some_and(|holder| candidates::stands(&candidates, holder));
         let pin_holds = candidates::pin(&mut candidates, &self.levers.pin);
         candidates::sort(&self.key, &mut candidates);
         let verdict = match winner.map(|winner| (winner, winner.settings.as_ref())) {
@@ -129,11 +130,11 @@ impl<'a> Shown<'a> {
             Some((winner, Ok(settings))) => {
                 let pinned = match (&self.levers.pin, pin_holds) {
                     (_, false) => Pinned::Nowhere,
-                    (Pin::To(pin), true) if Some(*pin) == held_by => Pinned::Here,
+                    (Pin::To(pin), true) if Some(*pin) == bound_to => Pinned::Here,
                     (Pin::To(_), true) => Pinned::Elsewhere,
                     (Pin::None | Pin::Contradicting, true) => Pinned::No,
                 };
-                let (hold, from) = self.hold(winner, held_by, holder_stands);
+                let (hold, from) = self.hold(winner, bound_to, holder_stands);
                 let verdict = decide(hold, pinned, (self.levers.frozen(self.now), settings.suspend), &candidates);
                 let failing = matches!(hold, Hold::Failing { .. });
                 Verdict { holder_failing: failing, deadline: from.filter(|from| self.now < *from), ..verdict }

@@ -1,0 +1,11 @@
+//! Worked fleets, rule by rule. Each is planned by both planners.
+
+mod candidates;
+mod direct;
+mod holder;
+mod matching;
+mod merging;
+mod precedence;
+mod schedule;
+mod sources;
+mod states;

@@ -1,0 +1,277 @@
+//! When the holder keeps the grant, and when it goes.
+
+use serde_json::json;
+
+use crate::names::{MemberName, RepositoryId};
+use crate::plan::fleet::{Contact, SecretState};
+use crate::plan::result::{Push, RepositoryPlan, State};
+use crate::plan::testing::{Fixture, at, facts, name, s3, source_key};
+
+/// One repository that two members share, held by the one that would not be elected.
+fn held() -> (Fixture, RepositoryId, String, String) {
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    fleet.default_policy().source("c1/app/one", "bucket").source("c2/app/one", "bucket");
+    let plan = fleet.only();
+    let [other, holder] = [0, 1].map(|at| plan.candidates[at].member.to_string());
+    fleet.held(plan.id, &holder, 4).pushed(&holder, plan.id, None);
+    (fleet, plan.id, holder, other)
+}
+
+fn said(plan: &RepositoryPlan) -> (State, Option<&'static str>, Option<MemberName>) {
+    (plan.state, plan.reason, plan.cluster.clone())
+}
+
+fn pending(holder: &str) -> (State, Option<&'static str>, Option<MemberName>) {
+    (State::Held, Some("HandoverPending"), Some(name(holder)))
+}
+
+fn maintained(member: &str) -> (State, Option<&'static str>, Option<MemberName>) {
+    (State::Maintained, None, Some(name(member)))
+}
+
+#[test]
+fn the_holder_keeps_the_grant_whoever_would_be_elected() {
+    let (fleet, _, holder, _) = held();
+    let plan = fleet.only();
+    assert_eq!(said(&plan), maintained(&holder));
+    assert_eq!((plan.epoch, plan.holder), (Some(4), Some(name(&holder))));
+    assert!(!plan.holder_failing);
+}
+
+#[test]
+fn a_holder_that_is_no_candidate_is_held_for_a_while() {
+    let breakages: [(&str, fn(&mut Fixture, &str)); 4] = [
+        ("paused", |fleet, holder| {
+            fleet.member(holder, |member| member.paused = true);
+        }),
+        ("no password", |fleet, holder| {
+            fleet.secret(&format!("{holder}/app/one-secret"), facts(&[("KOPIA_REPOSITORY", "s3://bucket")]));
+        }),
+        ("not matched any more", |fleet, holder| {
+            let exclude = json!({"matchExpressions": [{"key": "x", "operator": "In", "values": ["y"]}]});
+            let spec = json!({"repositorySelector": {"repository": "*", "namespaceSelector": exclude}, "priority": 9});
+            let other = if holder == "c1" { "c2" } else { "c1" };
+            fleet.policy("p", &spec).namespace(other, "app", &[("x", "y")]);
+        }),
+        ("its member not admitted any more", |fleet, holder| {
+            let other = if holder == "c1" { "c2" } else { "c1" };
+            let spec = json!({"repositorySelector": {"repository": "*"}, "clusterSelector": {"matchNames": [other]}, "priority": 9});
+            fleet.policy("p", &spec);
+        }),
+    ];
+    for (what, breakage) in breakages {
+        let (mut fleet, id, holder, other) = held();
+        breakage(&mut fleet, &holder);
+        let plan = fleet.only();
+        assert_eq!(said(&plan), pending(&holder), "{what}");
+        assert!(plan.holder_failing, "{what}");
+        assert_eq!(plan.push, Push::Keep);
+        let found = plan.found.unwrap();
+        assert_eq!((&*found.schedule, found.suspend), ("1 1 * * *", false));
+
+        // 15 minutes without a break, and not a second less.
+        fleet.fleet.failing_since.insert(id, at("2026-06-01T11:45:01Z"));
+        let plan = fleet.only();
+        assert_eq!((said(&plan), plan.deadline), (pending(&holder), Some(at("2026-06-01T12:00:01Z"))), "{what}");
+        fleet.now = at("2026-06-01T12:00:01Z");
+        let plan = fleet.only();
+        assert_eq!((said(&plan), plan.deadline), (maintained(&other), None), "{what}");
+        assert_eq!((plan.holder, plan.holder_failing), (Some(name(&holder)), true));
+    }
+}
+
+#[test]
+fn a_holder_that_is_a_candidate_again_keeps_the_grant_whatever_the_clock_says() {
+    let (mut fleet, id, holder, _) = held();
+    fleet.fleet.failing_since.insert(id, at("2026-06-01T00:00:00Z"));
+    assert_eq!(said(&fleet.only()), maintained(&holder));
+}
+
+#[test]
+fn without_another_candidate_the_grant_stays_after_its_time() {
+    let (mut fleet, id, holder, other) = held();
+    fleet.member("c1", |member| member.paused = true).member("c2", |member| member.paused = true);
+    fleet.fleet.failing_since.insert(id, at("2026-06-01T00:00:00Z"));
+    assert_eq!(said(&fleet.only()), pending(&holder));
+    fleet.member(&other, |member| member.paused = false);
+    assert_eq!(said(&fleet.only()), maintained(&other));
+}
+
+#[test]
+fn a_pin_to_another_candidate_moves_the_grant_at_once() {
+    let (mut fleet, id, _, other) = held();
+    fleet.ledger(id, |record| record.pin = Some(name(&other)));
+    assert_eq!(said(&fleet.only()), maintained(&other));
+}
+
+#[test]
+fn an_ineligible_holder_loses_the_grant_at_once() {
+    let (mut fleet, _, holder, other) = held();
+    fleet.member(&holder, |member| member.eligible = false);
+    assert_eq!(said(&fleet.only()), maintained(&other));
+    // Nothing runs there again, even where nobody else can.
+    fleet.member(&other, |member| member.paused = true);
+    let plan = fleet.only();
+    assert_eq!((plan.state, plan.cluster, plan.push), (State::NoCandidate, None, Push::Remove));
+}
+
+#[test]
+fn a_holder_without_any_source_left_loses_the_grant_at_once() {
+    let (mut fleet, _, holder, other) = held();
+    fleet.fleet.sources.remove(&source_key(&format!("{holder}/app/one")));
+    assert_eq!(said(&fleet.only()), maintained(&other));
+    // A list under way shows no sources either, and that means nothing.
+    fleet.member(&holder, |member| member.contact = Contact::Syncing);
+    let plan = fleet.only();
+    assert_eq!((said(&plan), plan.holder_failing), (pending(&holder), false));
+}
+
+#[test]
+fn a_secret_that_is_gone_for_a_moment_takes_no_grant() {
+    for state in [Some(SecretState::Absent), Some(SecretState::Forbidden), None] {
+        let (mut fleet, id, holder, _) = held();
+        let secret = format!("{holder}/app/one-secret");
+        fleet.pushed(&holder, id, Some(&secret));
+        fleet.fleet.secrets.remove(&crate::plan::testing::placed(&secret));
+        if let Some(state) = state {
+            fleet.secret(&secret, state);
+        }
+        assert_eq!(said(&fleet.only()), pending(&holder));
+        // The last source of all, the same: it is held, not given up.
+        fleet.fleet.sources.retain(|key, _| key.member == name(&holder));
+        fleet.ledger(id, |record| record.key = None);
+        assert!(fleet.plan().repositories.is_empty());
+        let key = held().0.only().key;
+        fleet.ledger(id, |record| record.key = Some(key));
+        let plan = fleet.only();
+        assert_eq!((said(&plan), plan.policy), (pending(&holder), None));
+    }
+}
+
+#[test]
+fn at_once_goes_before_an_unsatisfied_pin() {
+    let (mut fleet, id, holder, _) = held();
+    fleet.ledger(id, |record| record.pin = Some("nowhere".into()));
+    assert_eq!(said(&fleet.only()), (State::Held, Some("PinUnsatisfied"), Some(name(&holder))));
+    fleet.member(&holder, |member| member.eligible = false);
+    let plan = fleet.only();
+    assert_eq!(said(&plan), (State::NoCandidate, Some("PinUnsatisfied"), None));
+    assert_eq!(plan.push, Push::Remove);
+}
+
+#[test]
+fn no_pin_says_that_an_unreachable_holder_is_dead() {
+    let (mut fleet, id, holder, other) = held();
+    fleet.member(&holder, |member| member.contact = Contact::Unreachable);
+    assert_eq!(said(&fleet.only()), (State::Held, Some("HolderUnreachable"), Some(name(&holder))));
+    fleet.ledger(id, |record| record.pin = Some(name(&other)));
+    fleet.fleet.failing_since.insert(id, at("2026-06-01T00:00:00Z"));
+    assert_eq!(said(&fleet.only()), pending(&holder));
+    fleet.member(&holder, |member| member.eligible = false);
+    assert_eq!(said(&fleet.only()), pending(&holder));
+    // Its sources were never seen: the same.
+    fleet.fleet.sources.retain(|key, _| key.member != name(&holder));
+    assert_eq!(said(&fleet.only()), pending(&holder));
+}
+
+#[test]
+fn a_registration_that_disappears_counts_as_unreachable() {
+    let (mut fleet, _, holder, _) = held();
+    fleet.fleet.members.remove(&name(&holder));
+    assert_eq!((fleet.only().state, fleet.only().cluster), (State::Held, Some(name(&holder))));
+}
+
+#[test]
+fn a_freeze_keeps_the_grant_and_suspends() {
+    let (mut fleet, id, holder, other) = held();
+    fleet.ledger(id, |record| record.frozen_until = Some(at("2026-06-01T12:00:01Z")));
+    let plan = fleet.only();
+    assert_eq!(
+        (said(&plan), plan.deadline),
+        ((State::Frozen, None, Some(name(&holder))), Some(at("2026-06-01T12:00:01Z")))
+    );
+    assert!(
+        matches!(&plan.push, Push::Objects(assignment) if assignment.suspend && assignment.member == name(&holder))
+    );
+    // Frozen goes before a pin: no hand-over.
+    for pin in [other.as_str(), "nowhere"] {
+        fleet.ledger(id, |record| record.pin = Some(name(pin)));
+        assert_eq!(said(&fleet.only()), (State::Frozen, None, Some(name(&holder))));
+    }
+    fleet.ledger(id, |record| record.pin = None);
+    fleet.now = at("2026-06-01T12:00:01Z");
+    assert_eq!(said(&fleet.only()), maintained(&holder));
+}
+
+#[test]
+fn a_freeze_elects_where_there_was_no_grant_yet() {
+    let (mut fleet, id, _, other) = held();
+    fleet.ledger(id, |record| {
+        record.grant = None;
+        record.frozen_until = Some(at("2026-07-01T00:00:00Z"));
+    });
+    let plan = fleet.only();
+    assert_eq!(said(&plan), (State::Frozen, None, Some(name(&other))));
+    assert!(matches!(&plan.push, Push::Objects(assignment) if assignment.suspend));
+}
+
+#[test]
+fn the_states_come_in_their_order() {
+    let (mut fleet, id, holder, _) = held();
+    // Everything at once, taken away one by one.
+    fleet.ledger(id, |record| record.frozen_until = Some(at("2026-07-01T00:00:00Z")));
+    fleet.member("c1", |member| member.paused = true).member("c2", |member| member.paused = true);
+    let selector = json!({"repository": "*"});
+    fleet.fleet.policies.clear();
+    assert_eq!(fleet.only().state, State::NoPolicy);
+    fleet.policy("p", &json!({"repositorySelector": selector, "enabled": false, "suspend": true, "schedule": "x"}));
+    assert_eq!((fleet.only().state, fleet.only().reason), (State::Held, Some("InvalidPolicy")));
+    fleet.policy("p", &json!({"repositorySelector": selector, "enabled": false, "suspend": true}));
+    assert_eq!(fleet.only().state, State::Disabled);
+    fleet.policy("p", &json!({"repositorySelector": selector, "suspend": true}));
+    assert_eq!(said(&fleet.only()), pending(&holder));
+    fleet.ledger(id, |record| record.grant = None);
+    assert_eq!(fleet.only().state, State::NoCandidate);
+    fleet.member("c1", |member| member.paused = false);
+    assert_eq!(fleet.only().state, State::Frozen);
+    fleet.ledger(id, |record| record.frozen_until = None);
+    assert_eq!(fleet.only().state, State::Suspended);
+    fleet.policy("p", &json!({"repositorySelector": selector}));
+    assert_eq!(fleet.only().state, State::Maintained);
+}
+
+#[test]
+fn a_direct_holder_whose_secret_is_gone_or_who_is_not_admitted_loses_the_grant_at_once() {
+    let direct = |clusters: serde_json::Value| json!({"repository": {"name": "repo", "namespace": "app"}, "clusterSelector": clusters});
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    fleet.policy("p", &direct(json!({}))).secret("hub/app/repo", SecretState::Absent);
+    fleet.secret("c1/app/repo", s3("bucket")).secret("c2/app/repo", s3("bucket"));
+    let plan = fleet.only();
+    let [other, holder] = [0, 1].map(|at| plan.candidates[at].member.to_string());
+    fleet.held(plan.id, &holder, 2);
+    assert_eq!(said(&fleet.only()), maintained(&holder));
+
+    let secret = format!("{holder}/app/repo");
+    fleet.secret(&secret, SecretState::Absent);
+    assert_eq!(said(&fleet.only()), maintained(&other));
+    fleet.secret(&secret, SecretState::Forbidden);
+    assert_eq!(said(&fleet.only()), pending(&holder));
+    fleet.secret(&secret, s3("bucket")).policy("p", &direct(json!({"matchNames": [other]})));
+    assert_eq!(said(&fleet.only()), maintained(&other));
+}
+
+#[test]
+fn a_ledger_record_of_another_repository_holds_nothing() {
+    let (mut fleet, id, holder, other) = held();
+    assert_eq!(fleet.only().cluster, Some(name(&holder)));
+    let mut forged = *fleet.only().key.bytes();
+    forged[31] ^= 1;
+    let forged: String = forged.iter().map(|byte| format!("{byte:02x}")).collect();
+    fleet.ledger(id, |record| record.key = forged.parse().ok());
+    let plan = fleet.only();
+    assert_eq!((plan.cluster, plan.epoch), (Some(name(&other)), None));
+    assert!(plan.remarks.iter().any(|(reason, _)| *reason == "KeyMismatch"));
+    // What the operator said of this name holds all the same.
+    fleet.ledger(id, |record| record.frozen_until = Some(at("2026-07-01T00:00:00Z")));
+    assert_eq!(fleet.only().state, State::Frozen);
+}
