@@ -47,7 +47,9 @@ fn a_member_is_added_gets_new_credentials_and_goes_while_the_hub_runs() -> Resul
         stage.member_condition("comes", ("Reachable", "False", "Unauthorized")).await?;
         stage.member_condition("steady", ("Reachable", "True", "Answering")).await?;
         let away = stage
-            .repository_when("comes-and-goes", "to be held by a member that is away", |it| it["state"] == "Maintained" || it["state"] == "Held")
+            .repository_when("comes-and-goes", "to be held by a member that is away", |it| {
+                it["state"] == "Maintained" || it["state"] == "Held"
+            })
             .await?;
         assert_eq!(away["status"]["grant"], granted["status"]["grant"]);
 
@@ -58,13 +60,21 @@ fn a_member_is_added_gets_new_credentials_and_goes_while_the_hub_runs() -> Resul
         stage.write_registration("comes", &fs::read(&file)?)?;
         stage.member_condition("comes", ("Reachable", "True", "Answering")).await?;
         stage.member_condition("comes", ("Synced", "True", "Complete")).await?;
-        let read: Vec<_> = comes.audit().by(HUB_USER, mark)?.into_iter().filter(|one| one.verb == "list" && one.code == 200).collect();
+        let read: Vec<_> =
+            comes.audit().by(HUB_USER, mark)?.into_iter().filter(|one| one.verb == "list" && one.code == 200).collect();
         assert!(read.iter().any(|one| one.resource == "volsync.backube/replicationsources"), "{read:?}");
         let lists = stage.member("steady")?.audit().by(HUB_USER, steady_mark)?;
-        let lists: Vec<_> = lists.into_iter().filter(|one| one.verb == "list" && one.resource == "volsync.backube/replicationsources").collect();
+        let lists: Vec<_> = lists
+            .into_iter()
+            .filter(|one| one.verb == "list" && one.resource == "volsync.backube/replicationsources")
+            .collect();
         assert!(lists.is_empty(), "the other member was read again: {lists:?}");
         // It works: what is deleted there comes back.
-        comes.shell.kubectl(&format!("delete cronjob -n volsync-system -l hub.volsync.backube/repository={id}")).await?.ok()?;
+        comes
+            .shell
+            .kubectl(&format!("delete cronjob -n volsync-system -l hub.volsync.backube/repository={id}"))
+            .await?
+            .ok()?;
         let again = wait_for("the CronJob to come back", LONG, async || {
             let seen = cron_job(comes, &id).await?;
             Ok(if seen.is_null() { Seen::NotYet("none".into()) } else { Seen::Done(seen) })
@@ -122,7 +132,8 @@ fn a_kubeconfig_that_runs_a_program_is_refused_in_a_secret() -> Result<(), Fail>
         let variables = [("MEMBER", "with-exec"), ("FILE", file.as_str())];
         fleet.hub.shell.bash(&page(&["register-secret"])?, &variables).await?.ok()?;
         let said = wait_for("an event about the Secret", PATIENCE, async || {
-            let events = "events -n volsync-system --field-selector involvedObject.kind=Secret,involvedObject.name=with-exec";
+            let events =
+                "events -n volsync-system --field-selector involvedObject.kind=Secret,involvedObject.name=with-exec";
             let said = fleet.hub.shell.value(events, "{.items[*].type} {.items[*].reason} {.items[*].message}").await?;
             Ok(if said.contains("RefusedKubeconfig") { Seen::Done(said) } else { Seen::NotYet(said) })
         })
@@ -169,8 +180,12 @@ fn a_member_without_volsync_is_served_once_volsync_is_installed() -> Result<(), 
         stage.member_condition("member-c", ("VolSyncInstalled", "False", "NotInstalled")).await?;
         let left = cron_job(member, &id).await?;
         assert_eq!(left["metadata"]["uid"], pushed["metadata"]["uid"]);
-        let deletes: Vec<_> =
-            member.audit().writes_by(HUB_USER, before)?.into_iter().filter(|one| one.verb.starts_with("delete")).collect();
+        let deletes: Vec<_> = member
+            .audit()
+            .writes_by(HUB_USER, before)?
+            .into_iter()
+            .filter(|one| one.verb.starts_with("delete"))
+            .collect();
         assert!(deletes.is_empty(), "{deletes:?}");
         Ok(())
     })

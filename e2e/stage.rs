@@ -185,7 +185,8 @@ pub fn id(repository: &Value) -> String {
 
 /// The CronJob of a repository in a member; null where there is none.
 pub async fn cron_job(member: &Cluster, id: &str) -> Result<Value, Fail> {
-    let path = format!("/apis/batch/v1/namespaces/volsync-system/cronjobs?labelSelector=hub.volsync.backube/repository={id}");
+    let path =
+        format!("/apis/batch/v1/namespaces/volsync-system/cronjobs?labelSelector=hub.volsync.backube/repository={id}");
     Ok(object(member, &path).await?["items"][0].clone())
 }
 

@@ -28,8 +28,7 @@ fn one_location_under_different_secret_names_in_two_members_gets_one_cron_job() 
              AWS_S3_ENDPOINT: https://S3.Example.com:443\n  AWS_ACCESS_KEY_ID: access-key-id\n  \
              AWS_SECRET_ACCESS_KEY: {SECRET_KEY}\n"
         );
-        let manifest =
-            [namespace("payments", &[]), spelled_otherwise, source("payments", "invoices", "backup-config")];
+        let manifest = [namespace("payments", &[]), spelled_otherwise, source("payments", "invoices", "backup-config")];
         other.shell.apply(&manifest.concat()).await?;
 
         let done = stage

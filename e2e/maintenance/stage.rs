@@ -87,11 +87,7 @@ impl Stage {
         wait_for(&what, SETTLED, async || self.maintained_now(bucket, &is).await).await
     }
 
-    async fn maintained_now(
-        &self,
-        bucket: &str,
-        is: impl Fn(&Maintained) -> bool,
-    ) -> Result<Seen<Maintained>, Fail> {
+    async fn maintained_now(&self, bucket: &str, is: impl Fn(&Maintained) -> bool) -> Result<Seen<Maintained>, Fail> {
         let Some(ledger) = self.repository(bucket).await? else {
             return Ok(Seen::NotYet("no KopiaRepository".into()));
         };
