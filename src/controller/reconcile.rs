@@ -243,7 +243,7 @@ impl Engine {
         [until.map(|wait| wait + Duration::from_millis(1001)), pod_late]
             .into_iter()
             .flatten()
-            .fold(RESYNC, Duration::min)
+            .fold(RESYNC / self.settings.time_factor.max(1), Duration::min)
     }
 }
 

@@ -82,7 +82,7 @@ impl Work {
         let epochs = epochs(world, id, hub_id);
         let ledger_lost = grant.is_none() && epochs.iter().any(|epoch| *epoch > 0);
         let recorded = grant.as_ref().map_or(0, |grant| grant.epoch);
-        let target = target(world, id, &plan);
+        let target = target(world, id, hub_id, &plan);
         Some(Self {
             id,
             leftovers: leftovers(world, id, hub_id, &plan),
@@ -149,7 +149,8 @@ fn epochs(world: &World, id: RepositoryId, hub_id: &str) -> Vec<u64> {
         .collect()
 }
 
-fn target(world: &World, id: RepositoryId, plan: &RepositoryPlan) -> Option<Target> {
+/// What stands under our names and is not marked as ours does not count: the write looks whose it is.
+fn target(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) -> Option<Target> {
     let Push::Objects(assignment) = &plan.push else { return None };
     let state = world.members.get(&assignment.member)?;
     let names = [id.object_name(), format!("{}-ca", id.object_name())];
@@ -169,7 +170,7 @@ fn target(world: &World, id: RepositoryId, plan: &RepositoryPlan) -> Option<Targ
             owned: state
                 .owned
                 .iter()
-                .filter(|((_, name), _)| mine(name))
+                .filter(|((_, name), object)| mine(name) && is_ours(object, hub_id))
                 .map(|(key, object)| (key.clone(), object.clone()))
                 .collect(),
             verified: state
@@ -178,7 +179,11 @@ fn target(world: &World, id: RepositoryId, plan: &RepositoryPlan) -> Option<Targ
                 .filter(|((_, name), _)| mine(name) || *name.name == *crate::render::support::SERVICE_ACCOUNT)
                 .map(|(key, it)| (key.clone(), it.clone()))
                 .collect(),
-            service_account: state.facts.as_ref().and_then(|facts| facts.service_account.clone()),
+            service_account: state
+                .facts
+                .as_ref()
+                .and_then(|facts| facts.service_account.clone())
+                .filter(|account| is_ours(account, hub_id)),
         },
         secret_version: world
             .version(crate::member::event::ReferencedKind::Secret, &assignment.secret)

@@ -223,7 +223,7 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
         return Wanted::new("Maintained", false, reason, message.clone());
     }
     if !input.step.run {
-        return Wanted::new("Maintained", false, "Claiming", "the claim is being prepared");
+        return on_its_way(&input.step.ledger);
     }
     let failures = status.consecutive_failures.unwrap_or(0);
     if failures > 0 {
@@ -233,6 +233,16 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
     let cluster = plan.cluster.as_ref().map(ToString::to_string).unwrap_or_default();
     let policy = plan.policy.as_ref().map(ToString::to_string).unwrap_or_default();
     Wanted::new("Maintained", true, "Active", format!("{cluster} maintains it under policy {policy}"))
+}
+
+/// Between two phases of a grant.
+fn on_its_way(change: &Option<LedgerChange>) -> Wanted {
+    match change {
+        Some(LedgerChange::Grant(grant)) if matches!(grant.phase, Phase::Draining | Phase::Active) => {
+            Wanted::new("Maintained", false, "WaitingForFormerOwner", "the claim is verified")
+        }
+        _ => Wanted::new("Maintained", false, "Claiming", "the claim is being prepared"),
+    }
 }
 
 /// The state as a condition's reason.
