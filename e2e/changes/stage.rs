@@ -49,6 +49,19 @@ impl Stage {
             .await
     }
 
+    /// The stage of journeys that have the whole hub to themselves: `member-a` is registered, and a hub runs for
+    /// as long as a journey holds it.
+    pub async fn of_policies() -> Result<&'static Self, Fail> {
+        static SHARED: OnceCell<Stage> = OnceCell::const_new();
+        SHARED
+            .get_or_try_init(|| async {
+                let stage = Self::set("policies", &["member-a"]).await?;
+                stage.register("member-a")?;
+                Ok(stage)
+            })
+            .await
+    }
+
     /// A fleet with no member registered, and no hub yet.
     pub async fn set(name: &str, members: &[&str]) -> Result<Self, Fail> {
         let fleet = Fleet::start(name, members).await?;

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::stage::{LONG, Stage, condition, cron_job, id, policy};
 use crate::harness::objects::{self, PASSWORD, S3};
 use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{self, Fail};
-use crate::stage::{LONG, Stage, condition, cron_job, id, policy};
 
 const STALE: &str = "l4st-y34rs-p4ssw0rd";
 
