@@ -205,9 +205,9 @@ pub async fn cron_job(member: &Cluster, id: &str) -> Result<Value, Fail> {
 
 /// A policy in selector mode for Secrets whose names match; `more` are further lines of its spec.
 pub fn policy(name: &str, secrets: &str, more: &str) -> String {
+    let more = more.replace('\n', "\n  ");
     format!(
         "---\napiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {{name: {name}}}\nspec:\n  \
-         repositorySelector: {{repository: {secrets:?}}}\n{}",
-        more.lines().map(|line| format!("  {line}\n")).collect::<String>()
+         repositorySelector: {{repository: {secrets:?}}}\n  {more}\n"
     )
 }
