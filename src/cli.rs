@@ -7,6 +7,7 @@ pub mod demo;
 pub mod document;
 pub mod explain;
 pub mod identity;
+pub mod live;
 pub mod next;
 pub mod offline;
 pub mod options;

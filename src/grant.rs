@@ -68,6 +68,8 @@ pub struct Input<'a> {
     pub highest_epoch: u64,
     /// Our objects stand in members though the ledger names no holder.
     pub ledger_lost: bool,
+    /// Members are being read: until then nothing is granted that nobody holds.
+    pub settling_until: Option<Timestamp>,
     /// UID of the planned member's cluster, where known.
     pub cluster_uid: Option<&'a str>,
     pub now: Timestamp,
@@ -138,6 +140,10 @@ pub fn step(input: &Input<'_>) -> Step {
 }
 
 fn first(input: &Input<'_>, member: &MemberName) -> Step {
+    if let Some(until) = input.settling_until.filter(|until| input.now < *until) {
+        let text = "members are being read; who maintains it is decided once that is done";
+        return Step::wait(until, "MembersUnread", text.to_owned());
+    }
     Step::write(LedgerChange::Grant(claiming(input, member)))
 }
 
@@ -318,3 +324,6 @@ fn scaled(wait: SignedDuration, factor: u32) -> SignedDuration {
 fn after(start: Timestamp, wait: SignedDuration) -> Timestamp {
     start.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod admission;
 mod apply;
 mod builtin;
 mod discovery;
+mod events;
 mod failure;
 mod faults;
 mod fields;

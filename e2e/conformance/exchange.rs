@@ -78,6 +78,7 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("serviceaccounts", "v1", "ServiceAccount"),
     ("pods", "v1", "Pod"),
     ("events", "v1", "Event"),
+    ("events.events.k8s.io", "events.k8s.io/v1", "Event"),
     ("jobs", "batch/v1", "Job"),
     ("cronjobs", "batch/v1", "CronJob"),
     ("leases", "coordination.k8s.io/v1", "Lease"),
@@ -160,7 +161,10 @@ impl<'a> Session<'a> {
         let plural = path.split(['/', '?']).next().unwrap_or_default();
         let (_, version, kind) = KINDS.iter().find(|(known, _, _)| *known == plural).expect("a known plural");
         let base = if version.contains('/') { "apis" } else { "api" };
-        (format!("/{base}/{version}/namespaces/{}/{path}", self.namespace), Some((version, kind)))
+        // A group behind the plural only tells two kinds of one plural apart.
+        let rest = &path[plural.len()..];
+        let plural = plural.split('.').next().unwrap_or_default();
+        (format!("/{base}/{version}/namespaces/{}/{plural}{rest}", self.namespace), Some((version, kind)))
     }
 
     async fn request(

@@ -75,6 +75,11 @@ impl Hub {
         Ok(ready.await??)
     }
 
+    /// `None` while it runs.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Fail> {
+        self.process.ended()
+    }
+
     pub fn log(&self) -> &Path {
         self.process.log()
     }

@@ -1,5 +1,9 @@
 //! The objects that a user of VolSync has in a member: namespaces, repository Secrets and sources.
 
+use std::path::PathBuf;
+
+use sha2::{Digest as _, Sha256};
+
 use super::Fail;
 use super::cluster::Cluster;
 use super::fleet::Fleet;
@@ -36,9 +40,49 @@ impl S3 {
 
     /// Creates the Kopia repository there, owned by a client that is not the hub's, as movers leave it.
     pub async fn create(&self, fleet: &Fleet) -> Result<(), Fail> {
+        self.create_with(fleet, &[]).await
+    }
+
+    /// The same with more variables for the client that creates it.
+    pub async fn create_with(&self, fleet: &Fleet, variables: &[(&str, &str)]) -> Result<(), Fail> {
+        self.kopia(fleet, &["repository", "create"], variables).await
+    }
+
+    /// Makes a client the recorded maintenance owner: another tool, or another grant.
+    pub async fn set_owner(&self, fleet: &Fleet, user: &str, host: &str) -> Result<(), Fail> {
+        let home = tempfile::tempdir_in(&fleet.dir)?;
+        let (config, cache) = (home.path().join("config"), home.path().join("cache"));
+        let (config, cache) = (config.display().to_string(), cache.display().to_string());
+        let places = [("KOPIA_CONFIG_PATH", config.as_str()), ("KOPIA_CACHE_DIRECTORY", cache.as_str())];
+        let (user, host) = (format!("--override-username={user}"), format!("--override-hostname={host}"));
+        self.kopia(fleet, &["repository", "connect", &user, &host], &places).await?;
+        let keys = [places[0], places[1], ("KOPIA_PASSWORD", PASSWORD)];
+        fleet.kopia(&["maintenance", "set", "--owner=me"], &keys).await.map(drop)
+    }
+
+    /// Where the stand-in for Kopia keeps this place.
+    pub fn store(&self, fleet: &Fleet) -> PathBuf {
+        let prefix = if self.prefix.is_empty() { String::new() } else { format!("prefix={};", self.prefix) };
+        let place = format!("bucket={};endpoint={};{prefix}", self.bucket, self.endpoint);
+        let hash = Sha256::digest(place.as_bytes());
+        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        fleet.dir.join("stores").join(format!("s3-{hash}"))
+    }
+
+    /// From now on every client of this place meets a fault that the stand-in knows.
+    pub fn break_with(&self, fleet: &Fleet, fault: &str) -> Result<(), Fail> {
+        Ok(std::fs::write(self.store(fleet).join("faults").join(fault), "")?)
+    }
+
+    pub fn mend(&self, fleet: &Fleet, fault: &str) -> Result<(), Fail> {
+        Ok(std::fs::remove_file(self.store(fleet).join("faults").join(fault))?)
+    }
+
+    async fn kopia(&self, fleet: &Fleet, command: &[&str], variables: &[(&str, &str)]) -> Result<(), Fail> {
         let (bucket, endpoint) = (format!("--bucket={}", self.bucket), format!("--endpoint={}", self.endpoint));
         let prefix = format!("--prefix={}", self.prefix);
-        let mut args = vec!["repository", "create", "s3", &bucket, &endpoint];
+        let (words, flags) = command.split_at(2);
+        let mut args = [words, &["s3", &bucket, &endpoint], flags].concat();
         if !self.prefix.is_empty() {
             args.push(&prefix);
         }
@@ -47,7 +91,7 @@ impl S3 {
             ("AWS_ACCESS_KEY_ID", "access-key-id"),
             ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
         ];
-        fleet.kopia(&args, &keys).await.map(drop)
+        fleet.kopia(&args, &[&keys, variables].concat()).await.map(drop)
     }
 }
 

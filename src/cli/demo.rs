@@ -87,6 +87,11 @@ async fn show(args: &DemoArgs) -> Result<ExitCode, String> {
     Ok(exit_code(args, &result))
 }
 
+fn say(text: &str) {
+    // A reader that went away is no reason to stop.
+    let _ = print_text(text);
+}
+
 /// Whoever ends the demo by hand wanted to end it.
 fn exit_code(args: &DemoArgs, verdict: &Verdict) -> ExitCode {
     if args.run_for.is_some() && !verdict.missing.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -115,6 +120,7 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
         },
         settings: Settings {
             hub_id: String::new(),
+            namespace: NAMESPACE.to_owned(),
             member_namespace: NAMESPACE.to_owned(),
             observe: false,
             mover_image: None,
@@ -148,7 +154,7 @@ impl Show {
     /// Looks and shows until the time is over or somebody ends it.
     async fn run(&mut self, look: &Look, fleet: &DemoFleet) {
         if self.screen.is_none() {
-            self.print(&summary::introduction(fleet));
+            say(&summary::introduction(fleet));
         }
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
@@ -160,7 +166,7 @@ impl Show {
             if let Ok(view) = look.look().await {
                 self.take(view);
             }
-            self.draw();
+            self.draw(fleet);
             if self.ends.is_some_and(|ends| self.started.elapsed() >= ends) {
                 return;
             }
@@ -171,7 +177,7 @@ impl Show {
         let elapsed = self.started.elapsed();
         for news in changes(&self.view, &view) {
             if self.screen.is_none() {
-                self.print(&screen::news_line(elapsed, &news));
+                say(&screen::news_line(elapsed, &news));
             }
             self.news.push_back((elapsed, news));
         }
@@ -181,13 +187,13 @@ impl Show {
         self.view = view;
     }
 
-    fn print(&self, text: &str) {
-        // A reader that went away is no reason to stop.
-        let _ = print_text(text);
-    }
-
-    fn draw(&mut self) {
-        let frame = Frame { elapsed: self.started.elapsed(), ends: self.ends, now: Timestamp::now() };
+    fn draw(&mut self, fleet: &DemoFleet) {
+        let frame = Frame {
+            elapsed: self.started.elapsed(),
+            ends: self.ends,
+            now: Timestamp::now(),
+            hint: format!("kubectl can look too: export KUBECONFIG={}", fleet.hub_kubeconfig().display()),
+        };
         if let Some(screen) = &mut self.screen {
             screen.draw(&self.view, &self.news, &frame);
         }

@@ -6,16 +6,16 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::document::{self, Repository};
-use super::offline::{self, Offline};
+use super::live::LiveArgs;
+use super::offline;
 use super::options::DecisionArgs;
 use super::output::{Cell, Format, Table, Tone, print_text, serialized};
-use super::plan::{INCOMPLETE, tone};
+use super::plan::{INCOMPLETE, tone, warn_of_unread};
 use crate::names::{RepositoryId, SourceKey};
 use crate::plan::explain::{Explanation, MemberWhy, PolicyOutcome, PolicyWhy, Seen, explain};
-use crate::plan::fleet::PlanOptions;
+use crate::plan::fleet::{Fleet, PlanOptions};
 use crate::plan::result::{FleetPlan, RepositoryPlan};
 use crate::plan::scratch;
 
@@ -34,6 +34,8 @@ pub struct ExplainArgs {
     /// Explains the plan for this moment instead of now
     #[arg(long, value_name = "TIME")]
     pub at: Option<Timestamp>,
+    #[command(flatten)]
+    pub live: LiveArgs,
     #[command(flatten)]
     pub decisions: DecisionArgs,
 }
@@ -55,23 +57,30 @@ struct Remark {
 }
 
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
-    let Some(directory) = &args.offline else {
-        return Err("explain needs --offline DIR: explaining a live fleet is not there yet".to_owned());
-    };
     let options = args.decisions.plan_options()?;
-    let fleet = offline::load(directory, &args.decisions.policy_rules(), &options)?;
-    for problem in &fleet.problems {
-        anstream::eprintln!("{}: {}", problem.object, problem.message);
-    }
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let plan = scratch::plan(&fleet.fleet, &options, now);
+    let (fleet, incomplete) = match &args.offline {
+        Some(directory) => {
+            let loaded = offline::load(directory, &args.decisions.policy_rules(), &options)?;
+            for problem in &loaded.problems {
+                anstream::eprintln!("{}: {}", problem.object, problem.message);
+            }
+            (loaded.fleet, loaded.incomplete)
+        }
+        None => {
+            let fleet = super::live::fleet(&args.live, &args.decisions)?.fleet().clone();
+            warn_of_unread(&fleet);
+            (fleet, false)
+        }
+    };
+    let plan = scratch::plan(&fleet, &options, now);
     let explained = explained(&fleet, &plan, (&options, now), find(&plan, &args.repository)?);
     let text = match args.output {
         Format::Table => text(&explained),
         format => serialized(format, &explained)?,
     };
     print_text(&text)?;
-    Ok(if fleet.incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
+    Ok(if incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
 }
 
 /// By id, by source, by the whole location, and last by a part of it that only one has.
@@ -104,19 +113,14 @@ fn find<'a>(plan: &'a FleetPlan, name: &str) -> Result<&'a RepositoryPlan, Strin
 }
 
 fn explained(
-    fleet: &Offline,
+    fleet: &Fleet,
     plan: &FleetPlan,
     (options, now): (&PlanOptions, Timestamp),
     repository: &RepositoryPlan,
 ) -> Explained {
     let of_it = plan.sources.iter().filter(|source| source.repository == Some(repository.id));
     let sources: Vec<SourceKey> = of_it.map(|source| source.source.clone()).collect();
-    let is_winner = |object: &&Value| {
-        let name = object.pointer("/metadata/name").and_then(Value::as_str);
-        object["kind"] == "KopiaMaintenance" && name == repository.policy.as_ref().map(|name| name.as_str())
-    };
-    let spec = fleet.objects.iter().map(|(_, object)| object).find(is_winner).and_then(|object| object.get("spec"));
-    let seen = Seen { fleet: &fleet.fleet, options, now, sources: &sources, spec };
+    let seen = Seen { fleet, options, now, sources: &sources };
     let remark = |(reason, message): &(&'static str, String)| Remark { reason, message: message.clone() };
     Explained {
         repository: document::repository(repository, plan, options),

@@ -1,18 +1,25 @@
 //! `volsync-hub plan`: what should be, and what that would change.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::changes::changes;
 use super::document::{self, Document};
+use super::live::LiveArgs;
 use super::offline;
 use super::options::DecisionArgs;
 use super::output::{Cell, Format, Table, Tone, print_text, serialized};
+use crate::api::yaml;
 use crate::diff::Action;
+use crate::plan::fleet::{Contact, Fleet, PlanOptions};
 use crate::plan::result::State;
 use crate::plan::scratch;
+use crate::policy::PolicyRecord;
 
 /// Shows which policy rules each repository, which member maintains it, and what would change in the members.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,6 +32,11 @@ pub struct PlanArgs {
     /// Plans for this moment instead of now
     #[arg(long, value_name = "TIME")]
     pub at: Option<Timestamp>,
+    /// Plans as if the policies in this file were applied; may be repeated
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Vec<PathBuf>,
+    #[command(flatten)]
+    pub live: LiveArgs,
     #[command(flatten)]
     pub decisions: DecisionArgs,
 }
@@ -33,26 +45,72 @@ pub struct PlanArgs {
 pub const INCOMPLETE: u8 = 2;
 
 pub fn run(args: &PlanArgs) -> Result<ExitCode, String> {
-    let Some(directory) = &args.offline else {
-        return Err("plan needs --offline DIR: planning a live fleet is not there yet".to_owned());
-    };
     let options = args.decisions.plan_options()?;
-    let fleet = match offline::load(directory, &args.decisions.policy_rules(), &options) {
+    let now = args.at.unwrap_or_else(Timestamp::now);
+    let Some(directory) = &args.offline else { return live(args, &options, now) };
+    let mut fleet = match offline::load(directory, &args.decisions.policy_rules(), &options) {
         Ok(fleet) => fleet,
         Err(message) => {
             anstream::eprintln!("volsync-hub: {message}");
             return Ok(ExitCode::from(INCOMPLETE));
         }
     };
-    let plan = scratch::plan(&fleet.fleet, &options, args.at.unwrap_or_else(Timestamp::now));
+    try_policies(&mut fleet.fleet, args)?;
+    let plan = scratch::plan(&fleet.fleet, &options, now);
     let changes = changes(&plan, &fleet.fleet, &options);
-    let document = document::document(&plan, &options, changes, &fleet.problems);
-    let text = match args.output {
-        Format::Table => table(&document),
-        format => serialized(format, &document)?,
-    };
-    print_text(&text)?;
+    print(&document::document(&plan, &options, changes, &fleet.problems), args.output)?;
     Ok(if fleet.incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
+}
+
+/// The fleet as it is now, with the policies of `-f` in place of those of their name.
+fn live(args: &PlanArgs, options: &PlanOptions, now: Timestamp) -> Result<ExitCode, String> {
+    let planner = super::live::fleet(&args.live, &args.decisions)?;
+    let mut fleet = planner.fleet().clone();
+    try_policies(&mut fleet, args)?;
+    let plan = scratch::plan(&fleet, options, now);
+    let changes = changes(&plan, &fleet, options);
+    print(&document::document(&plan, options, changes, &[]), args.output)?;
+    warn_of_unread(&fleet);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A policy that exists keeps its age; a new one is the newest of all, as it would be.
+fn try_policies(fleet: &mut Fleet, args: &PlanArgs) -> Result<(), String> {
+    let rules = args.decisions.policy_rules();
+    for file in &args.filename {
+        let shown = file.display();
+        let text = fs::read_to_string(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        for object in yaml::objects(&text) {
+            let unreadable = |error: yaml::Unreadable| format!("cannot read {shown}: {}", error.message);
+            let value = object.and_then(yaml::YamlObject::into_value).map_err(unreadable)?;
+            if value.get("kind").and_then(Value::as_str) != Some("KopiaMaintenance") {
+                return Err(format!("{shown} holds something that is no KopiaMaintenance; -f takes policies only"));
+            }
+            let mut record = PolicyRecord::read(&value, &rules);
+            if let Some(standing) = fleet.policies.get(&record.name) {
+                record.created = standing.created;
+            }
+            fleet.policies.insert(record.name.clone(), Arc::new(record));
+        }
+    }
+    Ok(())
+}
+
+fn print(document: &Document, format: Format) -> Result<(), String> {
+    let text = match format {
+        Format::Table => table(document),
+        format => serialized(format, document)?,
+    };
+    print_text(&text)
+}
+
+/// Says on standard error which members could not be read in time.
+pub fn warn_of_unread(fleet: &Fleet) {
+    let unread = fleet.members.iter().filter(|(_, record)| record.contact != Contact::Synced);
+    let unread: Vec<String> = unread.map(|(name, _)| name.to_string()).collect();
+    if !unread.is_empty() {
+        anstream::eprintln!("not read, so nothing would change there: {}", unread.join(", "));
+    }
 }
 
 /// How a state is shown.

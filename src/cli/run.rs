@@ -106,7 +106,9 @@ async fn serve(args: &RunArgs) -> Result<(), String> {
     let health = Arc::new(Health::default());
     let address = web::serve(args.logs.listen, Arc::clone(&health), cancel.clone()).await?;
     tracing::info!(%address, "serving probes");
-    let options = options(args, &config)?;
+    let options = options(&args.hub, &args.members, &args.decisions, &config)?;
+    #[cfg(any(feature = "e2e", feature = "sim"))]
+    let options = with_time_factor(options, args.time_factor);
     run::run(config, options, health, cancel).await
 }
 
@@ -126,39 +128,48 @@ pub async fn hub_config(file: Option<&std::path::Path>) -> Result<Config, String
     }
 }
 
-fn options(args: &RunArgs, config: &Config) -> Result<Options, String> {
-    let plan = args.decisions.plan_options()?;
-    let namespace = match &args.hub.namespace {
+/// What `run`, `plan` and `explain` have in common.
+pub fn options(
+    hub: &HubArgs,
+    members: &MemberArgs,
+    decisions: &DecisionArgs,
+    config: &Config,
+) -> Result<Options, String> {
+    let plan = decisions.plan_options()?;
+    let namespace = match &hub.namespace {
         Some(namespace) => namespace.clone(),
         // What a context does not name is called so.
         None if config.default_namespace == "default" => "volsync-system".to_owned(),
         None => config.default_namespace.clone(),
     };
-    #[cfg(any(feature = "e2e", feature = "sim"))]
-    let time_factor = args.time_factor;
-    #[cfg(not(any(feature = "e2e", feature = "sim")))]
-    let time_factor = 1;
     Ok(Options {
-        kubeconfig_dir: args.members.kubeconfig_dir.clone(),
+        kubeconfig_dir: members.kubeconfig_dir.clone(),
         include_hub: plan.hub_member.clone(),
-        namespace,
-        hub_id: args.hub.hub_id.clone(),
+        namespace: namespace.clone(),
+        hub_id: hub.hub_id.clone(),
         new_hub_id: new_hub_id(),
         instance: None,
-        volsync_namespace: args.members.volsync_namespace.clone(),
-        allow_exec: args.members.allow_exec,
-        allow_loopback: args.members.allow_loopback,
-        rules: args.decisions.policy_rules(),
+        volsync_namespace: members.volsync_namespace.clone(),
+        allow_exec: members.allow_exec,
+        allow_loopback: members.allow_loopback,
+        rules: decisions.policy_rules(),
         settings: Settings {
             hub_id: String::new(),
+            namespace,
             member_namespace: plan.member_namespace.to_string(),
-            observe: args.members.observe,
-            mover_image: args.members.mover_image.clone(),
-            max_claims: args.members.max_claims,
-            time_factor,
+            observe: members.observe,
+            mover_image: members.mover_image.clone(),
+            max_claims: members.max_claims,
+            time_factor: 1,
         },
         plan,
     })
+}
+
+#[cfg(any(feature = "e2e", feature = "sim"))]
+fn with_time_factor(mut options: Options, time_factor: u32) -> Options {
+    options.settings.time_factor = time_factor;
+    options
 }
 
 /// Eight hex digits that no other hub has: they tell hubs apart, and are no secret.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::push::Noted;
 use super::queue::Queue;
@@ -14,12 +15,16 @@ use crate::hub::ledger::Ledger;
 use crate::hub::secrets::HubSecrets;
 use crate::hub::statuses::Statuses;
 use crate::member::Supervisor;
+use crate::member::event::MemberEvent;
+use crate::member::registry::Origin;
 use crate::names::{MemberName, PolicyName, RepositoryId};
 
 /// What the hub was started with, as far as acting is concerned.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub hub_id: String,
+    /// The hub's own namespace: the Secrets that register members are there.
+    pub namespace: String,
     pub member_namespace: String,
     /// `--observe`: nothing is written to members.
     pub observe: bool,
@@ -78,6 +83,22 @@ impl Engine {
     // Steps under the lock are short and leave the world whole, so a poisoned lock is no reason to stop.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a member's observers report.
+    pub fn take_in(&self, event: MemberEvent) {
+        if let MemberEvent::Problem { origin: Origin::Secret(name), reason, message, .. } = &event {
+            let about = ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Secret".to_owned()),
+                namespace: Some(self.settings.namespace.clone()),
+                name: Some(name.to_string()),
+                ..ObjectReference::default()
+            };
+            self.events.publish(about, false, reason, message);
+        }
+        let dirty = self.world().apply_member(event);
+        self.enqueue(dirty);
     }
 
     pub fn enqueue(&self, dirty: Dirty) {

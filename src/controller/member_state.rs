@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::api::member_cluster::MemberCluster;
 use crate::member::event::{
     ConditionKind, ForeignKind, ForeignObject, JobRecord, MemberCondition, MemberFacts, OwnedKind, OwnedObject,
@@ -17,6 +19,8 @@ use crate::plan::fleet::Contact;
 pub struct MemberState {
     pub origin: Option<Origin>,
     pub contact: Option<Contact>,
+    /// Since when it is being read, where it is.
+    pub syncing_since: Option<Timestamp>,
     pub duplicate_of: Option<MemberName>,
     pub facts: Option<Arc<MemberFacts>>,
     pub conditions: BTreeMap<ConditionKind, MemberCondition>,

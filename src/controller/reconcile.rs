@@ -117,6 +117,7 @@ impl Engine {
             claim: work.claim.clone(),
             highest_epoch: work.highest_epoch,
             ledger_lost: work.ledger_lost,
+            settling_until: work.settling_until,
             cluster_uid: uid.as_deref(),
             now,
             time_factor: self.settings.time_factor,

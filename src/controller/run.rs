@@ -27,7 +27,7 @@ use crate::member::registry::secrets::MemberSecrets;
 use crate::member::resolver::Reach;
 use crate::member::{self, Configs, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Registry, Supervisor};
 use crate::names::{MemberName, Place, PlacedName};
-use crate::plan::fleet::{PlanOptions, ReferencedSecrets};
+use crate::plan::fleet::{Contact, PlanOptions, ReferencedSecrets};
 use crate::plan::planner::Planner;
 use crate::policy::PolicyRules;
 use crate::web::Health;
@@ -40,6 +40,8 @@ const REPORTERS: usize = 4;
 const EVENTS_MAX: usize = 256;
 /// Events that are taken in before the queues and the observers are told.
 const BATCH_MAX: usize = 256;
+/// Nothing new for this long: the fleet has been read.
+const QUIET: Duration = Duration::from_secs(1);
 /// Work under way may end before the process does.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -70,61 +72,21 @@ pub async fn run(
     health: Arc<Health>,
     cancel: CancellationToken,
 ) -> Result<(), String> {
-    let (client, counters) = member::client::build(config.clone(), Reach::Anywhere)
-        .map_err(|error| format!("failed to make a client for the hub's cluster at {}: {error}", config.cluster_url))?;
-    let group = kinds::policy_group(&client).await?;
-    kinds::check_own(&client).await?;
-    let hub_id = id::resolve(&client, &options.namespace, options.hub_id.as_deref(), &options.new_hub_id).await?;
-    info!(hub_id, group, namespace = options.namespace, "the hub starts");
-
-    let (hub_tx, hub_rx) = mpsc::channel(EVENTS_MAX);
-    observe::start(&client, group, options.rules.clone(), hub_tx.clone(), &cancel);
-    let hub = Member::new(MemberName::from("hub"), 0, client.clone(), counters);
-    tokio::spawn({
-        let (hub, cancel) = (hub.clone(), cancel.clone());
-        async move {
-            tokio::select! { () = cancel.cancelled() => {}, () = member::heartbeat(hub) => {} }
-        }
-    });
-
-    let published = Published::new();
-    let settings = MemberSettings {
-        hub_id: hub_id.as_str().into(),
-        member_namespace: options.settings.member_namespace.as_str().into(),
-        volsync_namespace: options.volsync_namespace.as_str().into(),
-        allow_exec: options.allow_exec,
-        allow_loopback: options.allow_loopback,
-    };
-    let registries = registries(&options, &settings, hub, config, published.configs.subscribe());
-    let inputs = Inputs {
-        configs: published.configs.subscribe(),
-        secrets: published.secrets.subscribe(),
-        config_maps: published.config_maps.subscribe(),
-    };
-    let secrets = HubSecrets::new(client.clone());
-    tokio::spawn({
-        let (secrets, wanted, cancel) = (secrets.clone(), published.of_hub.subscribe(), cancel.clone());
-        async move { secrets.run(wanted, hub_tx, cancel).await }
-    });
-
-    let mut world = World::new(Planner::new(options.plan));
-    let hub_rx = read_hub(&mut world, hub_rx, &published, &cancel).await;
-    let (supervisor, member_rx) = Supervisor::start(settings, registries, inputs, cancel.clone());
-    let supervisor = Arc::new(supervisor);
+    let mut fleet = Observed::start(config, &options, Start::Run, &cancel).await?;
     let engine = Arc::new(Engine::new(
-        Settings { hub_id, ..options.settings },
-        world,
-        Ledger::new(&client),
-        Statuses::new(client.clone(), group),
-        Events::new(client, options.instance),
-        secrets,
-        Arc::clone(&supervisor),
+        Settings { hub_id: fleet.hub_id.clone(), ..options.settings },
+        fleet.world,
+        Ledger::new(&fleet.client),
+        Statuses::new(fleet.client.clone(), fleet.group),
+        Events::new(fleet.client, options.instance),
+        fleet.secrets,
+        Arc::clone(&fleet.supervisor),
     ));
     let mut tasks = JoinSet::new();
     work(&engine, &mut tasks, &cancel);
     health.set_ready();
     info!("the hub is ready");
-    pump(&engine, hub_rx, member_rx, &published, &cancel).await;
+    pump(&engine, &mut fleet.hub, &mut fleet.members, &fleet.published, &cancel).await;
 
     health.set_stopping();
     info!("the hub stops; what is under way ends first");
@@ -132,11 +94,119 @@ pub async fn run(
         warn!("some work did not end in time; it is taken up at the next start");
     }
     drop(engine);
-    if let Some(supervisor) = Arc::into_inner(supervisor) {
+    if let Some(supervisor) = Arc::into_inner(fleet.supervisor) {
         supervisor.stopped().await;
     }
     info!("the hub has stopped");
     Ok(())
+}
+
+/// The fleet as the hub sees it now, for people: nothing is written anywhere. Waits until every member has been read
+/// or can't be reached, but no longer than `patience`.
+pub async fn look(config: Config, options: &Options, patience: Duration) -> Result<Planner, String> {
+    let cancel = CancellationToken::new();
+    let _stop = cancel.clone().drop_guard();
+    let mut fleet = Observed::start(config, options, Start::Look, &cancel).await?;
+    let end = tokio::time::Instant::now() + patience;
+    loop {
+        // Registrations come in one by one, so that quiet is the only sign of being whole.
+        let wait = if fleet.is_whole() { QUIET } else { patience };
+        let until = end.min(tokio::time::Instant::now() + wait);
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => break,
+            Some(event) = fleet.hub.recv() => { fleet.world.apply_hub(event); }
+            Some(event) = fleet.members.recv() => { fleet.world.apply_member(event); }
+        }
+        if std::mem::take(&mut fleet.world.wants_changed) {
+            fleet.published.publish(&fleet.world);
+        }
+    }
+    Ok(fleet.world.planner)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Run,
+    /// Reads only.
+    Look,
+}
+
+/// The fleet under observation.
+struct Observed {
+    client: kube::Client,
+    group: &'static str,
+    hub_id: String,
+    world: World,
+    hub: mpsc::Receiver<HubEvent>,
+    members: mpsc::Receiver<MemberEvent>,
+    published: Published,
+    secrets: HubSecrets,
+    supervisor: Arc<Supervisor>,
+}
+
+impl Observed {
+    async fn start(
+        config: Config,
+        options: &Options,
+        start: Start,
+        cancel: &CancellationToken,
+    ) -> Result<Self, String> {
+        let (client, counters) = member::client::build(config.clone(), Reach::Anywhere).map_err(|error| {
+            format!("failed to make a client for the hub's cluster at {}: {error}", config.cluster_url)
+        })?;
+        let group = kinds::policy_group(&client).await?;
+        kinds::check_own(&client).await?;
+        let new_id = (start == Start::Run).then_some(options.new_hub_id.as_str());
+        let hub_id = id::resolve(&client, &options.namespace, options.hub_id.as_deref(), new_id).await?;
+        info!(hub_id, group, namespace = options.namespace, "the hub starts");
+
+        let (hub_tx, hub_rx) = mpsc::channel(EVENTS_MAX);
+        observe::start(&client, group, options.rules.clone(), hub_tx.clone(), cancel);
+        let hub = Member::new(MemberName::from("hub"), 0, client.clone(), counters);
+        tokio::spawn({
+            let (hub, cancel) = (hub.clone(), cancel.clone());
+            async move {
+                tokio::select! { () = cancel.cancelled() => {}, () = member::heartbeat(hub) => {} }
+            }
+        });
+        let published = Published::new();
+        let settings = MemberSettings {
+            hub_id: hub_id.as_str().into(),
+            member_namespace: options.settings.member_namespace.as_str().into(),
+            volsync_namespace: options.volsync_namespace.as_str().into(),
+            allow_exec: options.allow_exec,
+            allow_loopback: options.allow_loopback,
+        };
+        let registries = registries(options, &settings, hub, config, published.configs.subscribe());
+        let inputs = Inputs {
+            configs: published.configs.subscribe(),
+            secrets: published.secrets.subscribe(),
+            config_maps: published.config_maps.subscribe(),
+        };
+        let secrets = HubSecrets::new(client.clone());
+        tokio::spawn({
+            let (secrets, wanted, cancel) = (secrets.clone(), published.of_hub.subscribe(), cancel.clone());
+            async move { secrets.run(wanted, hub_tx, cancel).await }
+        });
+        let mut world = World::new(Planner::new(options.plan.clone()));
+        let hub = read_hub(&mut world, hub_rx, &published, cancel).await;
+        let (supervisor, members) = Supervisor::start(settings, registries, inputs, cancel.clone());
+        let supervisor = Arc::new(supervisor);
+        Ok(Self { client, group, hub_id, world, hub, members, published, secrets, supervisor })
+    }
+
+    /// Every member that is registered has been read or can't be reached, and so have the Secrets.
+    fn is_whole(&self) -> bool {
+        let world = &self.world;
+        let known = |secret: &PlacedName| match secret.place.member() {
+            Some(member) if world.contact(member) != Contact::Synced => true,
+            _ => world.planner.fleet().secrets.contains_key(secret),
+        };
+        let registered = world.members.values().filter(|state| state.origin.is_some() && state.duplicate_of.is_none());
+        registered.clone().count() > 0
+            && registered.clone().all(|state| matches!(state.contact, Some(Contact::Synced | Contact::Unreachable)))
+            && world.planner.referenced_secrets().iter().all(known)
+    }
 }
 
 fn registries(
@@ -261,8 +331,8 @@ fn work(engine: &Arc<Engine>, tasks: &mut JoinSet<()>, cancel: &CancellationToke
 /// Takes events in until cancelled.
 async fn pump(
     engine: &Engine,
-    mut hub: mpsc::Receiver<HubEvent>,
-    mut members: mpsc::Receiver<MemberEvent>,
+    hub: &mut mpsc::Receiver<HubEvent>,
+    members: &mut mpsc::Receiver<MemberEvent>,
     published: &Published,
     cancel: &CancellationToken,
 ) {
@@ -280,12 +350,10 @@ async fn pump(
                 engine.enqueue(dirty);
             }
             Some(event) = members.recv() => {
-                let dirty = engine.world().apply_member(event);
-                engine.enqueue(dirty);
+                engine.take_in(event);
                 for _ in 0..BATCH_MAX {
                     let Ok(event) = members.try_recv() else { break };
-                    let dirty = engine.world().apply_member(event);
-                    engine.enqueue(dirty);
+                    engine.take_in(event);
                 }
             }
         }

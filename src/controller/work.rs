@@ -34,6 +34,7 @@ pub struct Work {
     pub leftovers: Vec<Leftover>,
     pub highest_epoch: u64,
     pub ledger_lost: bool,
+    pub settling_until: Option<Timestamp>,
 }
 
 /// The member that the plan assigns, as it is known.
@@ -84,6 +85,7 @@ impl Work {
             leftovers: leftovers(world, id, hub_id, &plan),
             highest_epoch: epochs.into_iter().chain([recorded]).max().unwrap_or(0),
             ledger_lost,
+            settling_until: world.settling_until(now),
             plan,
             object,
             grant,

@@ -13,6 +13,7 @@ use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
 use crate::plan::planner::Planner;
 
+use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
 use super::index::Index;
@@ -27,7 +28,13 @@ pub struct Dirty {
     pub members: BTreeSet<MemberName>,
 }
 
+/// Registrations of members come in one by one at the start.
+const SETTLE_MIN: SignedDuration = SignedDuration::from_secs(2);
+/// A member with thousands of sources over a slow line is read in less.
+const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(30);
+
 pub struct World {
+    started: Timestamp,
     pub planner: Planner,
     pub members: BTreeMap<MemberName, MemberState>,
     pub policies: BTreeMap<PolicyName, PolicyObject>,
@@ -42,6 +49,7 @@ pub struct World {
 impl World {
     pub fn new(planner: Planner) -> Self {
         Self {
+            started: Timestamp::now(),
             planner,
             members: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -110,6 +118,14 @@ impl World {
     fn note_service_account(&mut self, member: &MemberName, written: OwnedObject) {
         let Some(facts) = self.members.get_mut(member).and_then(|state| state.facts.as_mut()) else { return };
         *facts = Arc::new(MemberFacts { service_account: Some(written), ..(**facts).clone() });
+    }
+
+    /// Until when members that are being read are waited for, before anything is granted for the first time: else
+    /// the first member that was read would get it all. One that never ends to be read holds up nobody for long.
+    pub fn settling_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let syncing = self.members.values().filter(|state| state.contact == Some(Contact::Syncing));
+        let ends = syncing.filter_map(|state| state.syncing_since?.checked_add(SETTLE_MAX).ok());
+        ends.chain(self.started.checked_add(SETTLE_MIN)).filter(|end| now < *end).max()
     }
 
     /// Policies, ledger and MemberClusters have been read once: before that nothing may be decided.
@@ -223,7 +239,10 @@ impl World {
                 dirty.members.insert(MemberName::new(name));
             }
             MemberEvent::Contact { member, contact } => {
-                self.members.entry(member.clone()).or_default().contact = Some(contact);
+                let state = self.members.entry(member.clone()).or_default();
+                state.contact = Some(contact);
+                state.syncing_since =
+                    (contact == Contact::Syncing).then(|| state.syncing_since.unwrap_or_else(Timestamp::now));
                 dirty.repositories.extend(self.member_changed(&member));
                 dirty.members.insert(member);
             }

@@ -91,13 +91,13 @@ fn sentence(row: &RepositoryRow) -> Option<(Kind, String)> {
 }
 
 fn run_sentence(run: &RunStatus) -> String {
-    let mut text = format!("a run in {} ended {}", run.cluster, run.outcome);
-    if let Some(bytes) = run.reclaimed_bytes {
-        text += &format!(", {} MiB given back", bytes >> 20);
-    } else if let Some(reason) = run.reason.as_deref().filter(|_| run.outcome != "Succeeded") {
-        text += &format!(": {reason}");
-    }
-    text
+    let reason = run.reason.as_deref().filter(|_| run.outcome != "Succeeded");
+    let more = match (run.reclaimed_bytes, reason) {
+        (Some(bytes), _) => format!(", {} MiB given back", bytes >> 20),
+        (None, Some(reason)) => format!(": {reason}"),
+        (None, None) => String::new(),
+    };
+    format!("a run in {} ended {}{more}", run.cluster, run.outcome)
 }
 
 /// `1 source`, `2 sources`

@@ -210,15 +210,15 @@ pub fn location(arguments: &[&str], config: Option<&Value>, member: &str) -> Opt
     let from_config = if *backend == "from-config" { Some(config?) } else { None };
     let backend = from_config.map_or(Some(*backend), |config| config["type"].as_str())?;
     let (_, places) = PLACE_FLAGS.iter().find(|(known, _)| *known == backend)?;
-    let value = |flag: &str| match from_config {
-        Some(config) => config["config"][flag].as_str(),
-        None => {
-            let prefix = format!("--{flag}");
-            flags.iter().enumerate().find_map(|(index, argument)| match argument.strip_prefix(&prefix)? {
-                "" => flags.get(index + 1).copied(),
-                rest => rest.strip_prefix('='),
-            })
+    let value = |flag: &str| {
+        if let Some(config) = from_config {
+            return config["config"][flag].as_str();
         }
+        let prefix = format!("--{flag}");
+        flags.iter().enumerate().find_map(|(index, argument)| match argument.strip_prefix(&prefix)? {
+            "" => flags.get(index + 1).copied(),
+            rest => rest.strip_prefix('='),
+        })
     };
     let parts: Vec<&str> = places.iter().filter_map(|flag| value(flag)).collect();
     let inside = parts.iter().any(|part| {

@@ -252,7 +252,7 @@ pub const POLICIES: &[PolicyPlan] = &[
         name: "wiki-often",
         expected: Expected::Run,
         shows: "one member has a stale password, the next one gets the work",
-        spec: "repositorySelector: {repository: 'wiki-*'}\nschedule: '*/2 * * * *'\npriority: 5\n",
+        spec: "repositorySelector: {repository: 'wiki-*'}\nschedule: '*/1 * * * *'\npriority: 5\n",
     },
     PolicyPlan {
         name: "analytics-weekly",

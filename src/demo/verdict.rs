@@ -119,6 +119,6 @@ fn not_exactly_one(row: &RepositoryRow, running: &[String], truth: &Truth) -> Op
         return Some(format!("{holder} should have the only CronJob that may run; they are in {running:?}"));
     }
     let owner = format!("volsync-hub-{epoch}@{holder}.");
-    let owned = truth.repositories.values().filter(|repository| repository.owner.starts_with(&owner)).count();
-    (owned == 0).then(|| format!("no repository has an owner that begins {owner}"))
+    let is_owned = truth.repositories.values().any(|repository| repository.owner.starts_with(&owner));
+    (!is_owned).then(|| format!("no repository has an owner that begins {owner}"))
 }

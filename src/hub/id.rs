@@ -11,11 +11,19 @@ use kube::{Api, Client};
 
 const NAME: &str = "volsync-hub-id";
 const KEY: &str = "hubID";
+/// Of a hub that has never run.
+const NONE: &str = "none";
 /// Part of a host name in Kopia's owner record and of a label value.
 const LENGTH_MAX: usize = 32;
 
-/// `--hub-id`, else what the ConfigMap holds, else a new one that is then kept there.
-pub async fn resolve(client: &Client, namespace: &str, given: Option<&str>, new: &str) -> Result<String, String> {
+/// `--hub-id`, else what the ConfigMap holds, else `new`, which is then kept there. Without a new one the hub has none
+/// yet, and nothing is written.
+pub async fn resolve(
+    client: &Client,
+    namespace: &str,
+    given: Option<&str>,
+    new: Option<&str>,
+) -> Result<String, String> {
     let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
     let tried = |what: &str, error: kube::Error| {
         format!("failed to {what} ConfigMap {namespace}/{NAME} on the hub: {error}; the hub keeps its id there")
@@ -30,6 +38,7 @@ pub async fn resolve(client: &Client, namespace: &str, given: Option<&str>, new:
                 .map(|()| id)
                 .map_err(|error| format!("ConfigMap {namespace}/{NAME} on the hub: {error}"));
         }
+        let Some(new) = new else { return Ok(NONE.to_owned()) };
         let map = ConfigMap {
             metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
             data: Some(BTreeMap::from([(KEY.to_owned(), new.to_owned())])),

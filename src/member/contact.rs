@@ -124,7 +124,7 @@ pub async fn report(member: Member, progress: Progress, events: Events) {
         }
         let state = parts.borrow_and_update().clone();
         let contact = contact_of(now, &state);
-        let conditions = [reachable(now), synced(now, &state)];
+        let conditions = [reachable(now, &state), synced(now, &state)];
         if last.as_ref() != Some(&(contact, conditions.clone())) {
             for condition in conditions.clone() {
                 events.send(MemberEvent::Condition { member: events.member.clone(), condition }).await;
@@ -150,8 +150,14 @@ fn contact_of(health: Health, parts: &[State]) -> Contact {
     }
 }
 
-fn reachable(health: Health) -> MemberCondition {
+fn reachable(health: Health, parts: &[State]) -> MemberCondition {
+    // The breaker takes a member for up until it has failed for a while.
+    let unheard = parts.iter().all(|part| *part == State::Waiting);
     let (status, reason, message) = match health {
+        Health::Up if unheard => {
+            let message = Arc::from("the API server has not answered yet");
+            return MemberCondition { kind: ConditionKind::Reachable, status: None, reason: "Connecting", message };
+        }
         Health::Up => (true, "Answering", "the API server answers"),
         Health::Down => (
             false,

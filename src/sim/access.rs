@@ -137,7 +137,7 @@ impl User {
         Err(Failure::forbidden(asked.group, asked.plural, asked.name, &why))
     }
 
-    /// Answers a SelfSubjectAccessReview.
+    /// Answers a `SelfSubjectAccessReview`.
     pub(super) fn review(&self, mut review: Value) -> Value {
         let attributes = review["spec"]["resourceAttributes"].clone();
         let text = |field: &str| attributes[field].as_str().unwrap_or_default();

@@ -48,7 +48,7 @@ impl Inner {
         if part == Part::Main && resource.status && merged.get("status") != live.get("status") {
             merged["status"] = live["status"].clone();
         }
-        self.settle(resource, &stored, merged, part, options, false)
+        self.settle(resource, &stored, merged, (part, false), options)
     }
 
     fn apply_new(

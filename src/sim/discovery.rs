@@ -1,4 +1,4 @@
-//! What a simulated cluster says of itself: version, groups, kinds, and as much OpenAPI as kubectl asks for.
+//! What a simulated cluster says of itself: version, groups, kinds, and as much `OpenAPI` as kubectl asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

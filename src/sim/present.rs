@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::events;
 use super::failure::Failure;
 use super::resource::Resource;
 
@@ -37,11 +38,12 @@ impl Form {
 
     /// One object in this form; `columns`: a Table's first row carries the definitions.
     pub(super) fn object(self, json: &Bytes, resource: &Resource, columns: bool, now: Timestamp) -> Bytes {
+        let json = events::shown(json, resource);
         match self {
-            Self::Whole => json.clone(),
-            Self::Metadata => Bytes::from(partial(&parse(json)).to_string()),
+            Self::Whole => json,
+            Self::Metadata => Bytes::from(partial(&parse(&json)).to_string()),
             Self::Table => {
-                let object = parse(json);
+                let object = parse(&json);
                 let version = object["metadata"]["resourceVersion"].clone();
                 Bytes::from(table(&[object], resource, &json!({"resourceVersion": version}), columns, now).to_string())
             }
@@ -54,7 +56,7 @@ impl Form {
             Self::Whole => (resource.list_kind.as_str(), resource.api_version()),
             Self::Metadata => ("PartialObjectMetadataList", "meta.k8s.io/v1".to_owned()),
             Self::Table => {
-                let objects: Vec<Value> = items.iter().map(parse).collect();
+                let objects: Vec<Value> = items.iter().map(|json| parse(&events::shown(json, resource))).collect();
                 return Bytes::from(table(&objects, resource, metadata, true, now).to_string());
             }
         };

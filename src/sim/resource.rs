@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
+use super::events;
 use super::schema::Schema;
 
 /// A served kind.
@@ -46,8 +47,10 @@ pub struct Column {
 pub type ResourceId = (Arc<str>, Arc<str>);
 
 impl Resource {
+    /// Where its objects are kept; two addresses may lead to the same ones.
     pub fn id(&self) -> ResourceId {
-        (self.group.clone(), self.plural.clone())
+        let group = if events::is_view(self) { "".into() } else { self.group.clone() };
+        (group, self.plural.clone())
     }
     /// `jobs.batch`, `secrets`
     pub fn qualified(&self) -> String {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::access::{Asked, Tokens, User};
 use super::admission::{Part, Unknown};
 use super::discovery;
+use super::events;
 use super::failure::{Cause, Failure};
 use super::faults::{Faults, Refusal};
 use super::present::Form;
@@ -222,54 +223,44 @@ fn write(
     call: &Call,
 ) -> Result<Response<Body>, Failure> {
     let options = write_options(call)?;
+    let kept = events::stored(&backend.store, resource);
+    let body = || Ok::<_, Failure>(events::written(parse(&call.body, &resource.kind)?, resource));
     let (stored, created): Written = match call.method {
         Method::POST if !place.1.is_empty() => return Err(Failure::method_not_allowed()),
-        Method::POST => {
-            let body = parse(&call.body, &resource.kind)?;
-            backend.store.lock().create(resource, place.0, body, &options)?
-        }
-        Method::PUT => {
-            let body = parse(&call.body, &resource.kind)?;
-            backend.store.lock().update(resource, place, body, part, &options)?
-        }
-        _ => patch(backend, resource, place, part, (call, &options))?,
+        Method::POST => backend.store.lock().create(&kept, place.0, body()?, &options)?,
+        Method::PUT => backend.store.lock().update(&kept, place, body()?, part, &options)?,
+        _ => patch(backend, (&kept, place, part), (call, &options), body)?,
     };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let now = backend.store.now();
     Ok(json_response(status, call.form.object(&stored.json, resource, true, now)))
 }
 
+/// `body` reads the request's body in the words of what is stored.
 fn patch(
     backend: &Backend,
-    resource: &Arc<Resource>,
-    place: (&str, &str),
-    part: Part,
+    (resource, place, part): (&Arc<Resource>, (&str, &str), Part),
     (call, options): (&Call, &WriteOptions),
+    body: impl Fn() -> Result<Value, Failure>,
 ) -> Result<Written, Failure> {
     let mut inner = backend.store.lock();
+    let mut merge = |change: &Value| {
+        inner.patch(resource, place, part, options, |object| {
+            json_patch::merge(object, change);
+            Ok(())
+        })
+    };
     match call.content_type.split(';').next().unwrap_or_default().trim() {
+        "application/merge-patch+json" => merge(&body()?),
+        // Built-in kinds take the strategic form too. What this project sends in it has no lists in it.
+        "application/strategic-merge-patch+json" if !resource.custom => merge(&body()?),
         "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
             if call.query.get("fieldManager").is_none() {
-                let cause =
-                    Cause::new("FieldValueRequired", "fieldManager", "Required value: is required for apply patch");
+                let why = "Required value: is required for apply patch";
+                let cause = Cause::new("FieldValueRequired", "fieldManager", why);
                 return Err(Failure::invalid("meta.k8s.io", "PatchOptions", "", &[cause]));
             }
-            inner.apply(resource, place, parse(&call.body, &resource.kind)?, part, options)
-        }
-        "application/merge-patch+json" => {
-            let change = parse(&call.body, &resource.kind)?;
-            inner.patch(resource, place, part, options, |object| {
-                json_patch::merge(object, &change);
-                Ok(())
-            })
-        }
-        // Built-in kinds take the strategic form too. What this project sends in it has no lists in it.
-        "application/strategic-merge-patch+json" if !resource.custom => {
-            let change = parse(&call.body, &resource.kind)?;
-            inner.patch(resource, place, part, options, |object| {
-                json_patch::merge(object, &change);
-                Ok(())
-            })
+            inner.apply(resource, place, body()?, part, options)
         }
         "application/json-patch+json" => {
             let refused = |error: serde_json::Error| Failure::bad_request(format!("read the JSON patch: {error}"));

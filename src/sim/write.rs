@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::admission::{self, Part, Unknown};
 use super::builtin;
+use super::events;
 use super::failure::{Cause, Failure};
 use super::managed::{self, Writer};
 use super::resource::{DEFINITIONS, Resource};
@@ -157,18 +158,18 @@ impl Inner {
         let old = stored.value();
         check_identity(resource, &old, &new)?;
         admission::keep_other_parts(&old, &mut new, resource, part);
-        self.settle(resource, stored, new, part, options, true)
+        self.settle(resource, stored, new, (part, true), options)
     }
 
-    /// Shapes and stores the new form of an object; the same form again changes nothing.
+    /// Shapes and stores the new form of an object; the same form again changes nothing. `record`: what changed
+    /// becomes the writer's.
     pub(super) fn settle(
         &mut self,
         resource: &Resource,
         stored: &Arc<Stored>,
         mut new: Value,
-        part: Part,
+        (part, record): (Part, bool),
         options: &WriteOptions,
-        record: bool,
     ) -> Result<Written, Failure> {
         let old = stored.value();
         check_finalizers(resource, &old, &new)?;
@@ -232,7 +233,7 @@ impl Inner {
         let name = text(object, "name");
         let inside: Vec<(Arc<Resource>, Arc<Stored>)> = match &*resource.plural {
             "namespaces" if resource.group.is_empty() => {
-                let namespaced = self.resources().into_iter().filter(|kind| kind.namespaced);
+                let namespaced = self.resources().into_iter().filter(|kind| kind.namespaced && !events::is_view(kind));
                 namespaced
                     .flat_map(|kind| {
                         let objects = self.tables.get(&kind.id()).into_iter().flat_map(|table| table.objects.values());

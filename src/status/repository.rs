@@ -47,7 +47,7 @@ pub fn status(object: &KopiaRepository, input: &Input<'_>) -> KopiaRepositorySta
         backend: Some(plan.backend.to_owned()),
         location: Some(plan.location.clone()),
         key: Some(plan.key.to_string()),
-        state: Some(format!("{:?}", plan.state)),
+        state: Some(state_word(shown_state(input)).to_owned()),
         reason: plan.reason.map(str::to_owned).or_else(|| input.step.note.as_ref().map(|note| note.0.to_owned())),
         policy: plan.policy.as_ref().map(ToString::to_string),
         shadowed_policies: plan.shadowed.iter().take(SHADOWED_MAX).map(ToString::to_string).collect(),
@@ -66,6 +66,14 @@ pub fn status(object: &KopiaRepository, input: &Input<'_>) -> KopiaRepositorySta
     let conditions = conditions(object, &before, &status, input);
     status.conditions = update(&before.conditions, conditions, object.metadata.generation, input.now);
     status
+}
+
+/// A grant that should move and can't yet is held, whatever the plan would have.
+fn shown_state(input: &Input<'_>) -> State {
+    match &input.step.note {
+        Some(("HandoverPending" | "Recovering", _)) => State::Held,
+        _ => input.plan.state,
+    }
 }
 
 fn cluster_count(share: &crate::plan::result::Share) -> ClusterCount {

@@ -18,6 +18,8 @@ pub enum Answer {
     OutOfMemory,
     /// It starts and does not end by itself.
     Hang,
+    /// The container runtime can't start it, for this reason.
+    CannotStart(String),
     /// It never starts: no node suits it.
     Unschedulable,
     /// It never starts: its image is not to be had.

@@ -42,6 +42,8 @@ pub enum Why {
     OutOfMemory,
     Deadline,
     Deleted,
+    /// The runtime could not start it.
+    CannotStart,
 }
 
 impl Task {

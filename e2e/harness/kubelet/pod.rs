@@ -113,6 +113,7 @@ impl Life {
                 }
             }
             Answer::OutOfMemory => ended(137, Why::OutOfMemory, ""),
+            Answer::CannotStart(reason) => ended(128, Why::CannotStart, reason),
             Answer::Hang | Answer::Elsewhere(_) => {
                 let deadline = task.deadline.unwrap_or(Duration::MAX);
                 tokio::select! {

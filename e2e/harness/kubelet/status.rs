@@ -33,6 +33,7 @@ pub fn running(container: &Container, started: Timestamp) -> Value {
 pub fn ended(container: &Container, started: Timestamp, ended: &Ended) -> Value {
     let reason = match (ended.why, ended.code) {
         (Why::OutOfMemory, _) => "OOMKilled",
+        (Why::CannotStart, _) => "StartError",
         (_, 0) => "Completed",
         _ => "Error",
     };

@@ -15,33 +15,47 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// To the top left; what is left of the former frame is cleared line by line, which does not flicker.
 const HOME: &str = "\x1b[H";
+const CLEAR_ALL: &str = "\x1b[2J\x1b[H";
+/// Frames between two drawn from scratch.
+const CLEAR_EVERY: u64 = 20;
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 /// Where the terminal does not tell.
 const SIZE_DEFAULT: (usize, usize) = (120, 40);
-/// The location's column; longer ones are cut.
-const LOCATION_MAX: usize = 54;
+/// The location's column where lines may be long; longer ones are cut.
+pub const LOCATION_MAX: usize = 56;
+/// What the other columns need.
+const OTHER_COLUMNS: usize = 92;
+/// Below this nobody knows which repository it is.
+const LOCATION_MIN: usize = 24;
 
 /// The terminal's other screen; dropping it gives the first one back.
-pub struct Screen;
+pub struct Screen {
+    frames: u64,
+}
 
 /// What a frame shows beside the fleet.
 pub struct Frame {
     pub elapsed: Duration,
     pub ends: Option<Duration>,
     pub now: Timestamp,
+    /// How to look at the fleet with kubectl.
+    pub hint: String,
 }
 
 impl Screen {
     pub fn open() -> Self {
         write(ENTER);
-        Self
+        Self { frames: 0 }
     }
 
     pub fn draw(&mut self, view: &View, news: &VecDeque<(Duration, News)>, frame: &Frame) {
         let (width, height) = size();
-        let mut text = HOME.to_owned();
-        for line in lines(view, news, frame, height) {
+        self.frames += 1;
+        // Now and then from scratch: something else may have written to the terminal.
+        let start = if self.frames % CLEAR_EVERY == 1 { CLEAR_ALL } else { HOME };
+        let mut text = start.to_owned();
+        for line in lines(view, news, frame, (width, height)) {
             text += &cut(&line, width);
             text += CLEAR_LINE;
             text += "\r\n";
@@ -68,9 +82,15 @@ fn size() -> (usize, usize) {
 }
 
 /// All lines of a frame that fit, news last.
-fn lines(view: &View, news: &VecDeque<(Duration, News)>, frame: &Frame, height: usize) -> Vec<String> {
-    let mut lines = vec![heading(frame), hint(), String::new(), members(view), String::new()];
-    lines.extend(repositories(view, frame.now).lines().map(str::to_owned));
+fn lines(
+    view: &View,
+    news: &VecDeque<(Duration, News)>,
+    frame: &Frame,
+    (width, height): (usize, usize),
+) -> Vec<String> {
+    let mut lines = vec![heading(frame), hint(), frame.hint.clone(), String::new(), members(view), String::new()];
+    let location = width.saturating_sub(OTHER_COLUMNS).clamp(LOCATION_MIN, LOCATION_MAX);
+    lines.extend(repositories(view, frame.now, location).lines().map(str::to_owned));
     lines.push(String::new());
     let room = height.saturating_sub(lines.len() + 2);
     if room > 0 {
@@ -113,7 +133,7 @@ fn member(row: &MemberRow) -> String {
 }
 
 /// The table of the fleet.
-pub fn repositories(view: &View, now: Timestamp) -> String {
+pub fn repositories(view: &View, now: Timestamp, location_max: usize) -> String {
     let mut table = Table::new(["REPOSITORY", "USED BY", "POLICY", "STATE", "RUNS IN", "LAST RUN", "NEXT"]);
     for row in &view.repositories {
         let used = match (row.members, row.sources) {
@@ -123,7 +143,7 @@ pub fn repositories(view: &View, now: Timestamp) -> String {
         let holder = row.holder.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
         let (last, tone) = last_run(row, now);
         table.row([
-            Cell::from(shortened(&row.location)),
+            Cell::from(shortened(&row.location, location_max)),
             Cell::from(used),
             Cell::from(row.policy.clone().unwrap_or_default()),
             state(row, now),
@@ -135,11 +155,11 @@ pub fn repositories(view: &View, now: Timestamp) -> String {
     table.render()
 }
 
-fn shortened(location: &str) -> String {
-    if location.chars().count() <= LOCATION_MAX {
+fn shortened(location: &str, most: usize) -> String {
+    if location.chars().count() <= most {
         return location.to_owned();
     }
-    location.chars().take(LOCATION_MAX - 1).chain(['…']).collect()
+    location.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn state(row: &RepositoryRow, now: Timestamp) -> Cell {
@@ -183,7 +203,7 @@ pub fn news_line(when: Duration, news: &News) -> String {
     };
     let when = format!("{:>3} s", when.as_secs());
     let text: String = news.text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    format!("{}  {}  {}\n", Tone::Faint.paint(&when), shortened(&news.subject), tone.paint(&text))
+    format!("{}  {}  {}\n", Tone::Faint.paint(&when), shortened(&news.subject, LOCATION_MAX), tone.paint(&text))
 }
 
 /// Cuts what can be seen; escape sequences take no room, and colours end with the line.

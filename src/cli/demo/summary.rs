@@ -30,7 +30,7 @@ pub fn introduction(fleet: &DemoFleet) -> String {
 }
 
 pub fn text(view: &View, verdict: &Verdict, fleet: &DemoFleet, elapsed: Duration) -> String {
-    let mut text = format!("\n{}\n", screen::repositories(view, Timestamp::now()));
+    let mut text = format!("\n{}\n", screen::repositories(view, Timestamp::now(), screen::LOCATION_MAX));
     // Writing to a String does not fail.
     let _ = writeln!(text, "{}", sums(view, verdict, fleet, elapsed));
     let holders = holders(view);
