@@ -24,7 +24,7 @@ use crate::status::{member, policy};
 /// Two writes of one status are at least this far apart.
 const GAP: Duration = Duration::from_secs(1);
 /// Where only counts and times differ.
-const MINOR_GAP: Duration = Duration::from_secs(60);
+const MINOR_GAP: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(10);
 
 /// When the status of each object was last written.

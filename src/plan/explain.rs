@@ -20,8 +20,6 @@ pub struct Seen<'a> {
     pub now: Timestamp,
     /// Those of the repository.
     pub sources: &'a [SourceKey],
-    /// The `spec` of the winner as it was written.
-    pub spec: Option<&'a serde_json::Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -103,7 +101,7 @@ pub fn explain(seen: Seen<'_>, plan: &RepositoryPlan) -> Explanation {
     Explanation {
         policies: policies(seen, plan, winner),
         members: plan.candidates.iter().map(|candidate| member(plan, candidate)).collect(),
-        fields: settings.map(|settings| fields::of(settings, seen.spec, seen.options)).unwrap_or_default(),
+        fields: settings.map(|settings| fields::of(settings, seen.options)).unwrap_or_default(),
         next: winner.map(|winner| next(seen, plan, winner)).unwrap_or_default(),
     }
 }

@@ -84,7 +84,7 @@ fn record_runs(status: &mut KopiaRepositoryStatus, runs: &[RunStatus]) {
     for run in runs {
         status.last_outcome = Some(run.outcome.clone());
         if run.outcome == "Succeeded" {
-            status.last_success = run.end.clone();
+            status.last_success.clone_from(&run.end);
             status.consecutive_failures = Some(0);
         } else {
             status.consecutive_failures = Some(status.consecutive_failures.unwrap_or(0).saturating_add(1));
