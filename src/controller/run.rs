@@ -264,8 +264,8 @@ impl Published {
         let secrets: BTreeSet<_> = world.planner.referenced_secrets().iter().chain(ca_secrets).cloned().collect();
         let on_hub = |name: &&PlacedName| name.place == Place::Hub;
         let of_hub = secrets.iter().filter(on_hub).map(|name| (ReferencedKind::Secret, name.object.clone()));
-        let maps = cas().filter(on_hub).map(|name| (ReferencedKind::ConfigMap, name.object.clone()));
-        send(&self.of_hub, of_hub.chain(maps).collect());
+        let bundles = cas().filter(on_hub).map(|name| (ReferencedKind::ConfigMap, name.object.clone()));
+        send(&self.of_hub, of_hub.chain(bundles).collect());
         send(&self.config_maps, cas().filter(|name| name.place != Place::Hub).cloned().collect());
         send(&self.secrets, secrets.into_iter().filter(|name| name.place != Place::Hub).collect());
     }

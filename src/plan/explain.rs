@@ -67,6 +67,7 @@ pub struct NearMiss {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, for JSON")]
 pub struct MemberWhy {
     pub name: String,
     /// It holds, or should hold, the grant.

@@ -188,7 +188,7 @@ pub enum Observation {
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
     pub members: BTreeMap<MemberName, MemberRecord>,
-    pub namespaces: BTreeMap<MemberName, BTreeMap<Arc<str>, Arc<BTreeMap<String, String>>>>,
+    pub namespaces: BTreeMap<MemberName, BTreeMap<Arc<str>, Arc<Labels>>>,
     pub sources: BTreeMap<SourceKey, SourceRecord>,
     pub secrets: BTreeMap<PlacedName, SecretState>,
     pub policies: BTreeMap<PolicyName, Arc<PolicyRecord>>,
