@@ -59,19 +59,16 @@ struct Remark {
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
     let options = args.decisions.plan_options()?;
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let (fleet, incomplete) = match &args.offline {
-        Some(directory) => {
-            let loaded = offline::load(directory, &args.decisions.policy_rules(), &options)?;
-            for problem in &loaded.problems {
-                anstream::eprintln!("{}: {}", problem.object, problem.message);
-            }
-            (loaded.fleet, loaded.incomplete)
+    let (fleet, incomplete) = if let Some(directory) = &args.offline {
+        let loaded = offline::load(directory, &args.decisions.policy_rules(), &options)?;
+        for problem in &loaded.problems {
+            anstream::eprintln!("{}: {}", problem.object, problem.message);
         }
-        None => {
-            let fleet = super::live::fleet(&args.live, &args.decisions)?.fleet().clone();
-            warn_of_unread(&fleet);
-            (fleet, false)
-        }
+        (loaded.fleet, loaded.incomplete)
+    } else {
+        let fleet = super::live::fleet(&args.live, &args.decisions)?.fleet().clone();
+        warn_of_unread(&fleet);
+        (fleet, false)
     };
     let plan = scratch::plan(&fleet, &options, now);
     let explained = explained(&fleet, &plan, (&options, now), find(&plan, &args.repository)?);
