@@ -215,7 +215,7 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
         return Wanted::new("Maintained", false, reason, message.clone());
     }
     if !input.step.run {
-        return on_its_way(&input.step.ledger);
+        return on_its_way(input.step.ledger.as_ref());
     }
     let failures = status.consecutive_failures.unwrap_or(0);
     if failures > 0 {
@@ -228,7 +228,7 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
 }
 
 /// Between two phases of a grant.
-fn on_its_way(change: &Option<LedgerChange>) -> Wanted {
+fn on_its_way(change: Option<&LedgerChange>) -> Wanted {
     match change {
         Some(LedgerChange::Grant(grant)) if matches!(grant.phase, Phase::Draining | Phase::Active) => {
             Wanted::new("Maintained", false, "WaitingForFormerOwner", "the claim is verified")
