@@ -5,6 +5,7 @@ pub mod crd;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod document;
+pub mod explain;
 pub mod identity;
 pub mod live;
 pub mod next;
@@ -13,7 +14,6 @@ pub mod options;
 pub mod output;
 pub mod plan;
 pub mod run;
-pub mod table;
 pub mod validate;
 
 use std::process::ExitCode;
@@ -34,6 +34,7 @@ enum Command {
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
     Plan(plan::PlanArgs),
+    Explain(explain::ExplainArgs),
     Crd(crd::CrdArgs),
     Identity(identity::IdentityArgs),
     Validate(validate::ValidateArgs),
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Validate(args) => validate::run(&args),

@@ -9,6 +9,8 @@ pub mod candidates;
 mod compose;
 pub mod direct;
 pub mod election;
+pub mod explain;
+pub mod fields;
 pub mod fleet;
 pub mod glob;
 pub mod holder;

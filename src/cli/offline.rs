@@ -150,7 +150,7 @@ impl Offline {
                     Some(Ok(id)) => id,
                     _ => return Err("its name is not kr- and 16 lower-case hex digits".to_owned()),
                 };
-                let object: KopiaRepository = typed(value)?;
+                let object: KopiaRepository = typed(&with_phase(value))?;
                 Observation::Ledger { id, record: Some(Box::new(observe::ledger(&object))) }
             }
             (Place::Hub, HUB_GROUP, "MemberCluster") => {
@@ -270,6 +270,15 @@ fn decides_what_is_selected(field: &str) -> bool {
         || DECIDING.iter().any(|deciding| {
             field.strip_prefix(deciding).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         })
+}
+
+/// A grant written by hand may leave its phase out; it is then one that stands.
+fn with_phase(value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Some(grant) = value.pointer_mut("/status/grant").and_then(Value::as_object_mut) {
+        grant.entry("phase").or_insert_with(|| "Active".into());
+    }
+    value
 }
 
 /// An absent or empty spec is one without any field.

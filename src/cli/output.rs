@@ -121,15 +121,18 @@ impl Table {
 pub fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce() -> Table) -> Result<(), String> {
     let text = match format {
         Format::Table => table().render(),
-        Format::Json => {
-            let text = serde_json::to_string_pretty(value);
-            text.map_err(|error| format!("the result can't be written as JSON: {error}"))? + "\n"
-        }
-        Format::Yaml => {
-            serde_saphyr::to_string(value).map_err(|error| format!("the result can't be written as YAML: {error}"))?
-        }
+        format => serialized(format, value)?,
     };
     print_text(&text)
+}
+
+/// For programs: YAML, else JSON.
+pub fn serialized<T: Serialize>(format: Format, value: &T) -> Result<String, String> {
+    if format == Format::Yaml {
+        return serde_saphyr::to_string(value).map_err(|error| format!("the result can't be written as YAML: {error}"));
+    }
+    let text = serde_json::to_string_pretty(value);
+    Ok(text.map_err(|error| format!("the result can't be written as JSON: {error}"))? + "\n")
 }
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.

@@ -1,13 +1,11 @@
 //! `volsync-hub plan`: what should be, and what that would change.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::Value;
 
 use super::changes::changes;
@@ -15,9 +13,11 @@ use super::document::{self, Document};
 use super::live::LiveArgs;
 use super::offline;
 use super::options::DecisionArgs;
-use super::table::{Table, dash};
+use super::output::{Cell, Format, Table, Tone, print_text, serialized};
 use crate::api::yaml;
+use crate::diff::Action;
 use crate::plan::fleet::{Contact, Fleet, PlanOptions};
+use crate::plan::result::State;
 use crate::plan::scratch;
 use crate::policy::PolicyRecord;
 
@@ -27,7 +27,7 @@ pub struct PlanArgs {
     /// Plans the fleet in this directory: hub/**/*.yaml and members/<name>/**/*.yaml
     #[arg(long, value_name = "DIR")]
     pub offline: Option<PathBuf>,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
     /// Plans for this moment instead of now
     #[arg(long, value_name = "TIME")]
@@ -41,15 +41,8 @@ pub struct PlanArgs {
     pub decisions: DecisionArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    Table,
-    Json,
-    Yaml,
-}
-
 /// Some object could not be read; the rest was planned.
-const INCOMPLETE: u8 = 2;
+pub const INCOMPLETE: u8 = 2;
 
 pub fn run(args: &PlanArgs) -> Result<ExitCode, String> {
     let options = args.decisions.plan_options()?;
@@ -65,14 +58,22 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, String> {
     try_policies(&mut fleet.fleet, args)?;
     let plan = scratch::plan(&fleet.fleet, &options, now);
     let changes = changes(&plan, &fleet.fleet, &options);
-    print(&document::document(&plan, &options, changes, &fleet.problems), args.output)?;
+    show(&document::document(&plan, &options, changes, &fleet.problems), args.output)?;
     Ok(if fleet.incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
+}
+
+fn show(document: &Document, format: Format) -> Result<(), String> {
+    let text = match format {
+        Format::Table => table(document),
+        format => serialized(format, document)?,
+    };
+    print_text(&text)
 }
 
 /// The fleet as it is now, with the policies of `-f` in place of those of their name.
 fn live(args: &PlanArgs, options: &PlanOptions, now: Timestamp) -> Result<ExitCode, String> {
-    let planner = super::live::fleet(&args.live, &args.decisions)?;
-    let mut fleet = planner.fleet().clone();
+    let world = super::live::fleet(&args.live, &args.decisions)?;
+    let mut fleet = world.planner.fleet().clone();
     let unread: Vec<String> = fleet
         .members
         .iter()
@@ -82,7 +83,7 @@ fn live(args: &PlanArgs, options: &PlanOptions, now: Timestamp) -> Result<ExitCo
     try_policies(&mut fleet, args)?;
     let plan = scratch::plan(&fleet, options, now);
     let changes = changes(&plan, &fleet, options);
-    print(&document::document(&plan, options, changes, &[]), args.output)?;
+    show(&document::document(&plan, options, changes, &[]), args.output)?;
     if !unread.is_empty() {
         anstream::eprintln!("not read, so nothing would change there: {}", unread.join(", "));
     }
@@ -111,66 +112,86 @@ fn try_policies(fleet: &mut Fleet, args: &PlanArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn print(document: &Document, format: Format) -> Result<(), String> {
-    let text = match format {
-        Format::Table => table(document),
-        Format::Json | Format::Yaml => serialized(document, format)?,
-    };
-    let written = anstream::stdout().lock().write_all(text.as_bytes());
-    written.map_err(|error| format!("cannot print the plan: {error}"))
-}
-
-/// For everything that commands print besides tables.
-pub fn serialized(value: &impl Serialize, format: Format) -> Result<String, String> {
-    match format {
-        Format::Yaml => serde_saphyr::to_string(value).map_err(|error| format!("cannot write YAML: {error}")),
-        Format::Table | Format::Json => {
-            let text = serde_json::to_string_pretty(value).map_err(|error| format!("cannot write JSON: {error}"))?;
-            Ok(text + "\n")
-        }
+/// How a state is shown.
+pub fn tone(state: State) -> Tone {
+    match state {
+        State::Maintained => Tone::Good,
+        State::Suspended | State::Disabled | State::Frozen => Tone::Faint,
+        State::Held | State::NoCandidate => Tone::Warning,
+        State::NoPolicy => Tone::Plain,
     }
 }
 
 fn table(document: &Document) -> String {
-    let mut repositories =
+    let tables = [repositories(document), sources(document), policies(document), changed(document), problems(document)];
+    let texts: Vec<String> = tables.iter().filter(|table| !table.is_empty()).map(Table::render).collect();
+    if texts.is_empty() { "nothing to maintain\n".to_owned() } else { texts.join("\n") }
+}
+
+fn repositories(document: &Document) -> Table {
+    let mut table =
         Table::new(["REPOSITORY", "LOCATION", "STATE", "REASON", "POLICY", "CLUSTER", "SCHEDULE", "SOURCES"]);
     for repository in &document.repositories {
-        repositories.row([
-            format!("kr-{}", repository.id),
-            repository.location.clone(),
-            format!("{:?}", repository.state),
-            dash(repository.reason),
-            dash(repository.policy.as_deref()),
-            dash(repository.cluster.as_deref()),
-            dash(repository.cron_job.as_ref().map(|cron_job| cron_job.schedule.as_str())),
-            repository.sources.len().to_string(),
+        let schedule = repository.cron_job.as_ref().map(|cron_job| cron_job.schedule.as_str());
+        table.row([
+            Cell::from(format!("kr-{}", repository.id)),
+            (&repository.location).into(),
+            Cell::new(format!("{:?}", repository.state), tone(repository.state)),
+            repository.reason.unwrap_or_default().into(),
+            repository.policy.as_deref().unwrap_or_default().into(),
+            repository.cluster.as_deref().unwrap_or_default().into(),
+            schedule.unwrap_or_default().into(),
+            repository.sources.len().to_string().into(),
         ]);
     }
-    let mut unmatched = Table::new(["SOURCE", "SECRET", "REASON"]);
+    table
+}
+
+/// Those that are in no repository, or not ready.
+fn sources(document: &Document) -> Table {
+    let mut table = Table::new(["SOURCE", "SECRET", "REASON"]);
     for source in document.sources.iter().filter(|source| source.reason.is_some()) {
-        let name = format!("{}/{}/{}", source.cluster, source.namespace, source.name);
-        unmatched.row([name, dash(source.secret.as_deref()), dash(source.reason)]);
-    }
-    let mut policies = Table::new(["POLICY", "VALID", "SOURCES", "REPOSITORIES", "MESSAGE"]);
-    for policy in &document.policies {
-        policies.row([
-            policy.name.clone(),
-            policy.valid.to_string(),
-            policy.matched_sources.to_string(),
-            policy.repositories.to_string(),
-            policy.message.clone(),
+        table.row([
+            Cell::from(format!("{}/{}/{}", source.cluster, source.namespace, source.name)),
+            source.secret.as_deref().unwrap_or_default().into(),
+            Cell::new(source.reason.unwrap_or_default(), Tone::Warning),
         ]);
     }
-    let mut changes = Table::new(["CHANGE", "CLUSTER", "OBJECT"]);
+    table
+}
+
+fn policies(document: &Document) -> Table {
+    let mut table = Table::new(["POLICY", "VALID", "SOURCES", "REPOSITORIES", "MESSAGE"]);
+    for policy in &document.policies {
+        table.row([
+            Cell::from(&policy.name),
+            Cell::new(policy.valid.to_string(), if policy.valid { Tone::Plain } else { Tone::Bad }),
+            policy.matched_sources.to_string().into(),
+            policy.repositories.to_string().into(),
+            (&policy.message).into(),
+        ]);
+    }
+    table
+}
+
+fn changed(document: &Document) -> Table {
+    let mut table = Table::new(["CHANGE", "CLUSTER", "OBJECT"]);
     for change in &document.changes {
-        let action = format!("{:?}", change.action).to_lowercase();
-        changes.row([action, change.cluster.to_string(), format!("{} {}", change.kind, change.object)]);
+        let (action, tone) = match change.action {
+            Action::Create => ("create", Tone::Good),
+            Action::Update => ("update", Tone::Warning),
+            Action::Delete => ("delete", Tone::Bad),
+        };
+        let object = format!("{} {}", change.kind, change.object);
+        table.row([Cell::new(action, tone), change.cluster.to_string().into(), object.into()]);
     }
-    let mut problems = Table::new(["PROBLEM", "OBJECT", "MESSAGE"]);
+    table
+}
+
+fn problems(document: &Document) -> Table {
+    let mut table = Table::new(["PROBLEM", "OBJECT", "MESSAGE"]);
     for problem in &document.problems {
-        problems.row([problem.reason.to_owned(), problem.object.clone(), problem.message.clone()]);
+        table.row([Cell::new(problem.reason, Tone::Warning), (&problem.object).into(), (&problem.message).into()]);
     }
-    let tables = [repositories, unmatched, policies, changes, problems];
-    let texts: Vec<String> = tables.iter().filter_map(Table::text).collect();
-    if texts.is_empty() { "nothing to maintain\n".to_owned() } else { texts.join("\n") }
+    table
 }

@@ -140,7 +140,10 @@ impl Engine {
             let namespace = &self.settings.member_namespace;
             return Err(Trouble::new(
                 "NamespaceMissing",
-                format!("member {} has no namespace {namespace}: kubectl apply -k deploy/member there", target.member),
+                format!(
+                    "member {} has no namespace {namespace}: kubectl apply -f deploy/namespace.yaml there, then deploy/member",
+                    target.member
+                ),
             ));
         }
         let image = assignment.settings.image.as_deref().map(str::to_owned).or_else(|| target.mover_image.clone());

@@ -95,7 +95,7 @@ impl Engine {
         Ok(Next::Rest(self.wait(work, &step, now)))
     }
 
-    fn observes(&self, plan: &RepositoryPlan) -> bool {
+    pub(super) fn observes(&self, plan: &RepositoryPlan) -> bool {
         let by_policy = matches!(&plan.push, Push::Objects(assignment) if assignment.settings.observe);
         self.settings.observe || by_policy
     }

@@ -109,7 +109,7 @@ pub async fn run(
 
 /// The fleet as the hub sees it now, for people: nothing is written anywhere. Waits until every member has been read
 /// or can't be reached, but no longer than `patience`.
-pub async fn look(config: Config, options: &Options, patience: Duration) -> Result<Planner, String> {
+pub async fn look(config: Config, options: &Options, patience: Duration) -> Result<World, String> {
     let cancel = CancellationToken::new();
     let _stop = cancel.clone().drop_guard();
     let mut fleet = Observed::start(config, options, Start::Look, &cancel).await?;
@@ -127,7 +127,7 @@ pub async fn look(config: Config, options: &Options, patience: Duration) -> Resu
             fleet.published.publish(&fleet.world);
         }
     }
-    Ok(fleet.world.planner)
+    Ok(fleet.world)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

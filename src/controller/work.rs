@@ -18,6 +18,9 @@ use crate::plan::fleet::{Contact, Grant};
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
 
+/// Labels or annotations of an observed object.
+type Marks = std::collections::BTreeMap<Box<str>, Box<str>>;
+
 pub struct Work {
     pub id: RepositoryId,
     pub plan: RepositoryPlan,
@@ -130,14 +133,19 @@ fn of_repository<'a>(
         .map(|((kind, name), object)| (*kind, name, object))
 }
 
-/// Epochs that our CronJobs of this repository carry, wherever they are.
+/// Epochs that our CronJobs and Jobs of this repository carry, wherever they are.
 fn epochs(world: &World, id: RepositoryId, hub_id: &str) -> Vec<u64> {
-    world
-        .places(id)
-        .filter_map(|member| world.members.get(member))
-        .flat_map(|state| of_repository(state, id, hub_id))
-        .filter(|(kind, ..)| *kind == OwnedKind::CronJob)
-        .filter_map(|(.., object)| object.annotations.get(labels::EPOCH)?.parse().ok())
+    let (text, epoch) = (id.to_string(), |annotations: &Marks| annotations.get(labels::EPOCH)?.parse().ok());
+    let states: Vec<&MemberState> = world.places(id).filter_map(|member| world.members.get(member)).collect();
+    let cron_jobs = states.iter().flat_map(|state| of_repository(state, id, hub_id));
+    let cron_jobs = cron_jobs.filter(|(kind, ..)| *kind == OwnedKind::CronJob);
+    let jobs = states.iter().flat_map(|state| state.jobs.values()).filter(|job| {
+        let is = |name: &str, value: &str| job.labels.get(name).is_some_and(|it| **it == *value);
+        is(labels::REPOSITORY, &text) && is(labels::HUB, hub_id)
+    });
+    cron_jobs
+        .filter_map(|(.., object)| epoch(&object.annotations))
+        .chain(jobs.filter_map(|job| epoch(&job.annotations)))
         .collect()
 }
 
@@ -207,9 +215,7 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
                 _ => {}
             }
         }
-        let here = |labels: &std::collections::BTreeMap<Box<str>, Box<str>>| {
-            labels.get(labels::REPOSITORY).is_some_and(|label| **label == *text)
-        };
+        let here = |labels: &Marks| labels.get(labels::REPOSITORY).is_some_and(|label| **label == *text);
         leftover.live = state.jobs.values().filter(|job| here(&job.labels) && !job.is_terminal()).count()
             + state.pods.values().filter(|pod| here(&pod.labels) && !pod.is_terminal()).count();
         if leftover.cron_job.is_some() || !leftover.secrets.is_empty() {

@@ -9,7 +9,8 @@ use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
 use super::fleet::{
-    Contact, Fleet, LedgerRecord, MemberRecord, NotReady, Observation, PlanOptions, PushedCronJob, SecretState,
+    Contact, Fleet, Grant, LedgerRecord, MemberRecord, NotReady, Observation, Phase, PlanOptions, PushedCronJob,
+    SecretState,
 };
 use super::result::{FleetPlan, Push, State};
 use super::testing::{assert_same, facts, grant, labels, now, observations, options, placed, policy, source_key};
@@ -103,7 +104,8 @@ enum Op {
 struct Ledger {
     key: Option<Index>,
     unique_id: Option<u8>,
-    grant: Option<(&'static str, u64)>,
+    /// With whether it is claimed yet.
+    grant: Option<(&'static str, u64, bool)>,
     pin: Option<&'static str>,
     frozen: Option<i64>,
     same_as: Option<Index>,
@@ -129,7 +131,7 @@ fn ledger() -> impl Strategy<Value = Ledger> {
     (
         prop::option::weighted(0.8, any::<Index>()),
         prop::option::weighted(0.4, 0..2_u8),
-        prop::option::weighted(0.6, (member(), 1..4_u64)),
+        prop::option::weighted(0.6, (member(), 1..4_u64, prop::bool::weighted(0.7))),
         prop::option::weighted(0.2, member()),
         prop::option::weighted(0.2, -5..60_i64),
         prop::option::weighted(0.15, any::<Index>()),
@@ -242,7 +244,10 @@ impl World {
             backend: Some("s3".into()),
             location: Some("from the ledger".into()),
             unique_id: ledger.unique_id.map(|unique_id| unique_id.to_string().into()),
-            grant: ledger.grant.map(|(cluster, epoch)| grant(cluster, epoch)),
+            grant: ledger.grant.map(|(cluster, epoch, claimed)| {
+                let phase = if claimed { Phase::Active } else { Phase::Claiming };
+                Grant { phase, ..grant(cluster, epoch) }
+            }),
             not_ready: ledger
                 .rests
                 .iter()
@@ -392,7 +397,10 @@ proptest! {
                 applied.unwanted.iter().for_each(|secret| { wanted.remove(secret); });
             }
             let plan = scratch::plan(planner.fleet(), &options, now());
-            assert_same(&mut planner, &plan, now());
+            for repository in &plan.repositories {
+                let same = planner.plan(repository.id, now());
+                prop_assert_eq!(same.as_ref(), Some(repository));
+            }
             prop_assert_eq!(&planner.referenced_secrets(), &wanted);
             let (old, new) = (by_id(&before), by_id(&plan));
             for id in old.keys().chain(new.keys()).filter(|id| !dirty.contains(id)) {
@@ -400,6 +408,7 @@ proptest! {
             }
             before = plan;
         }
+        assert_same(&mut planner, &before, now());
     }
 
     #[test]

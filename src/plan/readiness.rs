@@ -35,6 +35,17 @@ pub struct Outside {
     pub undetermined: bool,
 }
 
+impl Standing {
+    /// Sources on a claim, and those that name no Secret, count for nothing; one whose Secret can't be read, or makes
+    /// no sense, is matched by policies all the same.
+    pub fn counts(&self) -> bool {
+        match self {
+            Self::In(_) => true,
+            Self::Outside(outside) => !matches!(outside.reason, NO_REPOSITORY | REPOSITORY_PVC),
+        }
+    }
+}
+
 /// Names of namespaces that an identity depended on, whether they exist or not.
 pub type Consulted = BTreeSet<Box<str>>;
 

@@ -146,20 +146,21 @@ impl<'a> World<'a> {
         of_key: &BTreeMap<RepositoryKey, usize>,
         competing: &BTreeMap<&PolicyName, usize>,
     ) -> PolicyPlan {
-        let matched = |(key, standing): &(&&SourceKey, &Standing)| match (meaning_of(standing), &policy.claim) {
-            (Some(meaning), Some(claim)) => match &claim.target {
-                PolicyTarget::Selector { .. } => {
-                    self.fleet.sources.get(**key).is_some_and(|record| self.selects(claim, key, record))
-                }
-                PolicyTarget::Direct { .. } => {
-                    let repository = of_key.get(&meaning.identity.key).and_then(|index| plan.repositories.get(*index));
-                    let competes = repository.is_some_and(|repository| {
-                        repository.policy.iter().chain(&repository.shadowed).any(|name| *name == policy.name)
-                    });
-                    competes && self.admits(claim, key)
-                }
-            },
-            _ => false,
+        let matched = |(key, standing): &(&&SourceKey, &Standing)| match &policy.claim {
+            Some(claim @ PolicyClaim { target: PolicyTarget::Selector { .. }, .. }) => {
+                let record = self.fleet.sources.get(**key).filter(|_| standing.counts());
+                record.is_some_and(|record| self.selects(claim, key, record))
+            }
+            Some(claim) => {
+                let key_of = meaning_of(standing).map(|meaning| meaning.identity.key);
+                let index = key_of.and_then(|key| of_key.get(&key));
+                let repository = index.and_then(|index| plan.repositories.get(*index));
+                let competes = repository.is_some_and(|repository| {
+                    repository.policy.iter().chain(&repository.shadowed).any(|name| *name == policy.name)
+                });
+                competes && self.admits(claim, key)
+            }
+            None => false,
         };
         PolicyPlan {
             name: policy.name.clone(),

@@ -273,6 +273,10 @@ pub fn assert_same(planner: &mut Planner, plan: &FleetPlan, now: Timestamp) {
         assert_eq!(planner.source(&source.source).as_ref(), Some(source));
     }
     assert_eq!(planner.policies(), plan.policies);
+    for policy in &plan.policies {
+        assert_eq!(planner.matched(&policy.name, usize::MAX).len(), policy.matched_sources);
+        assert_eq!(planner.competed(&policy.name, now).len(), policy.repositories);
+    }
     assert_eq!(planner.problems(now), plan.problems);
     let wanted = super::references::of(planner.fleet(), planner.options());
     assert_eq!(planner.referenced_secrets(), wanted);

@@ -141,7 +141,10 @@ fn grant_status(grant: &Grant) -> GrantStatus {
 /// The next fire time. One that has passed stays until its run has been recorded, so that the mere passing of time
 /// is no reason to write.
 fn next_run(before: &KopiaRepositoryStatus, input: &Input<'_>, recorded: bool) -> Option<Time> {
-    let due = input.due.filter(|_| input.step.run)?;
+    // What is held goes on as it is, by the CronJob that stands in the holder.
+    let active = before.grant.as_ref().is_some_and(|grant| grant.phase == GrantPhase::Active);
+    let goes_on = input.step.run || (active && shown_state(input) == State::Held);
+    let due = input.due.filter(|_| goes_on)?;
     let (schedule, zone) = (&due.schedule, due.zone.time_zone());
     let is_fire_time = |time: &Time| {
         time.0
@@ -190,6 +193,11 @@ fn conditions(
         None => {}
     };
     rare("Contended", contended(status));
+    let asked = object.spec.run_now.as_ref().filter(|asked| status.run_now_seen.as_ref() != Some(*asked));
+    rare(
+        "RunNowPending",
+        asked.map(|_| ("NotSupported", "spec.runNow is kept, but runs by hand are not supported yet".to_owned())),
+    );
     rare("Ambiguous", input.plan.remarks.first().cloned());
     let replaced = input.unique_id.is_some_and(|id| before.unique_id.as_deref().is_some_and(|old| old != id));
     let was = before.conditions.iter().any(|old| old.type_ == "Replaced" && old.status == "True");

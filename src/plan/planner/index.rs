@@ -15,6 +15,8 @@ pub struct Index {
     pub keys: BTreeMap<RepositoryKey, Entry>,
     /// The keys with sources in a member.
     pub by_member: BTreeMap<MemberName, BTreeSet<RepositoryKey>>,
+    /// Sources that count, though they are in no repository.
+    pub outside: BTreeMap<MemberName, BTreeSet<ObjectName>>,
     /// Every policy with a claim; those that select resolve to nothing.
     pub directs: BTreeMap<PolicyName, Resolution>,
     /// Sources whose meaning depends on whether a namespace of their member exists.
@@ -42,7 +44,15 @@ impl Index {
                 }
             }
         }
-        let Standing::In(meaning) = standing else { return None };
+        let Standing::In(meaning) = standing else {
+            if let Some(outside) = self.outside.get_mut(&source.member) {
+                outside.remove(&source.object);
+                if outside.is_empty() {
+                    self.outside.remove(&source.member);
+                }
+            }
+            return None;
+        };
         let key = meaning.identity.key;
         let entry = self.keys.get_mut(&key)?;
         if let Some(slice) = entry.members.get_mut(&source.member) {
@@ -64,7 +74,13 @@ impl Index {
         for namespace in consulted {
             self.consulted.entry((source.member.clone(), namespace)).or_default().insert(source.object.clone());
         }
-        let Standing::In(meaning) = standing else { return None };
+        if !standing.counts() {
+            return None;
+        }
+        let Standing::In(meaning) = standing else {
+            self.outside.entry(source.member.clone()).or_default().insert(source.object.clone());
+            return None;
+        };
         let key = meaning.identity.key;
         let entry = self.keys.entry(key).or_default();
         entry.members.entry(source.member.clone()).or_default().insert(source.object.clone(), meaning);

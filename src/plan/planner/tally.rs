@@ -73,30 +73,38 @@ impl Planner {
             return Vec::new();
         };
         let mut matched = Vec::new();
-        for (member, keys) in &self.index.by_member {
-            let view = View { fleet: &self.fleet, member };
-            let mut here = BTreeMap::new();
-            let ours = keys.iter().filter(|key| competed.contains(&self.stands_for(key)));
-            let slices = ours.filter_map(|key| self.index.keys.get(key)?.members.get(member));
-            for object in slices.flat_map(|slice| slice.sources.keys()) {
-                let key = SourceKey { member: member.clone(), object: object.clone() };
-                let Some(record) = self.fleet.sources.get(&key) else { continue };
-                let SourceRepository::Secret(secret) = &record.repository else { continue };
-                let matches = match claim.target {
-                    PolicyTarget::Selector { .. } => slice::selects(view, claim, object, record),
-                    PolicyTarget::Direct { .. } => self.admits(claim, member),
-                };
-                if matches {
-                    here.insert(key, secret.clone());
-                }
-            }
-            matched.extend(here);
+        for member in self.index.by_member.keys().chain(self.index.outside.keys()).collect::<BTreeSet<_>>() {
+            matched.extend(self.matched_in(member, claim, &competed));
             if matched.len() >= limit {
                 break;
             }
         }
         matched.truncate(limit);
         matched
+    }
+
+    fn matched_in(
+        &self,
+        member: &MemberName,
+        claim: &PolicyClaim,
+        competed: &BTreeSet<RepositoryId>,
+    ) -> BTreeMap<SourceKey, Arc<str>> {
+        let keys = self.index.by_member.get(member).into_iter().flatten();
+        let ours = keys.filter(|key| competed.contains(&self.stands_for(key)));
+        let slices = ours.filter_map(|key| self.index.keys.get(key)?.members.get(member));
+        let inside = slices.flat_map(|slice| slice.sources.keys());
+        let selects = matches!(claim.target, PolicyTarget::Selector { .. });
+        let outside = self.index.outside.get(member).into_iter().flatten().filter(|_| selects);
+        let view = View { fleet: &self.fleet, member };
+        let matched = inside.chain(outside).filter_map(|object| {
+            let key = SourceKey { member: member.clone(), object: object.clone() };
+            let record = self.fleet.sources.get(&key)?;
+            let SourceRepository::Secret(secret) = &record.repository else { return None };
+            let matches =
+                if selects { slice::selects(view, claim, object, record) } else { self.admits(claim, member) };
+            matches.then(|| (key, secret.clone()))
+        });
+        matched.collect()
     }
 
     /// What a person should look at, sorted. Plans everything: for people, not for planning.
@@ -145,6 +153,21 @@ impl Planner {
             }
             for name in &entry.policies {
                 tallies.entry(name.clone()).or_default().repositories.insert(id);
+            }
+        }
+        for (member, sources) in &self.index.outside {
+            let view = View { fleet: &self.fleet, member };
+            for policy in self.fleet.policies.values() {
+                let Some(claim) = &policy.claim else { continue };
+                let selected = sources.iter().filter(|object| {
+                    let key = SourceKey { member: member.clone(), object: (*object).clone() };
+                    let record = self.fleet.sources.get(&key);
+                    record.is_some_and(|record| slice::selects(view, claim, object, record))
+                });
+                let matched = selected.count();
+                if matched > 0 {
+                    tallies.entry(policy.name.clone()).or_default().matched += matched;
+                }
             }
         }
         for (name, tally) in &mut tallies {

@@ -100,6 +100,17 @@ fn a_relabelled_namespace_moves_its_repository_to_another_policy() {
 }
 
 #[test]
+fn a_source_whose_secret_can_not_be_read_is_matched_all_the_same() {
+    let mut fleet = fleet();
+    fleet.default_policy();
+    fleet.secret("c1/app/one-secret", crate::plan::fleet::SecretState::Absent);
+    fleet.kopia("c1/app/claim", &json!({"repository": "x", "repositoryPVC": "y"})).kopia("c1/app/none", &json!({}));
+    let policy = fleet.policy_plan("default");
+    assert_eq!((policy.matched_sources, policy.repositories), (3, 2));
+    assert_eq!(fleet.source_plan("c1/app/one").policy, None);
+}
+
+#[test]
 fn a_source_that_is_not_ready_is_matched_all_the_same() {
     let mut fleet = fleet();
     fleet.default_policy();

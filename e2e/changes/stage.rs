@@ -49,6 +49,19 @@ impl Stage {
             .await
     }
 
+    /// The stage of journeys that have the whole hub to themselves: `member-a` is registered, and a hub runs for
+    /// as long as a journey holds it.
+    pub async fn of_policies() -> Result<&'static Self, Fail> {
+        static SHARED: OnceCell<Stage> = OnceCell::const_new();
+        SHARED
+            .get_or_try_init(|| async {
+                let stage = Self::set("policies", &["member-a"]).await?;
+                stage.register("member-a")?;
+                Ok(stage)
+            })
+            .await
+    }
+
     /// A fleet with no member registered, and no hub yet.
     pub async fn set(name: &str, members: &[&str]) -> Result<Self, Fail> {
         let fleet = Fleet::start(name, members).await?;
@@ -192,9 +205,9 @@ pub async fn cron_job(member: &Cluster, id: &str) -> Result<Value, Fail> {
 
 /// A policy in selector mode for Secrets whose names match; `more` are further lines of its spec.
 pub fn policy(name: &str, secrets: &str, more: &str) -> String {
+    let more = more.replace('\n', "\n  ");
     format!(
         "---\napiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {{name: {name}}}\nspec:\n  \
-         repositorySelector: {{repository: {secrets:?}}}\n{}",
-        more.lines().map(|line| format!("  {line}\n")).collect::<String>()
+         repositorySelector: {{repository: {secrets:?}}}\n  {more}\n"
     )
 }
