@@ -268,9 +268,9 @@ impl Published {
         // CAs in Secrets are Secrets that are referenced, too.
         let ca_secrets = world.used_cas().filter(|(kind, _)| *kind == ReferencedKind::Secret).map(|(_, name)| name);
         let secrets: BTreeSet<_> = world.planner.referenced_secrets().iter().chain(ca_secrets).cloned().collect();
-        let on_hub = |name: &&PlacedName| name.place == Place::Hub;
-        let of_hub = secrets.iter().filter(on_hub).map(|name| (ReferencedKind::Secret, name.object.clone()));
-        let bundles = cas().filter(on_hub).map(|name| (ReferencedKind::ConfigMap, name.object.clone()));
+        let is_there = |name: &&PlacedName| name.place == Place::Hub;
+        let of_hub = secrets.iter().filter(is_there).map(|name| (ReferencedKind::Secret, name.object.clone()));
+        let bundles = cas().filter(is_there).map(|name| (ReferencedKind::ConfigMap, name.object.clone()));
         send(&self.of_hub, of_hub.chain(bundles).collect());
         send(&self.config_maps, cas().filter(|name| name.place != Place::Hub).cloned().collect());
         send(&self.secrets, secrets.into_iter().filter(|name| name.place != Place::Hub).collect());
