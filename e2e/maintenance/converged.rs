@@ -16,7 +16,7 @@ use super::stage::{SETTLED, Stage, far_schedule, hub, items, name_of, policy, te
 
 /// Reads of a Secret on the hub that a direct policy names: one each ten seconds, so that a resync, which comes
 /// each four with the time factor of these tests, lies between two of them for sure.
-const READS: usize = 3;
+const READS: usize = 2;
 
 /// Everything the hub may have in a fleet: one location in two members, one suspended, one that nobody rules, one
 /// of a direct policy, one that is invalid.

@@ -1,21 +1,19 @@
 //! `volsync-hub explain`: why a repository is ruled, placed and timed as it is.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::document::{self, Repository};
 use super::live::LiveArgs;
 use super::offline;
 use super::options::DecisionArgs;
 use super::output::{Cell, Format, Table, Tone, print_text, serialized};
-use super::plan::{INCOMPLETE, tone};
-use crate::names::{Place, PolicyName, RepositoryId, SourceKey};
+use super::plan::{INCOMPLETE, tone, warn_of_unread};
+use crate::names::{RepositoryId, SourceKey};
 use crate::plan::explain::{Explanation, MemberWhy, PolicyOutcome, PolicyWhy, Seen, explain};
 use crate::plan::fleet::{Fleet, PlanOptions};
 use crate::plan::result::{FleetPlan, RepositoryPlan};
@@ -60,24 +58,20 @@ struct Remark {
 
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
     let options = args.decisions.plan_options()?;
-    let (fleet, specs, incomplete) = match &args.offline {
-        Some(directory) => {
-            let read = offline::load(directory, &args.decisions.policy_rules(), &options)?;
-            for problem in &read.problems {
-                anstream::eprintln!("{}: {}", problem.object, problem.message);
-            }
-            let specs = specs(&read.objects);
-            (read.fleet, specs, read.incomplete)
-        }
-        None => {
-            let world = super::live::fleet(&args.live, &args.decisions)?;
-            let specs = world.policies.into_iter().map(|(name, object)| (name, object.spec)).collect();
-            (world.planner.fleet().clone(), specs, false)
-        }
-    };
     let now = args.at.unwrap_or_else(Timestamp::now);
+    let (fleet, incomplete) = if let Some(directory) = &args.offline {
+        let loaded = offline::load(directory, &args.decisions.policy_rules(), &options)?;
+        for problem in &loaded.problems {
+            anstream::eprintln!("{}: {}", problem.object, problem.message);
+        }
+        (loaded.fleet, loaded.incomplete)
+    } else {
+        let fleet = super::live::fleet(&args.live, &args.decisions)?.fleet().clone();
+        warn_of_unread(&fleet);
+        (fleet, false)
+    };
     let plan = scratch::plan(&fleet, &options, now);
-    let explained = explained((&fleet, &specs), &plan, (&options, now), find(&plan, &args.repository)?);
+    let explained = explained(&fleet, &plan, (&options, now), find(&plan, &args.repository)?);
     let text = match args.output {
         Format::Table => text(&explained),
         format => serialized(format, &explained)?,
@@ -115,25 +109,15 @@ fn find<'a>(plan: &'a FleetPlan, name: &str) -> Result<&'a RepositoryPlan, Strin
     }
 }
 
-/// What each policy says itself.
-fn specs(objects: &[(Place, Value)]) -> BTreeMap<PolicyName, Value> {
-    let policies = objects.iter().filter(|(_, object)| object["kind"] == "KopiaMaintenance");
-    let named = policies.filter_map(|(_, object)| {
-        Some((PolicyName::from(object.pointer("/metadata/name")?.as_str()?), object.get("spec")?.clone()))
-    });
-    named.collect()
-}
-
 fn explained(
-    (fleet, specs): (&Fleet, &BTreeMap<PolicyName, Value>),
+    fleet: &Fleet,
     plan: &FleetPlan,
     (options, now): (&PlanOptions, Timestamp),
     repository: &RepositoryPlan,
 ) -> Explained {
     let of_it = plan.sources.iter().filter(|source| source.repository == Some(repository.id));
     let sources: Vec<SourceKey> = of_it.map(|source| source.source.clone()).collect();
-    let spec = repository.policy.as_ref().and_then(|name| specs.get(name));
-    let seen = Seen { fleet, options, now, sources: &sources, spec };
+    let seen = Seen { fleet, options, now, sources: &sources };
     let remark = |(reason, message): &(&'static str, String)| Remark { reason, message: message.clone() };
     Explained {
         repository: document::repository(repository, plan, options),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::options::DecisionArgs;
 use super::run::{HubArgs, MemberArgs, hub_config, options};
 use crate::controller::run::look;
-use crate::controller::world::World;
+use crate::plan::planner::Planner;
 
 /// The same options as the hub was started with: in its Pod they are in the environment already.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub struct LiveArgs {
     pub patience: Duration,
 }
 
-pub fn fleet(args: &LiveArgs, decisions: &DecisionArgs) -> Result<World, String> {
+pub fn fleet(args: &LiveArgs, decisions: &DecisionArgs) -> Result<Planner, String> {
     // The client library panics where it finds no provider, or two.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()

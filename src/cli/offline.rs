@@ -157,7 +157,7 @@ impl Offline {
                 self.clusters.insert(MemberName::new(at.object.name.clone()), typed(value)?);
                 return Ok(());
             }
-            (Place::Member(member), _, _) => match self.member_observation(member, at, value) {
+            (Place::Member(member), _, _) => match Self::member_observation(member, at, value) {
                 Some(observation) => observation,
                 None => return Ok(()),
             },
@@ -167,7 +167,7 @@ impl Offline {
         Ok(())
     }
 
-    fn member_observation(&self, member: &MemberName, at: &Header, value: &Value) -> Option<Observation> {
+    fn member_observation(member: &MemberName, at: &Header, value: &Value) -> Option<Observation> {
         match (at.group.as_str(), at.kind.as_str()) {
             (POLICY_GROUP, "ReplicationSource") => {
                 let part = |name: &str| value.get(name).unwrap_or(&Value::Null);

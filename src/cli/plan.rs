@@ -58,35 +58,19 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, String> {
     try_policies(&mut fleet.fleet, args)?;
     let plan = scratch::plan(&fleet.fleet, &options, now);
     let changes = changes(&plan, &fleet.fleet, &options);
-    show(&document::document(&plan, &options, changes, &fleet.problems), args.output)?;
+    print(&document::document(&plan, &options, changes, &fleet.problems), args.output)?;
     Ok(if fleet.incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
-}
-
-fn show(document: &Document, format: Format) -> Result<(), String> {
-    let text = match format {
-        Format::Table => table(document),
-        format => serialized(format, document)?,
-    };
-    print_text(&text)
 }
 
 /// The fleet as it is now, with the policies of `-f` in place of those of their name.
 fn live(args: &PlanArgs, options: &PlanOptions, now: Timestamp) -> Result<ExitCode, String> {
-    let world = super::live::fleet(&args.live, &args.decisions)?;
-    let mut fleet = world.planner.fleet().clone();
-    let unread: Vec<String> = fleet
-        .members
-        .iter()
-        .filter(|(_, record)| record.contact != Contact::Synced)
-        .map(|(name, _)| name.to_string())
-        .collect();
+    let planner = super::live::fleet(&args.live, &args.decisions)?;
+    let mut fleet = planner.fleet().clone();
     try_policies(&mut fleet, args)?;
     let plan = scratch::plan(&fleet, options, now);
     let changes = changes(&plan, &fleet, options);
-    show(&document::document(&plan, options, changes, &[]), args.output)?;
-    if !unread.is_empty() {
-        anstream::eprintln!("not read, so nothing would change there: {}", unread.join(", "));
-    }
+    print(&document::document(&plan, options, changes, &[]), args.output)?;
+    warn_of_unread(&fleet);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -110,6 +94,23 @@ fn try_policies(fleet: &mut Fleet, args: &PlanArgs) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn print(document: &Document, format: Format) -> Result<(), String> {
+    let text = match format {
+        Format::Table => table(document),
+        format => serialized(format, document)?,
+    };
+    print_text(&text)
+}
+
+/// Says on standard error which members could not be read in time.
+pub fn warn_of_unread(fleet: &Fleet) {
+    let unread = fleet.members.iter().filter(|(_, record)| record.contact != Contact::Synced);
+    let unread: Vec<String> = unread.map(|(name, _)| name.to_string()).collect();
+    if !unread.is_empty() {
+        anstream::eprintln!("not read, so nothing would change there: {}", unread.join(", "));
+    }
 }
 
 /// How a state is shown.

@@ -30,7 +30,7 @@ pub struct Trouble {
 }
 
 /// What somebody has to mend first: looked at again now and then, and at once when it changes.
-const MENDED_BY_PEOPLE: Duration = Duration::from_secs(60);
+const MENDED_BY_PEOPLE: Duration = Duration::from_mins(1);
 /// What mends itself.
 const SOON: Duration = Duration::from_secs(1);
 

@@ -84,7 +84,6 @@ fn policy(object: &DynamicObject, rules: &PolicyRules) -> HubEvent {
     let known = PolicyObject {
         uid: object.metadata.uid.clone().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
-        spec: value.get("spec").cloned().unwrap_or(Value::Null),
         status: value.get("status").cloned().unwrap_or(Value::Null),
     };
     let observation = Observation::Policy { name: name.clone(), record: Some(Box::new(record)) };

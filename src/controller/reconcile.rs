@@ -27,9 +27,9 @@ use crate::status::{conditions, repository};
 /// Ledger writes in a row for one repository before others get their turn: a grant takes two.
 const WRITES_MAX: usize = 4;
 /// Waits after failures double up to this.
-const RETRY_MAX: Duration = Duration::from_secs(300);
+const RETRY_MAX: Duration = Duration::from_mins(5);
 /// A sleep is never longer: what was missed, for whatever reason, is looked at again by then.
-const RESYNC: Duration = Duration::from_secs(20 * 60);
+const RESYNC: Duration = Duration::from_mins(20);
 /// Runs in a row that fail for a reason of their Secret or member before another is tried.
 const FAILED_RUNS_MAX: usize = 3;
 

@@ -24,7 +24,7 @@ use crate::status::{member, policy};
 /// Two writes of one status are at least this far apart.
 const GAP: Duration = Duration::from_secs(1);
 /// Where only counts and times differ.
-const MINOR_GAP: Duration = Duration::from_secs(60);
+const MINOR_GAP: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(10);
 
 /// When the status of each object was last written.
@@ -32,10 +32,10 @@ const RETRY: Duration = Duration::from_secs(10);
 pub struct Written(Mutex<BTreeMap<String, Instant>>);
 
 impl Written {
-    /// How long to wait before the next write; zero: now.
-    fn wait(&self, key: &str, minor: bool) -> Duration {
+    /// How long to wait before the next write; zero: now. `factor` divides the wait for counts.
+    fn wait(&self, key: &str, minor: bool, factor: u32) -> Duration {
         let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let gap = if minor { MINOR_GAP } else { GAP };
+        let gap = if minor { GAP.max(MINOR_GAP / factor.max(1)) } else { GAP };
         times.get(key).map_or(Duration::ZERO, |at| gap.saturating_sub(at.elapsed()))
     }
 
@@ -52,7 +52,7 @@ impl Engine {
             return;
         }
         let key = format!("policy {name}");
-        let wait = self.written.wait(&key, policy::is_minor(&before, &after));
+        let wait = self.written.wait(&key, policy::is_minor(&before, &after), self.settings.time_factor);
         if !wait.is_zero() {
             return self.policies.add_after(name.clone(), wait);
         }
@@ -136,8 +136,8 @@ impl Engine {
         }
         let turned = changed(&before.conditions, &after.conditions);
         let key = format!("member {name}");
-        let wait =
-            self.written.wait(&key, turned.is_empty() && before.observed_generation == after.observed_generation);
+        let minor = turned.is_empty() && before.observed_generation == after.observed_generation;
+        let wait = self.written.wait(&key, minor, self.settings.time_factor);
         if !wait.is_zero() {
             return self.members.add_after(name.clone(), wait);
         }

@@ -209,7 +209,7 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
         for (kind, name, object) in of_repository(state, id, hub_id).filter(|(.., object)| !object.deleting) {
             match (kind, &object.cron) {
                 (OwnedKind::CronJob, Some(cron)) => {
-                    leftover.cron_job = Some((name.clone(), object.into(), cron.clone()))
+                    leftover.cron_job = Some((name.clone(), object.into(), cron.clone()));
                 }
                 (OwnedKind::Secret, _) => leftover.secrets.push((name.clone(), object.into())),
                 _ => {}

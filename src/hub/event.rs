@@ -11,8 +11,6 @@ use crate::plan::fleet::Observation;
 pub struct PolicyObject {
     pub uid: String,
     pub generation: i64,
-    /// As written: tells what a policy says itself from what is filled in.
-    pub spec: serde_json::Value,
     pub status: serde_json::Value,
 }
 

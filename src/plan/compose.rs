@@ -140,7 +140,7 @@ pub fn of_keys(keys: &BTreeSet<RepositoryKey>, by_unique_id: bool) -> Vec<(&'sta
             if one is a mirror of the other, set distinctFrom";
         remarks.push((AMBIGUOUS, message.to_owned()));
     }
-    let mut heads = keys.iter().map(|key| key.id());
+    let mut heads = keys.iter().map(RepositoryKey::id);
     let mut last = heads.next();
     if heads.any(|id| last.replace(id) == Some(id)) {
         let message = "two locations have the same short id; they are taken for one repository to be safe";

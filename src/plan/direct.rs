@@ -134,7 +134,7 @@ impl<'a> Resolver<'a> {
 
     fn anywhere(&mut self, clusters: &'a ClusterSelector) {
         match self.look(Place::Hub) {
-            Some(SecretState::Present(facts)) => self.from_hub(facts, clusters),
+            Some(SecretState::Present(facts)) => self.on_hub(facts, clusters),
             Some(SecretState::Absent) => {
                 let fleet = self.fleet;
                 self.in_members(admitted(fleet, clusters).map(|(member, _)| member));
@@ -151,7 +151,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn from_hub(&mut self, facts: &SecretFacts, clusters: &ClusterSelector) {
+    fn on_hub(&mut self, facts: &SecretFacts, clusters: &ClusterSelector) {
         let mut nobody = true;
         for (member, _) in admitted(self.fleet, clusters) {
             nobody = false;
@@ -161,12 +161,12 @@ impl<'a> Resolver<'a> {
             }
         }
         if nobody {
-            self.from_hub_for_nobody(facts);
+            self.on_hub_for_nobody(facts);
         }
     }
 
     /// No member is admitted: the repository is there all the same, if it is the same from everywhere.
-    fn from_hub_for_nobody(&mut self, facts: &SecretFacts) {
+    fn on_hub_for_nobody(&mut self, facts: &SecretFacts) {
         let nobody = MemberName::from("");
         let Some(meaning) = self.mean(facts, &nobody, "the hub") else { return };
         if meaning.identity.reach == Reach::Shared {

@@ -20,8 +20,6 @@ pub struct Seen<'a> {
     pub now: Timestamp,
     /// Those of the repository.
     pub sources: &'a [SourceKey],
-    /// The `spec` of the winner as it was written.
-    pub spec: Option<&'a serde_json::Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -67,8 +65,11 @@ pub struct NearMiss {
     pub message: String,
 }
 
+// Four things that are each true or not, and shown so.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, for JSON")]
 pub struct MemberWhy {
     pub name: String,
     /// It holds, or should hold, the grant.
@@ -103,7 +104,7 @@ pub fn explain(seen: Seen<'_>, plan: &RepositoryPlan) -> Explanation {
     Explanation {
         policies: policies(seen, plan, winner),
         members: plan.candidates.iter().map(|candidate| member(plan, candidate)).collect(),
-        fields: settings.map(|settings| fields::of(settings, seen.spec, seen.options)).unwrap_or_default(),
+        fields: settings.map(|settings| fields::of(settings, seen.options)).unwrap_or_default(),
         next: winner.map(|winner| next(seen, plan, winner)).unwrap_or_default(),
     }
 }

@@ -26,15 +26,14 @@ pub enum Origin {
     Member,
 }
 
-/// The effective fields of a valid policy. `spec` is the policy's own as it was written.
-pub fn of(settings: &PolicySettings, spec: Option<&Value>, options: &PlanOptions) -> Vec<Field> {
+/// The effective fields of a valid policy, those that ask for nothing left out.
+pub fn of(settings: &PolicySettings, options: &PlanOptions) -> Vec<Field> {
     let mut fields = Vec::new();
     let mut add = |name: &'static str, value: Value, otherwise: Option<(Value, Origin)>| {
-        let written = spec.and_then(|spec| spec.get(name)).is_some_and(|written| !written.is_null());
         let (value, from) = match otherwise {
-            _ if written && !is_default(name, &value) => (value, Origin::Policy),
-            Some((value, origin)) if !written => (value, origin),
-            _ => (value, Origin::Default),
+            Some(otherwise) if value.is_null() => otherwise,
+            _ if is_default(name, &value) => (value, Origin::Default),
+            _ => (value, Origin::Policy),
         };
         if !value.is_null() {
             fields.push(Field { name, value, from });
@@ -85,6 +84,7 @@ fn is_default(name: &str, value: &Value) -> bool {
         "activeDeadlineSeconds" => json!(10_800),
         "successfulJobsHistoryLimit" => json!(3),
         "failedJobsHistoryLimit" => json!(1),
+        "resources" => json!({"requests": {"memory": "256Mi"}, "limits": {"memory": "1Gi"}}),
         _ => return false,
     };
     *value == default

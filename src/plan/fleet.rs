@@ -188,7 +188,7 @@ pub enum Observation {
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
     pub members: BTreeMap<MemberName, MemberRecord>,
-    pub namespaces: BTreeMap<MemberName, BTreeMap<Arc<str>, Arc<BTreeMap<String, String>>>>,
+    pub namespaces: BTreeMap<MemberName, Namespaces>,
     pub sources: BTreeMap<SourceKey, SourceRecord>,
     pub secrets: BTreeMap<PlacedName, SecretState>,
     pub policies: BTreeMap<PolicyName, Arc<PolicyRecord>>,
@@ -197,6 +197,9 @@ pub struct Fleet {
     /// See [`Observation::HolderFailing`]. No entry: not for long enough yet.
     pub failing_since: BTreeMap<RepositoryId, Timestamp>,
 }
+
+/// The namespaces of one member, with their labels.
+pub type Namespaces = BTreeMap<Arc<str>, Arc<Labels>>;
 
 /// The labels of a member or a namespace.
 pub type Labels = BTreeMap<String, String>;

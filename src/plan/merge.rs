@@ -27,7 +27,7 @@ pub struct Group {
 ///
 /// `sameAs` joins, through chains. `distinctFrom` keeps what `sameAs` joined on either side apart. One unique id joins
 /// what is not kept apart, each id with the smallest that it may join. Where the two words contradict, `sameAs` wins.
-pub fn groups<'a>(ids: &BTreeMap<RepositoryId, Links<'a>>) -> Vec<Group> {
+pub fn groups(ids: &BTreeMap<RepositoryId, Links<'_>>) -> Vec<Group> {
     let mut classes = Classes { parent: ids.keys().map(|id| (*id, *id)).collect() };
     let mut problems = Vec::new();
     let mut target = |id: RepositoryId, field: &str, text: &str| match text.parse::<RepositoryId>() {

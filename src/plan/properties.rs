@@ -91,6 +91,8 @@ enum Op {
     Member(&'static str, Option<Box<MemberRecord>>),
     Namespace(&'static str, &'static str, Option<bool>),
     Source(&'static str, &'static str, &'static str, Option<(u8, Option<u8>, bool)>),
+    /// The state: forgotten, absent, or one of the Secrets.
+    #[allow(clippy::option_option)]
     Secret(Option<&'static str>, &'static str, &'static str, Option<Option<Index>>),
     Policy(&'static str, Option<(usize, Option<u8>)>),
     Ledger(Index, Option<Box<Ledger>>),

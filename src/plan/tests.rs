@@ -2,6 +2,7 @@
 
 mod candidates;
 mod direct;
+mod explain;
 mod holder;
 mod matching;
 mod merging;

@@ -84,7 +84,7 @@ fn record_runs(status: &mut KopiaRepositoryStatus, runs: &[RunStatus]) {
     for run in runs {
         status.last_outcome = Some(run.outcome.clone());
         if run.outcome == "Succeeded" {
-            status.last_success = run.end.clone();
+            status.last_success.clone_from(&run.end);
             status.consecutive_failures = Some(0);
         } else {
             status.consecutive_failures = Some(status.consecutive_failures.unwrap_or(0).saturating_add(1));
@@ -223,7 +223,7 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
         return Wanted::new("Maintained", false, reason, message.clone());
     }
     if !input.step.run {
-        return on_its_way(&input.step.ledger);
+        return on_its_way(input.step.ledger.as_ref());
     }
     let failures = status.consecutive_failures.unwrap_or(0);
     if failures > 0 {
@@ -236,7 +236,7 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
 }
 
 /// Between two phases of a grant.
-fn on_its_way(change: &Option<LedgerChange>) -> Wanted {
+fn on_its_way(change: Option<&LedgerChange>) -> Wanted {
     match change {
         Some(LedgerChange::Grant(grant)) if matches!(grant.phase, Phase::Draining | Phase::Active) => {
             Wanted::new("Maintained", false, "WaitingForFormerOwner", "the claim is verified")

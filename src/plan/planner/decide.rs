@@ -39,6 +39,8 @@ pub enum Pinned {
 }
 
 /// `candidates` are in order of election, with the pin applied.
+// Each line is one case of the rules, also where two come to the same.
+#[allow(clippy::match_same_arms)]
 pub fn decide(hold: Hold<'_>, pinned: Pinned, (frozen, suspend): (bool, bool), candidates: &[Candidate]) -> Verdict {
     let running = if suspend { State::Suspended } else { State::Maintained };
     let elected = candidates.iter().find(|candidate| candidate.excluded.is_none()).map(|candidate| &candidate.member);

@@ -40,7 +40,8 @@ fn the_holder_keeps_the_grant_whoever_would_be_elected() {
 
 #[test]
 fn a_holder_that_is_no_candidate_is_held_for_a_while() {
-    let breakages: [(&str, fn(&mut Fixture, &str)); 4] = [
+    type Breakage = fn(&mut Fixture, &str);
+    let breakages: [(&str, Breakage); 4] = [
         ("paused", |fleet, holder| {
             fleet.member(holder, |member| member.paused = true);
         }),
@@ -264,10 +265,9 @@ fn a_direct_holder_whose_secret_is_gone_or_who_is_not_admitted_loses_the_grant_a
 fn a_ledger_record_of_another_repository_holds_nothing() {
     let (mut fleet, id, holder, other) = held();
     assert_eq!(fleet.only().cluster, Some(name(&holder)));
-    let mut forged = *fleet.only().key.bytes();
-    forged[31] ^= 1;
-    let forged: String = forged.iter().map(|byte| format!("{byte:02x}")).collect();
-    fleet.ledger(id, |record| record.key = forged.parse().ok());
+    // The same head, and another rest.
+    let forged = *crate::names::RepositoryKey::range_of(id).start();
+    fleet.ledger(id, |record| record.key = Some(forged));
     let plan = fleet.only();
     assert_eq!((plan.cluster, plan.epoch), (Some(name(&other)), None));
     assert!(plan.remarks.iter().any(|(reason, _)| *reason == "KeyMismatch"));

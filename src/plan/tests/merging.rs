@@ -21,7 +21,12 @@ fn three() -> (Fixture, [RepositoryId; 3]) {
 }
 
 fn ids(fleet: &Fixture) -> Vec<Vec<RepositoryId>> {
-    fleet.plan().repositories.iter().map(|plan| plan.keys.iter().map(|key| key.id()).collect()).collect()
+    fleet
+        .plan()
+        .repositories
+        .iter()
+        .map(|plan| plan.keys.iter().map(crate::names::RepositoryKey::id).collect())
+        .collect()
 }
 
 fn remarks(plan: &RepositoryPlan) -> Vec<&'static str> {

@@ -23,7 +23,7 @@ fn the_highest_priority_wins_then_the_oldest_then_the_name() {
     fleet.born("low", 1).born("high", 9).born("old", 1).born("a", 2).born("b", 2).born("B", 2);
     let repository = fleet.only();
     assert_eq!(repository.policy, Some("high".into()));
-    let shadowed: Vec<&str> = repository.shadowed.iter().map(|name| name.as_str()).collect();
+    let shadowed: Vec<&str> = repository.shadowed.iter().map(crate::names::PolicyName::as_str).collect();
     assert_eq!(shadowed, ["old", "B", "a", "b", "low"]);
 }
 
@@ -42,7 +42,7 @@ fn a_narrow_pattern_or_a_direct_name_is_no_precedence() {
     fleet.secret("hub/app/repo", s3("bucket"));
     let repository = fleet.only();
     assert_eq!(repository.policy, Some("all".into()));
-    let shadowed: Vec<&str> = repository.shadowed.iter().map(|name| name.as_str()).collect();
+    let shadowed: Vec<&str> = repository.shadowed.iter().map(crate::names::PolicyName::as_str).collect();
     assert_eq!(shadowed, ["direct", "exact"]);
 }
 

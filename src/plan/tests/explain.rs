@@ -1,0 +1,142 @@
+//! What is said about a plan is what made it.
+
+use serde_json::json;
+
+use crate::plan::explain::{Explanation, PolicyOutcome, PolicyWhy, Seen, explain, near_misses};
+use crate::plan::fields::Origin;
+use crate::plan::testing::{Fixture, at, source_key};
+
+fn explained(fleet: &Fixture, source: &str) -> Explanation {
+    let plan = fleet.repository(source);
+    let sources: Vec<_> =
+        fleet.plan().sources.into_iter().filter(|it| it.repository == Some(plan.id)).map(|it| it.source).collect();
+    let seen = Seen { fleet: &fleet.fleet, options: &fleet.options, now: fleet.now, sources: &sources };
+    explain(seen, &plan)
+}
+
+fn why<'a>(explanation: &'a Explanation, policy: &str) -> &'a PolicyWhy {
+    explanation.policies.iter().find(|why| why.name == policy).unwrap()
+}
+
+fn fleet() -> Fixture {
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    fleet.source("c1/app/one", "bucket").source("c2/app/one", "bucket").namespace("c1", "app", &[("env", "test")]);
+    fleet.default_policy().born("default", 2);
+    fleet
+}
+
+#[test]
+fn every_loser_is_told_by_the_first_thing_in_which_it_differs() {
+    let mut fleet = fleet();
+    let selector = |priority: i32| json!({"repositorySelector": {"repository": "*"}, "priority": priority});
+    fleet.policy("low", &selector(-1)).policy("young", &selector(0)).born("young", 3);
+    fleet.policy("twin", &selector(0)).born("twin", 2).policy("ageless", &selector(0));
+    let explanation = explained(&fleet, "c1/app/one");
+    let names: Vec<_> = explanation.policies.iter().map(|why| (why.name.as_str(), why.outcome)).collect();
+    let lost = PolicyOutcome::Lost;
+    assert_eq!(
+        names,
+        [("default", PolicyOutcome::Won), ("twin", lost), ("young", lost), ("ageless", lost), ("low", lost)]
+    );
+    assert!(why(&explanation, "low").because.contains("priority 0, this one -1"));
+    assert!(why(&explanation, "young").because.contains("older"));
+    assert!(why(&explanation, "ageless").because.contains("unknown"));
+    assert!(why(&explanation, "twin").because.contains("by name"));
+    assert!(explanation.policies.iter().all(|why| why.matched_sources == 2));
+}
+
+#[test]
+fn what_keeps_a_policy_from_matching_is_named_and_near_misses_are_told() {
+    let mut fleet = fleet();
+    let selector = json!({"repository": "one-*", "namespaceSelector": {"matchLabels": {"env": "prod"}}});
+    fleet.policy("near", &json!({"repositorySelector": selector}));
+    fleet.policy("far", &json!({"repositorySelector": {"repository": "x"}, "clusterSelector": {"matchNames": ["c9"]}}));
+    let explanation = explained(&fleet, "c1/app/one");
+    let near = why(&explanation, "near");
+    assert_eq!((near.outcome, near.matched_sources), (PolicyOutcome::NotMatched, 0));
+    let misses: Vec<_> =
+        near.near_misses.iter().map(|it| (it.source.as_str(), it.field, it.message.as_str())).collect();
+    let field = "repositorySelector.namespaceSelector.matchLabels";
+    assert_eq!((misses[0].0, misses[0].1), ("c1/app/one", field));
+    assert!(misses[0].2.contains("env=test") && misses[0].2.contains("env=prod"), "{}", misses[0].2);
+    assert!(misses[1].2.contains("not known"), "{}", misses[1].2);
+    let far = why(&explanation, "far");
+    assert!(far.near_misses.is_empty());
+    assert!(
+        far.because.contains("one-secret") && far.because.contains("clusterSelector.matchNames"),
+        "{}",
+        far.because
+    );
+    // The same for a policy over the whole fleet.
+    let record = &fleet.fleet.policies[&"near".into()];
+    assert_eq!(near_misses(&fleet.fleet, record.claim.as_ref().unwrap(), 10), near.near_misses);
+    assert_eq!(near_misses(&fleet.fleet, record.claim.as_ref().unwrap(), 1).len(), 1);
+}
+
+#[test]
+fn members_stand_in_the_order_of_the_election_with_what_excludes_them() {
+    let mut fleet = fleet();
+    let plan = fleet.only();
+    let [first, second] = [0, 1].map(|at| plan.candidates[at].member.to_string());
+    let explanation = explained(&fleet, "c1/app/one");
+    let members: Vec<_> = explanation.members.iter().map(|it| (it.name.clone(), it.chosen, it.holder)).collect();
+    assert_eq!(members, [(first.clone(), true, false), (second.clone(), false, false)]);
+    assert!(explanation.members[0].weight > explanation.members[1].weight);
+    fleet.held(plan.id, &second, 1).member(&first, |member| member.paused = true);
+    let explanation = explained(&fleet, "c1/app/one");
+    assert_eq!((explanation.members[0].name.clone(), explanation.members[0].holder), (second, true));
+    assert_eq!(explanation.members[1].excluded, Some("Paused"));
+}
+
+#[test]
+fn each_field_says_where_it_came_from() {
+    let mut fleet = fleet();
+    let spec = json!({"repositorySelector": {"repository": "*"}, "schedule": "0 4 * * *", "enabled": true,
+        "nodeSelector": {"workload": "maintenance"}});
+    fleet.policy("default", &spec);
+    fleet.options.time_zone = "Europe/Berlin".parse().unwrap();
+    let explanation = explained(&fleet, "c1/app/one");
+    let from = |name: &str| explanation.fields.iter().find(|field| field.name == name).map(|field| field.from);
+    assert_eq!(from("schedule"), Some(Origin::Policy));
+    assert_eq!(from("nodeSelector"), Some(Origin::Policy));
+    assert_eq!(from("timeZone"), Some(Origin::HubOption));
+    assert_eq!(from("image"), Some(Origin::Member));
+    assert_eq!((from("enabled"), from("resources")), (Some(Origin::Default), Some(Origin::Default)));
+    assert_eq!(from("affinity"), None);
+}
+
+#[test]
+fn the_next_three_runs_are_those_of_the_cron_job_in_both_zones() {
+    let mut fleet = fleet();
+    let spec =
+        json!({"repositorySelector": {"repository": "*"}, "schedule": "30 2 * * *", "timeZone": "Europe/Berlin"});
+    fleet.policy("default", &spec);
+    // The night in which clocks there go forward: half past two does not exist.
+    fleet.now = at("2026-03-28T00:00:00Z");
+    let next = explained(&fleet, "c1/app/one").next;
+    let shown: Vec<_> = next.iter().map(|run| (run.utc.to_string(), run.local.as_str(), run.zone.as_str())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("2026-03-28T01:30:00Z".to_owned(), "Sat 2026-03-28 02:30 CET", "Europe/Berlin"),
+            ("2026-03-30T00:30:00Z".to_owned(), "Mon 2026-03-30 02:30 CEST", "Europe/Berlin"),
+            ("2026-03-31T00:30:00Z".to_owned(), "Tue 2026-03-31 02:30 CEST", "Europe/Berlin"),
+        ]
+    );
+    for spec in [json!({"enabled": false}), json!({"suspend": true}), json!({"schedule": "x"})] {
+        let mut whole = json!({"repositorySelector": {"repository": "*"}});
+        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        fleet.policy("default", &whole);
+        assert!(explained(&fleet, "c1/app/one").next.is_empty(), "{spec}");
+    }
+}
+
+#[test]
+fn a_direct_policy_that_means_another_repository_says_so() {
+    let mut fleet = fleet();
+    fleet.policy("direct", &json!({"repository": {"name": "repo", "namespace": "app"}}));
+    fleet.secret("hub/app/repo", crate::plan::testing::s3("other"));
+    let explanation = explained(&fleet, "c1/app/one");
+    assert!(why(&explanation, "direct").because.contains("another repository"));
+    assert!(fleet.fleet.sources.contains_key(&source_key("c1/app/one")));
+}
