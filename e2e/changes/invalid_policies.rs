@@ -89,9 +89,7 @@ fn a_wrong_policy_is_refused_or_held_and_disturbs_no_other() -> Result<(), Fail>
             Ok(Seen::when(schedule == "@weekly", schedule.to_string()))
         })
         .await?;
-        shell.kubectl("delete kopiamaintenance --all").await?.ok()?;
-        hub.take().ok_or("no hub runs")?.stop()?;
-        Ok(())
+        stage.clear(&mut hub, member).await
     })
 }
 

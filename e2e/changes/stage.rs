@@ -105,6 +105,24 @@ impl Stage {
         self.fleet.member(name)
     }
 
+    /// Deletes every policy, waits until nothing of them is left in a member, and stops the hub.
+    pub async fn clear(&self, hub: &mut Option<Hub>, member: &Cluster) -> Result<(), Fail> {
+        self.fleet.hub.shell.kubectl("delete kopiamaintenance --all").await?.ok()?;
+        let ours = "?labelSelector=hub.volsync.backube/repository";
+        wait_for("everything that was pushed to be gone", LONG, async || {
+            let cron_jobs = format!("/apis/batch/v1/namespaces/volsync-system/cronjobs{ours}");
+            let secrets = format!("/api/v1/namespaces/volsync-system/secrets{ours}");
+            let mut left = Vec::new();
+            for path in [cron_jobs, secrets] {
+                let items = object(member, &path).await?["items"].as_array().cloned().unwrap_or_default();
+                left.extend(items.iter().map(|item| item["metadata"]["name"].to_string()));
+            }
+            Ok(Seen::when(left.is_empty(), left.join(", ")))
+        })
+        .await?;
+        hub.take().ok_or("no hub runs")?.stop().map(drop)
+    }
+
     /// What the hubs of this stage have logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.fleet.dir.join("volsync-hub.log")).unwrap_or_default()
