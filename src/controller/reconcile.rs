@@ -83,7 +83,7 @@ impl Engine {
             self.write_ledger(work, &step, now).await?;
             return Ok(Next::Again);
         }
-        let acted = if self.observes(&work.plan) { Ok(()) } else { self.act(work, &step).await };
+        let acted = if self.observes(work) { Ok(()) } else { self.act(work, &step).await };
         let told = match &acted {
             Ok(()) => step.clone(),
             // A conflict is over before anybody could read of it.
@@ -95,13 +95,12 @@ impl Engine {
         Ok(Next::Rest(self.wait(work, &step, now)))
     }
 
-    pub(super) fn observes(&self, plan: &RepositoryPlan) -> bool {
-        let by_policy = matches!(&plan.push, Push::Objects(assignment) if assignment.settings.observe);
-        self.settings.observe || by_policy
+    fn observes(&self, work: &Work) -> bool {
+        self.settings.observe || work.observed
     }
 
     fn decide(&self, work: &Work, now: Timestamp) -> Step {
-        if self.observes(&work.plan) {
+        if self.observes(work) {
             let note = ("Observe", "computed and reported only; nothing is written to members".to_owned());
             return Step { note: Some(note), ..Step::rest() };
         }

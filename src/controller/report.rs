@@ -207,13 +207,14 @@ impl Engine {
         };
         let namespace = &self.settings.member_namespace;
         // Who only observes pushes nothing; what stands from before stays.
+        let observed = self.settings.observe || world.planner.is_observed(plan);
         let stands = |cluster: &MemberName| {
             let name = ObjectName::new(namespace.as_str(), plan.id.object_name());
             world.members.get(cluster).is_some_and(|state| state.owned.contains_key(&(OwnedKind::CronJob, name)))
         };
         let active = |cluster: &&MemberName| {
             let wanted = matches!(plan.push, Push::Objects(_));
-            plan.found.is_some() || wanted && (!self.observes(plan) || stands(cluster))
+            plan.found.is_some() || wanted && (!observed || stands(cluster))
         };
         let cron_job = plan.cluster.as_ref().filter(active).map(|cluster| ActiveCronJob {
             cluster: cluster.to_string(),

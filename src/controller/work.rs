@@ -38,6 +38,8 @@ pub struct Work {
     pub highest_epoch: u64,
     pub ledger_lost: bool,
     pub settling_until: Option<Timestamp>,
+    /// The policy only observes.
+    pub observed: bool,
 }
 
 /// The member that the plan assigns, as it is known.
@@ -89,6 +91,7 @@ impl Work {
             highest_epoch: epochs.into_iter().chain([recorded]).max().unwrap_or(0),
             ledger_lost,
             settling_until: world.settling_until(now),
+            observed: world.planner.is_observed(&plan),
             plan,
             object,
             grant,
@@ -205,6 +208,10 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
         let Some(state) = world.members.get(member).filter(|_| world.contact(member) == Contact::Synced) else {
             continue;
         };
+        // The operator's word: nothing is written there.
+        if state.cluster.as_ref().is_some_and(|cluster| cluster.spec.paused) {
+            continue;
+        }
         let mut leftover = Leftover { member: member.clone(), cron_job: None, secrets: Vec::new(), live: 0 };
         for (kind, name, object) in of_repository(state, id, hub_id).filter(|(.., object)| !object.deleting) {
             match (kind, &object.cron) {
