@@ -1,5 +1,7 @@
 //! The plan as `plan` and `explain` print it: a stable interface. Every list is sorted.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::diff::Change;
@@ -94,8 +96,18 @@ pub fn document(plan: &FleetPlan, options: &PlanOptions, mut changes: Vec<Change
     let mut problems: Vec<&Problem> = plan.problems.iter().chain(others).collect();
     problems.sort();
     problems.dedup();
+    let mut by_repository: BTreeMap<RepositoryId, Vec<&SourcePlan>> = BTreeMap::new();
+    for source in &plan.sources {
+        if let Some(id) = source.repository {
+            by_repository.entry(id).or_default().push(source);
+        }
+    }
+    let of_repository = |plan: &RepositoryPlan| {
+        let sources = by_repository.get(&plan.id).map_or(&[][..], Vec::as_slice);
+        repository(plan, sources, options)
+    };
     Document {
-        repositories: plan.repositories.iter().map(|repository| self::repository(repository, plan, options)).collect(),
+        repositories: plan.repositories.iter().map(of_repository).collect(),
         sources: plan.sources.iter().map(source).collect(),
         policies: plan.policies.iter().map(policy).collect(),
         changes,
@@ -103,7 +115,8 @@ pub fn document(plan: &FleetPlan, options: &PlanOptions, mut changes: Vec<Change
     }
 }
 
-pub fn repository(plan: &RepositoryPlan, fleet: &FleetPlan, options: &PlanOptions) -> Repository {
+/// `sources`: those of the repository, sorted.
+pub fn repository(plan: &RepositoryPlan, sources: &[&SourcePlan], options: &PlanOptions) -> Repository {
     Repository {
         id: plan.id.to_string(),
         key: plan.key.to_string(),
@@ -115,18 +128,18 @@ pub fn repository(plan: &RepositoryPlan, fleet: &FleetPlan, options: &PlanOption
         shadowed: plan.shadowed.iter().map(ToString::to_string).collect(),
         cluster: plan.cluster.as_ref().map(ToString::to_string),
         epoch: plan.epoch,
-        sources: sources_of(fleet, plan.id).collect(),
+        sources: sources.iter().map(|source| repository_source(source)).collect(),
         cron_job: cron_job(plan, options),
     }
 }
 
-fn sources_of(plan: &FleetPlan, id: RepositoryId) -> impl Iterator<Item = RepositorySource> + '_ {
-    plan.sources.iter().filter(move |source| source.repository == Some(id)).map(|source| RepositorySource {
+fn repository_source(source: &SourcePlan) -> RepositorySource {
+    RepositorySource {
         cluster: source.source.member.to_string(),
         namespace: source.source.object.namespace.to_string(),
         name: source.source.object.name.to_string(),
         secret: source.secret.as_ref().map(ToString::to_string),
-    })
+    }
 }
 
 /// The CronJob that should stand, or that stands and stays.

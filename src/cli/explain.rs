@@ -16,7 +16,7 @@ use super::plan::{INCOMPLETE, tone, warn_of_unread};
 use crate::names::{RepositoryId, SourceKey};
 use crate::plan::explain::{Explanation, MemberWhy, PolicyOutcome, PolicyWhy, Seen, explain};
 use crate::plan::fleet::{Fleet, PlanOptions};
-use crate::plan::result::{FleetPlan, RepositoryPlan};
+use crate::plan::result::{FleetPlan, RepositoryPlan, SourcePlan};
 use crate::plan::scratch;
 
 /// Shows why a policy rules a repository, why the others lost, why a member was chosen, where each field came from
@@ -115,12 +115,13 @@ fn explained(
     (options, now): (&PlanOptions, Timestamp),
     repository: &RepositoryPlan,
 ) -> Explained {
-    let of_it = plan.sources.iter().filter(|source| source.repository == Some(repository.id));
-    let sources: Vec<SourceKey> = of_it.map(|source| source.source.clone()).collect();
+    let of_it: Vec<&SourcePlan> =
+        plan.sources.iter().filter(|source| source.repository == Some(repository.id)).collect();
+    let sources: Vec<SourceKey> = of_it.iter().map(|source| source.source.clone()).collect();
     let seen = Seen { fleet, options, now, sources: &sources };
     let remark = |(reason, message): &(&'static str, String)| Remark { reason, message: message.clone() };
     Explained {
-        repository: document::repository(repository, plan, options),
+        repository: document::repository(repository, &of_it, options),
         message: repository.message.clone(),
         why: explain(seen, repository),
         remarks: repository.remarks.iter().map(remark).collect(),

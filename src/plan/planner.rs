@@ -95,7 +95,9 @@ impl Planner {
             if hidden != self.something_is_hidden() {
                 affected.ids.extend(self.unruled());
             }
-            affected.ids.extend(self.without_sources());
+        }
+        if affected.policy.is_some() {
+            affected.ids.extend(self.held_unseen());
         }
         let mut dirty = BTreeSet::new();
         for id in affected.ids {
@@ -239,10 +241,10 @@ impl Planner {
         self.index.keys.iter().filter(|(_, entry)| !ruled(entry)).map(|(key, _)| key.id()).collect()
     }
 
-    /// Ids that somebody holds though nothing means them: what policies and members say decides what that is worth.
-    fn without_sources(&self) -> Vec<RepositoryId> {
-        let held = self.held.values().flatten();
-        held.filter(|id| self.index.keys_of(**id).all(|(_, entry)| entry.members.is_empty())).copied().collect()
+    /// Ids held by members that can't be seen: which policies let these in decides what the grants are worth.
+    fn held_unseen(&self) -> Vec<RepositoryId> {
+        let unseen = self.held.iter().filter(|(holder, _)| !holder::is_synced(&self.fleet, holder));
+        unseen.flat_map(|(_, ids)| ids.iter().copied()).collect()
     }
 
     // === out and in ===

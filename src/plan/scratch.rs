@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::direct::{self, Resolution};
+use super::direct::{self, Match, Resolution};
 use super::fleet::{Fleet, Labels, LedgerRecord, PlanOptions, SourceRecord, SourceRepository};
 use super::levers;
 use super::merge::{self, Group, Links};
@@ -20,7 +20,8 @@ use repository::Repository;
 
 /// What should be at `now`.
 pub fn plan(fleet: &Fleet, options: &PlanOptions, now: Timestamp) -> FleetPlan {
-    let world = World::see(fleet, options, now);
+    let directs = resolve(fleet, options);
+    let world = World::see(fleet, options, now, &directs);
     let mut plan = FleetPlan::default();
     let mut of_key: BTreeMap<RepositoryKey, usize> = BTreeMap::new();
     let mut competing: BTreeMap<&PolicyName, usize> = BTreeMap::new();
@@ -47,6 +48,12 @@ pub fn plan(fleet: &Fleet, options: &PlanOptions, now: Timestamp) -> FleetPlan {
     plan
 }
 
+/// What the Secret reference of every policy means.
+fn resolve(fleet: &Fleet, options: &PlanOptions) -> BTreeMap<PolicyName, Resolution> {
+    let claims = fleet.policies.values().filter_map(|policy| Some((policy.name.clone(), policy.claim.as_ref()?)));
+    claims.map(|(name, claim)| (name, direct::resolve(fleet, options, claim))).collect()
+}
+
 /// What a person should look at in a planned repository.
 pub fn problems(plan: &RepositoryPlan) -> impl Iterator<Item = Problem> + '_ {
     let object = plan.id.ledger_name();
@@ -63,28 +70,45 @@ struct World<'a> {
     options: &'a PlanOptions,
     now: Timestamp,
     standings: BTreeMap<&'a SourceKey, Standing>,
-    directs: BTreeMap<&'a PolicyName, Resolution>,
+    /// The sources that mean a key.
+    by_key: BTreeMap<RepositoryKey, Vec<&'a SourceKey>>,
+    directs: &'a BTreeMap<PolicyName, Resolution>,
+    /// The direct policies that mean a key.
+    named: BTreeMap<RepositoryKey, Vec<(&'a PolicyName, &'a Match)>>,
     /// Every key that a source or a direct policy means, by id.
     keys: BTreeMap<RepositoryId, BTreeSet<RepositoryKey>>,
 }
 
 impl<'a> World<'a> {
-    fn see(fleet: &'a Fleet, options: &'a PlanOptions, now: Timestamp) -> Self {
+    fn see(
+        fleet: &'a Fleet,
+        options: &'a PlanOptions,
+        now: Timestamp,
+        directs: &'a BTreeMap<PolicyName, Resolution>,
+    ) -> Self {
         let standing = |(key, record): (&'a SourceKey, &'a SourceRecord)| {
             (key, readiness::of_source(fleet, options, key, record).0)
         };
         let standings: BTreeMap<_, _> = fleet.sources.iter().map(standing).collect();
-        let resolution = |(name, policy): (&'a PolicyName, &'a std::sync::Arc<PolicyRecord>)| {
-            Some((name, direct::resolve(fleet, options, policy.claim.as_ref()?)))
-        };
-        let directs: BTreeMap<_, _> = fleet.policies.iter().filter_map(resolution).collect();
+        let mut named: BTreeMap<RepositoryKey, Vec<(&PolicyName, &Match)>> = BTreeMap::new();
+        for (name, resolution) in directs {
+            for (key, found) in &resolution.matches {
+                named.entry(*key).or_default().push((name, found));
+            }
+        }
         let of_sources = standings.values().filter_map(meaning_of).map(|meaning| meaning.identity.key);
-        let of_policies = directs.values().flat_map(|resolution| resolution.matches.keys().copied());
+        let of_policies = named.keys().copied();
+        let mut by_key: BTreeMap<RepositoryKey, Vec<&SourceKey>> = BTreeMap::new();
+        for (source, standing) in &standings {
+            if let Some(meaning) = meaning_of(standing) {
+                by_key.entry(meaning.identity.key).or_default().push(source);
+            }
+        }
         let mut keys: BTreeMap<RepositoryId, BTreeSet<RepositoryKey>> = BTreeMap::new();
         for key in of_sources.chain(of_policies) {
             keys.entry(key.id()).or_default().insert(key);
         }
-        Self { fleet, options, now, standings, directs, keys }
+        Self { fleet, options, now, standings, by_key, directs, named, keys }
     }
 
     /// A record whose status belongs to another repository ties nothing together.

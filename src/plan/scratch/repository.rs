@@ -51,16 +51,15 @@ impl<'a> Repository<'a> {
             keys.extend(records().filter_map(|(id, record)| record.key.filter(|key| key.id() == id)));
         }
         let key = *keys.first()?;
-        let in_it = |(source, standing): (&&'a SourceKey, &'a Standing)| match standing {
-            Standing::In(meaning) if keys.contains(&meaning.identity.key) => {
-                Some(Filed { key: source, record: world.fleet.sources.get(*source)?, meaning })
-            }
-            _ => None,
+        let filed = |source: &'a SourceKey| match world.standings.get(source)? {
+            Standing::In(meaning) => Some(Filed { key: source, record: world.fleet.sources.get(source)?, meaning }),
+            Standing::Outside(_) => None,
         };
-        let sources = world.standings.iter().filter_map(in_it).collect();
-        let matches = world.directs.iter().flat_map(|(name, found)| found.matches.iter().map(|found| (*name, found)));
-        let directs = matches.filter(|(_, (key, _))| keys.contains(key)).map(|(name, (_, found))| (name, found));
-        let directs = directs.collect();
+        let of_keys = keys.iter().filter_map(|key| world.by_key.get(key)).flatten();
+        let mut sources: Vec<Filed<'_>> = of_keys.filter_map(|source| filed(source)).collect();
+        sources.sort_by_key(|source| source.key);
+        let named = keys.iter().filter_map(|key| world.named.get(key)).flatten();
+        let directs = named.copied().collect();
         let mut remarks = compose::of_keys(&keys, group.by_unique_id);
         let foreign = records().filter(|(id, record)| world.is_foreign(*id, record));
         remarks.extend(foreign.map(|(id, _)| compose::of_foreign(id)));
