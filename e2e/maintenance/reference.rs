@@ -10,9 +10,11 @@ use crate::harness::{self, Fail};
 
 use super::stage::{Maintained, SETTLED, Stage, get, text};
 
+type Labels = &'static [(&'static str, &'static str)];
+
 /// The sources of the one member: namespace, its labels, and the names of the Secrets, each with a bucket of its
 /// own that is called the same.
-const SOURCES: [(&str, &[(&str, &str)], &[&str]); 4] = [
+const SOURCES: [(&str, Labels, &[&str]); 4] = [
     (
         "production",
         &[("environment", "production"), ("team", "platform")],
@@ -44,7 +46,7 @@ impl Scene {
         let ca = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "custom-ca-bundle", "namespace": "backup-system"},
             "data": {"ca.crt": CA, "other.crt": "not asked for"}});
-        manifest += &format!("---\n{ca}\n");
+        manifest = [manifest.as_str(), "---\n", &ca.to_string(), "\n"].concat();
         let buckets = SOURCES.iter().flat_map(|(_, _, secrets)| secrets.iter().copied());
         let places: Vec<_> =
             buckets.chain(["central-backup-config", "central-backup-secret"]).map(S3::bucket).collect();

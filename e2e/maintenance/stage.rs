@@ -182,7 +182,7 @@ pub fn far_schedule() -> String {
 
 /// A policy for the sources of one namespace, and more lines of its spec.
 pub fn policy(name: &str, namespace: &str, more: &[&str]) -> String {
-    let more: String = more.iter().map(|line| format!("  {line}\n")).collect();
+    let more: String = more.iter().flat_map(|line| ["  ", line, "\n"]).collect();
     format!(
         "---\napiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {{name: {name}}}\nspec:\n  \
          repositorySelector: {{repository: \"*\", namespaceSelector: {{matchNames: [{namespace}]}}}}\n{more}"
