@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::engine::Engine;
+use super::reconcile::EARLY;
 use super::world::World;
 use crate::api::kopia_maintenance::{ActiveCronJob, KopiaMaintenanceStatus, MatchedSource};
 use crate::api::kopia_repository::KopiaRepository;
@@ -50,6 +51,9 @@ impl Engine {
         let Some((uid, before, after)) = self.policy_status(name, Self::now()) else { return };
         if before == after {
             return;
+        }
+        if self.world().must_wait_to_tell(name, &before) {
+            return self.policies.add_after(name.clone(), EARLY);
         }
         let key = format!("policy {name}");
         let wait = self.written.wait(&key, policy::is_minor(&before, &after), self.settings.time_factor);
@@ -113,6 +117,9 @@ impl Engine {
 
     pub(super) async fn report_member(&self, name: &MemberName) {
         let now = Self::now();
+        if self.world().must_wait_to_tell_of(name) {
+            return self.members.add_after(name.clone(), EARLY);
+        }
         let (registered, secret, known) = {
             let world = self.world();
             let Some(state) = world.members.get(name).filter(|_| world.hub_is_read()) else { return };
