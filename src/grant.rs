@@ -25,8 +25,8 @@ const NOT_READY_MAX: SignedDuration = SignedDuration::from_hours(24);
 const RETRY: SignedDuration = SignedDuration::from_mins(10);
 /// A claim that another maintainer undid is tried again once a day: more often would be a fight.
 const CONTENDED_RETRY: SignedDuration = SignedDuration::from_hours(24);
-/// A claim Job that was never seen to end is given up after this; its own deadline is shorter.
-const CLAIM_LOST: SignedDuration = SignedDuration::from_hours(1);
+/// A claim Job under way is looked at this often, for one that does not start tells nobody.
+const CLAIM_LOOK: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is known of the claim Job of the grant's epoch, in the grant's member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,13 +191,10 @@ fn claim(input: &Input<'_>, grant: &Grant) -> Step {
             let permit = Permit { replaces: "foreign".to_owned(), issued, not_after: issued + PERMIT_SECONDS };
             Step { claim: Some(permit), ..Step::note("Claiming", format!("{} claims the repository", grant.cluster)) }
         }
-        ClaimJob::Running => {
-            let since = grant.since.unwrap_or(input.now);
-            Step {
-                wake: Some(after(since, CLAIM_LOST)),
-                ..Step::note("Claiming", format!("the claim Job runs in {}", grant.cluster))
-            }
-        }
+        ClaimJob::Running => Step {
+            wake: Some(after(input.now, CLAIM_LOOK)),
+            ..Step::note("Claiming", format!("the claim Job runs in {}", grant.cluster))
+        },
         ClaimJob::Stale => Step { remove_claim: true, ..Step::note("Claiming", "a former claim Job is removed") },
         ClaimJob::Ended(report) => ended(input, grant, report),
     }

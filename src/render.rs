@@ -1,6 +1,7 @@
 //! Pure: an assignment and what is known of its member become the Kubernetes objects that stand there.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
@@ -88,8 +89,18 @@ fn meta(assignment: &Assignment, context: &RenderContext<'_>, name: String) -> O
 pub fn seal<K: kube::Resource + Serialize>(object: &mut K) -> String {
     // Kubernetes types always write as JSON.
     let text = serde_json::to_string(object).unwrap_or_default();
-    let hash: String = Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = short_hash::<8>(text.as_bytes());
     let annotations = object.meta_mut().annotations.get_or_insert_default();
     annotations.insert(labels::APPLIED_HASH.to_owned(), hash.clone());
     hash
+}
+
+/// The first bytes of the SHA-256, in hex.
+fn short_hash<const BYTES: usize>(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * BYTES);
+    for byte in Sha256::digest(bytes).iter().take(BYTES) {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

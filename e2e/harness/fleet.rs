@@ -165,7 +165,9 @@ fn image_of_the_mover(member: &str, dir: &Path) -> Setup {
         ("TMPDIR", "/tmp".to_owned()),
     ];
     let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Setup { path: vec![dir.join("bin")], env, ..Setup::default() }
+    // A node that the policies of the reference find.
+    let labels = [("workload".to_owned(), "maintenance".to_owned())].into();
+    Setup { path: vec![dir.join("bin")], env, labels }
 }
 
 /// Puts the stand-in for Kopia where containers look for `kopia`.

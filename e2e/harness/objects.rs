@@ -65,8 +65,8 @@ impl S3 {
         let prefix = if self.prefix.is_empty() { String::new() } else { format!("prefix={};", self.prefix) };
         let place = format!("bucket={};endpoint={};{prefix}", self.bucket, self.endpoint);
         let hash = Sha256::digest(place.as_bytes());
-        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        fleet.dir.join("stores").join(format!("s3-{hash}"))
+        let head = hash.iter().take(8).fold(0_u64, |head, byte| head << 8 | u64::from(*byte));
+        fleet.dir.join("stores").join(format!("s3-{head:016x}"))
     }
 
     /// From now on every client of this place meets a fault that the stand-in knows.

@@ -105,7 +105,11 @@ impl<'a> Running<'a> {
         let deleted = |resource: &'static str| {
             let name = self.before.name.clone();
             move |it: &Request| {
-                it.user == HUB_USER && it.verb == "delete" && it.resource == resource && it.name == name && it.code == 200
+                it.user == HUB_USER
+                    && it.verb == "delete"
+                    && it.resource == resource
+                    && it.name == name
+                    && it.code == 200
             }
         };
         let over = place(&|it| it.resource == "batch/jobs/status" && it.name == self.name);

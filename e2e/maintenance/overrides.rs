@@ -13,7 +13,6 @@ use super::stage::{Maintained, Stage};
 const DEFAULT: (&str, &str, &str) = ("global-default", "0 2 * * *", "1Gi");
 const OVERRIDE: (&str, &str, &str) = ("production-frequent", "0 */6 * * *", "2Gi");
 
-/// Counts in a policy's status are at most a minute old.
 const COUNTED: Duration = Duration::from_mins(2);
 
 fn is_ruled_by(found: &Maintained, (policy, schedule, memory): (&str, &str, &str)) -> bool {

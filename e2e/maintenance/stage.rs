@@ -21,9 +21,6 @@ pub const SETTLED: Duration = Duration::from_mins(3);
 /// The waits of a claim become 0 s and 1 s.
 const TIME_FACTOR: &str = "--time-factor=300";
 
-/// Label of every CronJob that maintains a repository.
-pub const MAINTENANCE: &str = "volsync.backube/kopia-maintenance=true";
-
 /// A fleet and the hub that runs on it.
 pub struct Stage {
     pub fleet: Fleet,
@@ -137,19 +134,6 @@ impl Stage {
         })
         .await
     }
-
-    /// Waits for a condition of a policy: `Ready`, `Valid` or `Degraded`, with the reason.
-    pub async fn policy(&self, name: &str, condition: &str, reason: &str) -> Result<Value, Fail> {
-        let path = format!("/apis/volsync.backube/v1alpha1/kopiamaintenances/{name}");
-        wait_for(&format!("policy {name} to be {condition} with reason {reason}"), SETTLED, async || {
-            let policy = get(&self.fleet.hub, &path).await?;
-            let conditions = policy["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let current = policy["status"]["observedGeneration"] == policy["metadata"]["generation"];
-            let is = conditions.iter().any(|it| it["type"] == condition && it["reason"] == reason);
-            Ok(if is && current { Seen::Done(policy) } else { Seen::NotYet(policy["status"].to_string()) })
-        })
-        .await
-    }
 }
 
 pub const SECRETS: &str = "/api/v1/namespaces/volsync-system/secrets";
@@ -198,7 +182,7 @@ pub fn far_schedule() -> String {
 
 /// A policy for the sources of one namespace, and more lines of its spec.
 pub fn policy(name: &str, namespace: &str, more: &[&str]) -> String {
-    let more: String = more.iter().map(|line| format!("  {line}\n")).collect();
+    let more: String = more.iter().flat_map(|line| ["  ", line, "\n"]).collect();
     format!(
         "---\napiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {{name: {name}}}\nspec:\n  \
          repositorySelector: {{repository: \"*\", namespaceSelector: {{matchNames: [{namespace}]}}}}\n{more}"

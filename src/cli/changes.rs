@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::diff::{Action, Change, Kind};
 use crate::names::{MemberName, ObjectName, RepositoryId};
-use crate::plan::fleet::{Contact, Fleet, PlanOptions, PushedCronJob};
+use crate::plan::fleet::{Contact, Fleet, Phase, PlanOptions, PushedCronJob};
 use crate::plan::holder;
-use crate::plan::result::{Assignment, FleetPlan, Push};
+use crate::plan::result::{Assignment, FleetPlan, Push, RepositoryPlan};
 
 /// The difference between what should stand in the members and what stands there.
 pub fn changes(plan: &FleetPlan, fleet: &Fleet, options: &PlanOptions) -> Vec<Change> {
@@ -23,7 +23,7 @@ pub fn changes(plan: &FleetPlan, fleet: &Fleet, options: &PlanOptions) -> Vec<Ch
             Push::Objects(assignment) => {
                 let object = ObjectName::new(options.member_namespace.clone(), repository.id.object_name());
                 let standing = fleet.cron_jobs.get(&(assignment.member.clone(), object.clone()));
-                if let Some(action) = action(assignment, standing) {
+                if let Some(action) = action(assignment, standing, is_claimed(fleet, repository)) {
                     let member = assignment.member.clone();
                     changes.push(Change { cluster: member, action, kind: Kind::CronJob, object: object.clone() });
                 }
@@ -44,11 +44,17 @@ pub fn changes(plan: &FleetPlan, fleet: &Fleet, options: &PlanOptions) -> Vec<Ch
     changes
 }
 
-fn action(assignment: &Assignment, standing: Option<&PushedCronJob>) -> Option<Action> {
+/// Until its grant is claimed and waited for, a CronJob stands there suspended.
+fn is_claimed(fleet: &Fleet, repository: &RepositoryPlan) -> bool {
+    let grants = repository.ids.iter().filter_map(|id| fleet.ledger.get(id)?.grant.as_ref());
+    grants.max_by_key(|grant| grant.epoch).is_none_or(|grant| grant.phase == Phase::Active)
+}
+
+fn action(assignment: &Assignment, standing: Option<&PushedCronJob>, claimed: bool) -> Option<Action> {
     let Some(standing) = standing else { return Some(Action::Create) };
     let same = *standing.schedule == *assignment.schedule.as_str()
         && standing.time_zone.as_deref() == Some(assignment.time_zone.as_str())
-        && standing.suspend == assignment.suspend
+        && standing.suspend == (assignment.suspend || !claimed)
         && standing.ours;
     (!same).then_some(Action::Update)
 }

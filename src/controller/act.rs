@@ -30,7 +30,7 @@ pub struct Trouble {
 }
 
 /// What somebody has to mend first: looked at again now and then, and at once when it changes.
-const MENDED_BY_PEOPLE: Duration = Duration::from_secs(60);
+const MENDED_BY_PEOPLE: Duration = Duration::from_mins(1);
 /// What mends itself.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -140,7 +140,10 @@ impl Engine {
             let namespace = &self.settings.member_namespace;
             return Err(Trouble::new(
                 "NamespaceMissing",
-                format!("member {} has no namespace {namespace}: kubectl apply -k deploy/member there", target.member),
+                format!(
+                    "member {} has no namespace {namespace}: kubectl apply -f deploy/namespace.yaml there, then deploy/member",
+                    target.member
+                ),
             ));
         }
         let image = assignment.settings.image.as_deref().map(str::to_owned).or_else(|| target.mover_image.clone());

@@ -91,7 +91,7 @@ pub fn ended_runs(
         .filter_map(|(name, job)| ended(state, member, name, job, now))
         .map(|ended| EndedRun { recorded: is_recorded(ledger, &ended.run), ..ended })
         .collect();
-    runs.sort_by(|one, other| one.report.ended.cmp(&other.report.ended));
+    runs.sort_by_key(|run| run.report.ended);
     runs
 }
 

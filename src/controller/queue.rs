@@ -27,6 +27,12 @@ struct Inner<K> {
     started: BTreeMap<K, Instant>,
 }
 
+impl<K: Clone + Ord> Default for Queue<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<K: Clone + Ord> Queue<K> {
     pub fn new() -> Self {
         let inner = Inner {
@@ -91,10 +97,10 @@ impl<K: Clone + Ord> Queue<K> {
         self.changed.notify_one();
     }
 
-    /// Keys that wait or are being worked on.
-    pub fn len(&self) -> usize {
+    /// No key waits or is being worked on.
+    pub fn is_empty(&self) -> bool {
         let inner = self.lock();
-        inner.due.len() + inner.working.len()
+        inner.due.is_empty() && inner.working.is_empty()
     }
 
     /// No key is due or being worked on at `now`; those that wait for a later moment do not count.
@@ -161,7 +167,7 @@ mod tests {
         assert_eq!(queue.take().await, "a");
         assert_eq!(Instant::now() - start, DEBOUNCE);
         queue.done(&"a");
-        assert_eq!(queue.len(), 0);
+        assert!(queue.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -172,7 +178,7 @@ mod tests {
         queue.add("a");
         queue.add("b");
         assert_eq!(queue.take().await, "b");
-        assert!(tokio::time::timeout(Duration::from_secs(60), queue.take()).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_mins(1), queue.take()).await.is_err());
         queue.done(&key);
         assert_eq!(queue.take().await, "a");
     }
@@ -195,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_sooner_of_two_waits_counts() {
         let queue = Queue::new();
-        queue.add_after("a", Duration::from_secs(60));
+        queue.add_after("a", Duration::from_mins(1));
         queue.add_after("a", Duration::from_secs(5));
         queue.add_after("a", Duration::from_secs(30));
         let start = Instant::now();

@@ -27,9 +27,9 @@ use crate::status::{conditions, repository};
 /// Ledger writes in a row for one repository before others get their turn: a grant takes two.
 const WRITES_MAX: usize = 4;
 /// Waits after failures double up to this.
-const RETRY_MAX: Duration = Duration::from_secs(300);
+const RETRY_MAX: Duration = Duration::from_mins(5);
 /// A sleep is never longer: what was missed, for whatever reason, is looked at again by then.
-const RESYNC: Duration = Duration::from_secs(20 * 60);
+const RESYNC: Duration = Duration::from_mins(20);
 /// Runs in a row that fail for a reason of their Secret or member before another is tried.
 const FAILED_RUNS_MAX: usize = 3;
 
@@ -83,7 +83,7 @@ impl Engine {
             self.write_ledger(work, &step, now).await?;
             return Ok(Next::Again);
         }
-        let acted = if self.observes(&work.plan) { Ok(()) } else { self.act(work, &step).await };
+        let acted = if self.observes(work) { Ok(()) } else { self.act(work, &step).await };
         let told = match &acted {
             Ok(()) => step.clone(),
             // A conflict is over before anybody could read of it.
@@ -95,13 +95,12 @@ impl Engine {
         Ok(Next::Rest(self.wait(work, &step, now)))
     }
 
-    fn observes(&self, plan: &RepositoryPlan) -> bool {
-        let by_policy = matches!(&plan.push, Push::Objects(assignment) if assignment.settings.observe);
-        self.settings.observe || by_policy
+    fn observes(&self, work: &Work) -> bool {
+        self.settings.observe || work.observed
     }
 
     fn decide(&self, work: &Work, now: Timestamp) -> Step {
-        if self.observes(&work.plan) {
+        if self.observes(work) {
             let note = ("Observe", "computed and reported only; nothing is written to members".to_owned());
             return Step { note: Some(note), ..Step::rest() };
         }
@@ -243,7 +242,7 @@ impl Engine {
         [until.map(|wait| wait + Duration::from_millis(1001)), pod_late]
             .into_iter()
             .flatten()
-            .fold(RESYNC, Duration::min)
+            .fold(RESYNC / self.settings.time_factor.max(1), Duration::min)
     }
 }
 

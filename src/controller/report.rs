@@ -14,8 +14,8 @@ use super::world::World;
 use crate::api::kopia_maintenance::{ActiveCronJob, KopiaMaintenanceStatus, MatchedSource};
 use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberClusterStatus;
-use crate::member::event::ConditionKind;
-use crate::names::{MemberName, PolicyName};
+use crate::member::event::{ConditionKind, OwnedKind};
+use crate::names::{MemberName, ObjectName, PolicyName};
 use crate::plan::fleet::Contact;
 use crate::plan::result::{Push, RepositoryPlan};
 use crate::status::conditions::{Wanted, changed};
@@ -24,7 +24,7 @@ use crate::status::{member, policy};
 /// Two writes of one status are at least this far apart.
 const GAP: Duration = Duration::from_secs(1);
 /// Where only counts and times differ.
-const MINOR_GAP: Duration = Duration::from_secs(60);
+const MINOR_GAP: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(10);
 
 /// When the status of each object was last written.
@@ -32,10 +32,10 @@ const RETRY: Duration = Duration::from_secs(10);
 pub struct Written(Mutex<BTreeMap<String, Instant>>);
 
 impl Written {
-    /// How long to wait before the next write; zero: now.
-    fn wait(&self, key: &str, minor: bool) -> Duration {
+    /// How long to wait before the next write; zero: now. `factor` divides the wait for counts.
+    fn wait(&self, key: &str, minor: bool, factor: u32) -> Duration {
         let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let gap = if minor { MINOR_GAP } else { GAP };
+        let gap = if minor { GAP.max(MINOR_GAP / factor.max(1)) } else { GAP };
         times.get(key).map_or(Duration::ZERO, |at| gap.saturating_sub(at.elapsed()))
     }
 
@@ -52,7 +52,7 @@ impl Engine {
             return;
         }
         let key = format!("policy {name}");
-        let wait = self.written.wait(&key, policy::is_minor(&before, &after));
+        let wait = self.written.wait(&key, policy::is_minor(&before, &after), self.settings.time_factor);
         if !wait.is_zero() {
             return self.policies.add_after(name.clone(), wait);
         }
@@ -103,7 +103,7 @@ impl Engine {
             repository: secret.to_string(),
         });
         let matched = matched.collect();
-        let repositories = plans.iter().map(|plan| competed(&world, plan, &self.settings.member_namespace)).collect();
+        let repositories = plans.iter().map(|plan| self.competed(&world, plan)).collect();
         let unread_members = world.members.keys().filter(|member| world.contact(member) != Contact::Synced).count();
         let input =
             policy::Input { plan: &plan, generation: object.generation, matched, repositories, unread_members, now };
@@ -136,8 +136,8 @@ impl Engine {
         }
         let turned = changed(&before.conditions, &after.conditions);
         let key = format!("member {name}");
-        let wait =
-            self.written.wait(&key, turned.is_empty() && before.observed_generation == after.observed_generation);
+        let minor = turned.is_empty() && before.observed_generation == after.observed_generation;
+        let wait = self.written.wait(&key, minor, self.settings.time_factor);
         if !wait.is_zero() {
             return self.members.add_after(name.clone(), wait);
         }
@@ -198,29 +198,39 @@ impl Engine {
         let after = member::status(&before, &input, now);
         Some((before, after, cluster.object_ref(&())))
     }
-}
 
-fn competed(world: &World, plan: &RepositoryPlan, namespace: &str) -> policy::Competed {
-    let object = world.ledger.get(&plan.id);
-    let status = object.and_then(|object: &std::sync::Arc<KopiaRepository>| object.status.as_ref());
-    let is = |kind: &str| {
-        status.is_some_and(|status| status.conditions.iter().any(|it| it.type_ == kind && it.status == "True"))
-    };
-    let pushed = matches!(plan.push, Push::Objects(_)) || plan.found.is_some();
-    let cron_job = plan.cluster.as_ref().filter(|_| pushed).map(|cluster| ActiveCronJob {
-        cluster: cluster.to_string(),
-        namespace: namespace.to_owned(),
-        name: plan.id.object_name(),
-    });
-    policy::Competed {
-        winner: plan.policy.clone(),
-        state: plan.state,
-        cron_job,
-        // It may run; that the last run failed is another matter.
-        maintained: status.is_some_and(|status| status.next_run.is_some()),
-        overdue: is("Overdue"),
-        last_success: status.and_then(|status| status.last_success.as_ref()).map(|time| time.0),
-        next_run: status.and_then(|status| status.next_run.as_ref()).map(|time| time.0),
-        failing: status.is_some_and(|status| status.consecutive_failures.unwrap_or(0) > 0),
+    fn competed(&self, world: &World, plan: &RepositoryPlan) -> policy::Competed {
+        let object = world.ledger.get(&plan.id);
+        let status = object.and_then(|object: &std::sync::Arc<KopiaRepository>| object.status.as_ref());
+        let is = |kind: &str| {
+            status.is_some_and(|status| status.conditions.iter().any(|it| it.type_ == kind && it.status == "True"))
+        };
+        let namespace = &self.settings.member_namespace;
+        // Who only observes pushes nothing; what stands from before stays.
+        let observed = self.settings.observe || world.planner.is_observed(plan);
+        let stands = |cluster: &MemberName| {
+            let name = ObjectName::new(namespace.as_str(), plan.id.object_name());
+            world.members.get(cluster).is_some_and(|state| state.owned.contains_key(&(OwnedKind::CronJob, name)))
+        };
+        let active = |cluster: &&MemberName| {
+            let wanted = matches!(plan.push, Push::Objects(_));
+            plan.found.is_some() || wanted && (!observed || stands(cluster))
+        };
+        let cron_job = plan.cluster.as_ref().filter(active).map(|cluster| ActiveCronJob {
+            cluster: cluster.to_string(),
+            namespace: namespace.clone(),
+            name: plan.id.object_name(),
+        });
+        policy::Competed {
+            winner: plan.policy.clone(),
+            state: plan.state,
+            cron_job,
+            // It may run; that the last run failed is another matter.
+            maintained: status.is_some_and(|status| status.next_run.is_some()),
+            overdue: is("Overdue"),
+            last_success: status.and_then(|status| status.last_success.as_ref()).map(|time| time.0),
+            next_run: status.and_then(|status| status.next_run.as_ref()).map(|time| time.0),
+            failing: status.is_some_and(|status| status.consecutive_failures.unwrap_or(0) > 0),
+        }
     }
 }

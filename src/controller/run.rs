@@ -42,6 +42,8 @@ const EVENTS_MAX: usize = 256;
 const BATCH_MAX: usize = 256;
 /// Nothing new for this long: the fleet has been read.
 const QUIET: Duration = Duration::from_secs(1);
+/// Between two looks whether all that counts has been read at the start.
+const LOOK_GAP: Duration = Duration::from_millis(200);
 /// Work under way may end before the process does.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -83,10 +85,14 @@ pub async fn run(
         Arc::clone(&fleet.supervisor),
     ));
     let mut tasks = JoinSet::new();
-    work(&engine, &mut tasks, &cancel);
     health.set_ready();
     info!("the hub is ready");
-    pump(&engine, &mut fleet.hub, &mut fleet.members, &fleet.published, &cancel).await;
+    let begin = async {
+        if cancel.run_until_cancelled(look_around(&engine)).await.is_some() {
+            work(&engine, &mut tasks, &cancel);
+        }
+    };
+    tokio::join!(pump(&engine, &mut fleet.hub, &mut fleet.members, &fleet.published, &cancel), begin);
 
     health.set_stopping();
     info!("the hub stops; what is under way ends first");
@@ -262,10 +268,10 @@ impl Published {
         // CAs in Secrets are Secrets that are referenced, too.
         let ca_secrets = world.used_cas().filter(|(kind, _)| *kind == ReferencedKind::Secret).map(|(_, name)| name);
         let secrets: BTreeSet<_> = world.planner.referenced_secrets().iter().chain(ca_secrets).cloned().collect();
-        let on_hub = |name: &&PlacedName| name.place == Place::Hub;
-        let of_hub = secrets.iter().filter(on_hub).map(|name| (ReferencedKind::Secret, name.object.clone()));
-        let maps = cas().filter(on_hub).map(|name| (ReferencedKind::ConfigMap, name.object.clone()));
-        send(&self.of_hub, of_hub.chain(maps).collect());
+        let is_there = |name: &&PlacedName| name.place == Place::Hub;
+        let of_hub = secrets.iter().filter(is_there).map(|name| (ReferencedKind::Secret, name.object.clone()));
+        let bundles = cas().filter(is_there).map(|name| (ReferencedKind::ConfigMap, name.object.clone()));
+        send(&self.of_hub, of_hub.chain(bundles).collect());
         send(&self.config_maps, cas().filter(|name| name.place != Place::Hub).cloned().collect());
         send(&self.secrets, secrets.into_iter().filter(|name| name.place != Place::Hub).collect());
     }
@@ -298,6 +304,15 @@ async fn read_hub(
     }
     published.publish(world);
     events
+}
+
+/// Waits until everything has been looked at once: a hub that starts again where all is as it should be has nothing
+/// to write.
+async fn look_around(engine: &Engine) {
+    while !engine.world().has_looked_around(Engine::now()) {
+        tokio::time::sleep(LOOK_GAP).await;
+    }
+    info!("members have been looked at; the work begins");
 }
 
 fn work(engine: &Arc<Engine>, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {

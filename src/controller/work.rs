@@ -18,6 +18,9 @@ use crate::plan::fleet::{Contact, Grant};
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
 
+/// Labels or annotations of an observed object.
+type Marks = std::collections::BTreeMap<Box<str>, Box<str>>;
+
 pub struct Work {
     pub id: RepositoryId,
     pub plan: RepositoryPlan,
@@ -35,6 +38,8 @@ pub struct Work {
     pub highest_epoch: u64,
     pub ledger_lost: bool,
     pub settling_until: Option<Timestamp>,
+    /// The policy only observes.
+    pub observed: bool,
 }
 
 /// The member that the plan assigns, as it is known.
@@ -79,13 +84,14 @@ impl Work {
         let epochs = epochs(world, id, hub_id);
         let ledger_lost = grant.is_none() && epochs.iter().any(|epoch| *epoch > 0);
         let recorded = grant.as_ref().map_or(0, |grant| grant.epoch);
-        let target = target(world, id, &plan);
+        let target = target(world, id, hub_id, &plan);
         Some(Self {
             id,
             leftovers: leftovers(world, id, hub_id, &plan),
             highest_epoch: epochs.into_iter().chain([recorded]).max().unwrap_or(0),
             ledger_lost,
             settling_until: world.settling_until(now),
+            observed: world.planner.is_observed(&plan),
             plan,
             object,
             grant,
@@ -130,18 +136,24 @@ fn of_repository<'a>(
         .map(|((kind, name), object)| (*kind, name, object))
 }
 
-/// Epochs that our CronJobs of this repository carry, wherever they are.
+/// Epochs that our CronJobs and Jobs of this repository carry, wherever they are.
 fn epochs(world: &World, id: RepositoryId, hub_id: &str) -> Vec<u64> {
-    world
-        .places(id)
-        .filter_map(|member| world.members.get(member))
-        .flat_map(|state| of_repository(state, id, hub_id))
-        .filter(|(kind, ..)| *kind == OwnedKind::CronJob)
-        .filter_map(|(.., object)| object.annotations.get(labels::EPOCH)?.parse().ok())
+    let (text, epoch) = (id.to_string(), |annotations: &Marks| annotations.get(labels::EPOCH)?.parse().ok());
+    let states: Vec<&MemberState> = world.places(id).filter_map(|member| world.members.get(member)).collect();
+    let cron_jobs = states.iter().flat_map(|state| of_repository(state, id, hub_id));
+    let cron_jobs = cron_jobs.filter(|(kind, ..)| *kind == OwnedKind::CronJob);
+    let jobs = states.iter().flat_map(|state| state.jobs.values()).filter(|job| {
+        let is = |name: &str, value: &str| job.labels.get(name).is_some_and(|it| **it == *value);
+        is(labels::REPOSITORY, &text) && is(labels::HUB, hub_id)
+    });
+    cron_jobs
+        .filter_map(|(.., object)| epoch(&object.annotations))
+        .chain(jobs.filter_map(|job| epoch(&job.annotations)))
         .collect()
 }
 
-fn target(world: &World, id: RepositoryId, plan: &RepositoryPlan) -> Option<Target> {
+/// What stands under our names and is not marked as ours does not count: the write looks whose it is.
+fn target(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) -> Option<Target> {
     let Push::Objects(assignment) = &plan.push else { return None };
     let state = world.members.get(&assignment.member)?;
     let names = [id.object_name(), format!("{}-ca", id.object_name())];
@@ -161,7 +173,7 @@ fn target(world: &World, id: RepositoryId, plan: &RepositoryPlan) -> Option<Targ
             owned: state
                 .owned
                 .iter()
-                .filter(|((_, name), _)| mine(name))
+                .filter(|((_, name), object)| mine(name) && is_ours(object, hub_id))
                 .map(|(key, object)| (key.clone(), object.clone()))
                 .collect(),
             verified: state
@@ -170,7 +182,11 @@ fn target(world: &World, id: RepositoryId, plan: &RepositoryPlan) -> Option<Targ
                 .filter(|((_, name), _)| mine(name) || *name.name == *crate::render::support::SERVICE_ACCOUNT)
                 .map(|(key, it)| (key.clone(), it.clone()))
                 .collect(),
-            service_account: state.facts.as_ref().and_then(|facts| facts.service_account.clone()),
+            service_account: state
+                .facts
+                .as_ref()
+                .and_then(|facts| facts.service_account.clone())
+                .filter(|account| is_ours(account, hub_id)),
         },
         secret_version: world
             .version(crate::member::event::ReferencedKind::Secret, &assignment.secret)
@@ -192,19 +208,21 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
         let Some(state) = world.members.get(member).filter(|_| world.contact(member) == Contact::Synced) else {
             continue;
         };
+        // The operator's word: nothing is written there.
+        if state.cluster.as_ref().is_some_and(|cluster| cluster.spec.paused) {
+            continue;
+        }
         let mut leftover = Leftover { member: member.clone(), cron_job: None, secrets: Vec::new(), live: 0 };
         for (kind, name, object) in of_repository(state, id, hub_id).filter(|(.., object)| !object.deleting) {
             match (kind, &object.cron) {
                 (OwnedKind::CronJob, Some(cron)) => {
-                    leftover.cron_job = Some((name.clone(), object.into(), cron.clone()))
+                    leftover.cron_job = Some((name.clone(), object.into(), cron.clone()));
                 }
                 (OwnedKind::Secret, _) => leftover.secrets.push((name.clone(), object.into())),
                 _ => {}
             }
         }
-        let here = |labels: &std::collections::BTreeMap<Box<str>, Box<str>>| {
-            labels.get(labels::REPOSITORY).is_some_and(|label| **label == *text)
-        };
+        let here = |labels: &Marks| labels.get(labels::REPOSITORY).is_some_and(|label| **label == *text);
         leftover.live = state.jobs.values().filter(|job| here(&job.labels) && !job.is_terminal()).count()
             + state.pods.values().filter(|pod| here(&pod.labels) && !pod.is_terminal()).count();
         if leftover.cron_job.is_some() || !leftover.secrets.is_empty() {

@@ -128,6 +128,28 @@ impl World {
         ends.chain(self.started.checked_add(SETTLE_MIN)).filter(|end| now < *end).max()
     }
 
+    /// Has everything been looked at once since the start, members, their facts and the Secrets that count? Before
+    /// that nothing is decided, written or told: what has not been read yet would pass for what is not there. A
+    /// member that does not answer counts as looked at.
+    pub fn has_looked_around(&self, now: Timestamp) -> bool {
+        let age = now.duration_since(self.started);
+        let looked_at = |state: &MemberState| match state.contact {
+            Some(Contact::Unreachable) => true,
+            Some(Contact::Synced) => state.facts.is_some(),
+            Some(Contact::Syncing) | None => state.duplicate_of.is_some(),
+        };
+        let is_read = |secret: &PlacedName| {
+            let there = match &secret.place {
+                Place::Hub => true,
+                Place::Member(member) => self.contact(member) == Contact::Synced,
+            };
+            !there || self.planner.fleet().secrets.contains_key(secret)
+        };
+        age >= SETTLE_MIN
+            && (age >= SETTLE_MAX
+                || (self.members.values().all(looked_at) && self.planner.referenced_secrets().iter().all(is_read)))
+    }
+
     /// Policies, ledger and MemberClusters have been read once: before that nothing may be decided.
     pub fn hub_is_read(&self) -> bool {
         self.listed.len() == 3

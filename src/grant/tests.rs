@@ -80,6 +80,15 @@ fn a_claim_may_replace_foreign_owners_only_and_not_for_long() {
 }
 
 #[test]
+fn a_claim_under_way_is_looked_at_again_before_it_counts_as_not_started() {
+    let (plan, grant) = (plan("a"), grant("a", Phase::Claiming));
+    let step = step(&input(&plan, Some(&grant), ClaimJob::Running));
+    let wait = step.wake.unwrap().duration_since(at(60)).as_secs();
+    assert!((1..=crate::outcome::START_LIMIT_SECONDS).contains(&wait), "{wait} s");
+    assert!(step.ledger.is_none() && !step.run);
+}
+
+#[test]
 fn after_a_claim_the_run_of_a_former_owner_is_waited_out() {
     let (plan, grant) = (plan("a"), grant("a", Phase::Claiming));
     let until = |start: Option<i64>| {

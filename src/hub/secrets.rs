@@ -106,7 +106,7 @@ impl HubSecrets {
                 .collect()
                 .await;
             for (read, kind, name) in answers {
-                for event in events(&mut known, read, kind, name) {
+                for event in events(&mut known, &read, kind, name) {
                     if tx.send(event).await.is_err() {
                         return;
                     }
@@ -124,11 +124,11 @@ impl HubSecrets {
 /// What a read tells that was not known: nothing where it failed, for that says nothing of the object.
 fn events(
     known: &mut BTreeMap<(ReferencedKind, ObjectName), Option<Box<str>>>,
-    read: Read,
+    read: &Read,
     kind: ReferencedKind,
     name: ObjectName,
 ) -> Vec<HubEvent> {
-    let (version, state) = match &read {
+    let (version, state) = match read {
         Read::Found(values) => {
             (Some(values.resource_version.clone()), SecretState::Present(Arc::new(SecretFacts::read(&values.data))))
         }

@@ -166,10 +166,10 @@ async fn wait_for_crd(client: &Client, target: &Target, kind: &'static str, canc
                 return Deletion::Kept;
             }
             Ok(Err(error)) => {
-                warn!(kind, crd = %name, %error, "reading the CustomResourceDefinition failed; a deletion waits for it")
+                warn!(kind, crd = %name, %error, "reading the CustomResourceDefinition failed; a deletion waits for it");
             }
             Err(_) => {
-                warn!(kind, crd = %name, "reading the CustomResourceDefinition took too long; a deletion waits for it")
+                warn!(kind, crd = %name, "reading the CustomResourceDefinition took too long; a deletion waits for it");
             }
         }
         tokio::select! {

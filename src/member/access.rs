@@ -39,7 +39,7 @@ const WRITE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Everything but the source Secrets, which may be allowed in some namespaces only.
 const NEEDED: [Needed; 11] = [
-    needed(READ, "volsync.backube", "replicationsources", Scope::Cluster),
+    needed(&["get", "list", "watch"], "volsync.backube", "replicationsources", Scope::Cluster),
     needed(READ, "", "namespaces", Scope::Cluster),
     named("", "namespaces", "kube-system"),
     needed(READ, "batch", "cronjobs", Scope::Cluster),

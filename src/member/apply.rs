@@ -6,6 +6,7 @@ use std::fmt;
 
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::request::Request;
 use kube::core::{NamespaceResourceScope, ObjectMeta, PartialObjectMeta};
@@ -284,17 +285,23 @@ fn values_of(metadata: ObjectMeta, data: BTreeMap<String, Vec<u8>>) -> SecretVal
 }
 
 /// Why an object is not this hub's; none if it is. The hub's id stands in a label and in an annotation of the same
-/// key, so that an object whose label someone removed is still known.
+/// key, and the API server keeps who applied an object, so that one whose label someone removed is still known.
 fn stranger(metadata: &ObjectMeta, hub: &str) -> Option<String> {
     let mark = [&metadata.labels, &metadata.annotations].into_iter().flatten().find_map(|marks| marks.get(labels::HUB));
     match mark {
         Some(other) if other == hub => None,
         Some(other) => Some(format!("it belongs to the hub {other:?}, so it is left alone")),
+        None if metadata.managed_fields.iter().flatten().any(is_apply_of_ours) => None,
         None => Some(format!(
             "an object of this name stands there without the label {}, so it is left alone; rename or delete it",
             labels::HUB
         )),
     }
+}
+
+/// Only a hub applies under this name; its other writes also go to objects that are not its own.
+fn is_apply_of_ours(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(labels::FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
 }
 
 /// Adds what server-side apply needs in the body and typed objects do not write.
@@ -335,6 +342,22 @@ mod tests {
         assert!(stranger(&marked(&[(labels::HUB, "two")], &[(labels::HUB, "one")]), "one").is_some());
         assert_eq!(stranger(&marked(&[(labels::HUB, "one")], &[]), "one"), None);
         assert_eq!(stranger(&marked(&[], &[(labels::HUB, "one")]), "one"), None, "its labels were removed");
+    }
+
+    #[test]
+    fn what_this_hub_applied_stays_its_own_without_any_label() {
+        let managed = |manager: &str, operation: &str, labels: &[(&str, &str)]| {
+            let entry = ManagedFieldsEntry {
+                manager: Some(manager.to_owned()),
+                operation: Some(operation.to_owned()),
+                ..ManagedFieldsEntry::default()
+            };
+            ObjectMeta { managed_fields: Some(vec![entry]), ..marked(labels, &[]) }
+        };
+        assert_eq!(stranger(&managed(labels::FIELD_MANAGER, "Apply", &[]), "one"), None);
+        assert!(stranger(&managed(labels::FIELD_MANAGER, "Update", &[]), "one").is_some());
+        assert!(stranger(&managed("kubectl", "Apply", &[]), "one").is_some());
+        assert!(stranger(&managed(labels::FIELD_MANAGER, "Apply", &[(labels::HUB, "two")]), "one").is_some());
     }
 
     #[test]

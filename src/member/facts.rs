@@ -109,10 +109,9 @@ impl Observer {
         }
     }
 
+    /// Facts are told each time: the hub itself changes one of them, the ServiceAccount, so that only whoever takes
+    /// them in knows what is new.
     async fn report(&self, found: Found, last: &mut Option<Found>) {
-        if last.as_ref() == Some(&found) {
-            return;
-        }
         let member = || self.events.member.clone();
         let before = last.as_ref();
         for condition in &found.1 {
@@ -120,15 +119,11 @@ impl Observer {
                 self.events.send(MemberEvent::Condition { member: member(), condition: condition.clone() }).await;
             }
         }
-        if before.is_none_or(|(facts, _)| facts.service_account != found.0.service_account) {
-            let object = found.0.service_account.clone().map(Box::new);
-            let name = ObjectName::new(self.settings.member_namespace.clone(), SERVICE_ACCOUNT);
-            let kind = OwnedKind::ServiceAccount;
-            self.events.send(MemberEvent::Owned { member: member(), kind, name, object }).await;
-        }
-        if before.is_none_or(|(facts, _)| *facts != found.0) {
-            self.events.send(MemberEvent::Facts { member: member(), facts: Box::new(found.0.clone()) }).await;
-        }
+        let object = found.0.service_account.clone().map(Box::new);
+        let name = ObjectName::new(self.settings.member_namespace.clone(), SERVICE_ACCOUNT);
+        let kind = OwnedKind::ServiceAccount;
+        self.events.send(MemberEvent::Owned { member: member(), kind, name, object }).await;
+        self.events.send(MemberEvent::Facts { member: member(), facts: Box::new(found.0.clone()) }).await;
         *last = Some(found);
     }
 

@@ -69,6 +69,7 @@ pub struct NearMiss {
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, for JSON")]
 pub struct MemberWhy {
     pub name: String,
     /// It holds, or should hold, the grant.

@@ -1,31 +1,34 @@
 //! The glob of policies: `*` is any run of characters, `?` exactly one, everything else is literal.
 
-/// Does the pattern match the whole text? Case-sensitive. Takes at most |pattern| × |text| steps, whatever they hold.
+use glob::{MatchOptions, Pattern};
+
+const OPTIONS: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: false, require_literal_leading_dot: false };
+
+/// Does the pattern match the whole text? Case-sensitive.
 pub fn matches(pattern: &str, text: &str) -> bool {
-    let (mut pattern, mut text) = (pattern.chars(), text.chars());
-    // Behind the last `*`, and the text from where that star has not swallowed anything yet.
-    let mut retry = None;
-    loop {
-        match (pattern.next(), text.clone().next()) {
-            (Some('*'), _) => {
-                retry = Some((pattern.clone(), text.clone()));
-                continue;
-            }
-            (None, None) => return true,
-            (Some(expected), Some(found)) if expected == '?' || expected == found => {
-                text.next();
-                continue;
-            }
-            _ => {}
-        }
-        // The last star swallows one more character.
-        let Some((behind, from)) = &mut retry else { return false };
-        if from.next().is_none() {
-            return false;
-        }
-        pattern = behind.clone();
-        text = from.clone();
+    if pattern == "*" {
+        return true;
     }
+    if !pattern.contains(['*', '?']) {
+        return pattern == text;
+    }
+    // What is written so always reads as a pattern.
+    Pattern::new(&written(pattern)).is_ok_and(|pattern| pattern.matches_with(text, OPTIONS))
+}
+
+/// The pattern as the library takes it: its own brackets mean themselves here, and stars in a row are one.
+fn written(pattern: &str) -> String {
+    let mut written = String::with_capacity(pattern.len() + 8);
+    for letter in pattern.chars() {
+        match letter {
+            '[' => written.push_str("[[]"),
+            ']' => written.push_str("[]]"),
+            '*' if written.ends_with('*') => {}
+            letter => written.push(letter),
+        }
+    }
+    written
 }
 
 #[cfg(test)]
@@ -64,6 +67,10 @@ mod tests {
         for text in ["[ab]", "{a,b}", "!a", "\\", "a.b", "[!a]", "\\*"] {
             assert!(matches(text, text), "{text}");
         }
+        for (pattern, text) in [("[ab]*", "[ab]c"), ("*]", "a]"), ("{a,b}?", "{a,b}c"), ("!*", "!a"), ("\\*", "\\a")] {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+        assert!(!matches("[ab]*", "ac"));
         assert!(!matches("[ab]", "a"));
         assert!(!matches("{a,b}", "a"));
         assert!(!matches("!a", "b"));

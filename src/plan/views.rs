@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::planner::Planner;
 use super::readiness;
-use super::result::Assignment;
+use super::result::{Assignment, RepositoryPlan};
 use crate::identity::{Overrides, SecretFacts};
 use crate::names::{RepositoryKey, SourceKey};
 
@@ -25,6 +25,12 @@ impl Planner {
             Some((backend.identity(scope).ok()?.key, backend.copy_data(data, kopia, scope)))
         };
         readiness::in_member(self.fleet(), self.options(), &assignment.member, read, namespace).0
+    }
+
+    /// The winner only observes: whatever stands in the members stays.
+    pub fn is_observed(&self, plan: &RepositoryPlan) -> bool {
+        let winner = plan.policy.as_ref().and_then(|name| self.fleet().policies.get(name));
+        winner.is_some_and(|policy| policy.settings.as_ref().is_ok_and(|settings| settings.observe))
     }
 
     /// Does the source say itself something about its repository, so that its Secret alone does not tell?

@@ -63,7 +63,7 @@ pub(super) fn template(
     let mut pod_labels = settings.pod_labels.clone();
     pod_labels.extend(object_labels(assignment.id, context.hub_id));
     pod_labels.insert(labels::ROLE.to_owned(), role.as_str().to_owned());
-    let pull_secrets = settings.image_pull_secrets.iter().map(|name| name.to_string());
+    let pull_secrets = settings.image_pull_secrets.iter().map(ToString::to_string);
     let pull_secrets: Vec<_> = pull_secrets
         .chain(context.member.image_pull_secrets.iter().cloned())
         .map(|name| core::LocalObjectReference { name })

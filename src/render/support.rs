@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use sha2::{Digest, Sha256};
 
-use super::shared_labels;
+use super::{shared_labels, short_hash};
 use crate::labels;
 
 pub const SERVICE_ACCOUNT: &str = "volsync-hub-mover";
@@ -15,9 +14,7 @@ const SCRIPT: &str = include_str!("../../deploy/mover/maintain.sh");
 
 /// Holds the hash of the script: a new script gets a new ConfigMap, and running Jobs keep theirs.
 pub fn script_name() -> String {
-    let hash = Sha256::digest(SCRIPT.as_bytes());
-    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("volsync-hub-mover-{hash}")
+    format!("volsync-hub-mover-{}", short_hash::<4>(SCRIPT.as_bytes()))
 }
 
 pub fn script(hub_id: &str, namespace: &str) -> ConfigMap {

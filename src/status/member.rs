@@ -25,7 +25,7 @@ pub struct Input<'a> {
 pub fn status(before: &MemberClusterStatus, input: &Input<'_>, now: Timestamp) -> MemberClusterStatus {
     let was_reachable = before.reachable_since.is_some();
     let turned = was_reachable != input.reachable;
-    let keep = |new: Option<&str>, old: &Option<String>| new.map(str::to_owned).or_else(|| old.clone());
+    let keep = |new: Option<&str>, old: Option<&String>| new.map(str::to_owned).or_else(|| old.cloned());
     MemberClusterStatus {
         observed_generation: input.generation,
         reachable_since: match (input.reachable, &before.reachable_since) {
@@ -39,17 +39,17 @@ pub fn status(before: &MemberClusterStatus, input: &Input<'_>, now: Timestamp) -
         } else {
             before.last_contact.clone()
         },
-        kubernetes_version: keep(input.kubernetes_version, &before.kubernetes_version),
-        cluster_uid: keep(input.cluster_uid, &before.cluster_uid),
-        volsync_image: keep(input.volsync_image, &before.volsync_image),
-        source_count: count(input.sources),
-        repository_count: count(input.repositories),
-        held_count: count(input.held),
+        kubernetes_version: keep(input.kubernetes_version, before.kubernetes_version.as_ref()),
+        cluster_uid: keep(input.cluster_uid, before.cluster_uid.as_ref()),
+        volsync_image: keep(input.volsync_image, before.volsync_image.as_ref()),
+        source_count: Some(count(input.sources)),
+        repository_count: Some(count(input.repositories)),
+        held_count: Some(count(input.held)),
         credential_expiry: input.credential_expiry.map(|at| Time(whole_seconds(at))),
         conditions: update(&before.conditions, input.conditions.clone(), input.generation, now),
     }
 }
 
-fn count(length: usize) -> Option<i64> {
-    Some(i64::try_from(length).unwrap_or(i64::MAX))
+fn count(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
 }

@@ -84,7 +84,7 @@ fn record_runs(status: &mut KopiaRepositoryStatus, runs: &[RunStatus]) {
     for run in runs {
         status.last_outcome = Some(run.outcome.clone());
         if run.outcome == "Succeeded" {
-            status.last_success = run.end.clone();
+            status.last_success.clone_from(&run.end);
             status.consecutive_failures = Some(0);
         } else {
             status.consecutive_failures = Some(status.consecutive_failures.unwrap_or(0).saturating_add(1));
@@ -141,7 +141,10 @@ fn grant_status(grant: &Grant) -> GrantStatus {
 /// The next fire time. One that has passed stays until its run has been recorded, so that the mere passing of time
 /// is no reason to write.
 fn next_run(before: &KopiaRepositoryStatus, input: &Input<'_>, recorded: bool) -> Option<Time> {
-    let due = input.due.filter(|_| input.step.run)?;
+    // What is held goes on as it is, by the CronJob that stands in the holder.
+    let active = before.grant.as_ref().is_some_and(|grant| grant.phase == GrantPhase::Active);
+    let goes_on = input.step.run || (active && shown_state(input) == State::Held);
+    let due = input.due.filter(|_| goes_on)?;
     let (schedule, zone) = (&due.schedule, due.zone.time_zone());
     let is_fire_time = |time: &Time| {
         time.0
@@ -190,6 +193,11 @@ fn conditions(
         None => {}
     };
     rare("Contended", contended(status));
+    let asked = object.spec.run_now.as_ref().filter(|asked| status.run_now_seen.as_ref() != Some(*asked));
+    rare(
+        "RunNowPending",
+        asked.map(|_| ("NotSupported", "spec.runNow is kept, but runs by hand are not supported yet".to_owned())),
+    );
     rare("Ambiguous", input.plan.remarks.first().cloned());
     let replaced = input.unique_id.is_some_and(|id| before.unique_id.as_deref().is_some_and(|old| old != id));
     let was = before.conditions.iter().any(|old| old.type_ == "Replaced" && old.status == "True");
@@ -215,7 +223,7 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
         return Wanted::new("Maintained", false, reason, message.clone());
     }
     if !input.step.run {
-        return Wanted::new("Maintained", false, "Claiming", "the claim is being prepared");
+        return on_its_way(input.step.ledger.as_ref());
     }
     let failures = status.consecutive_failures.unwrap_or(0);
     if failures > 0 {
@@ -225,6 +233,16 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
     let cluster = plan.cluster.as_ref().map(ToString::to_string).unwrap_or_default();
     let policy = plan.policy.as_ref().map(ToString::to_string).unwrap_or_default();
     Wanted::new("Maintained", true, "Active", format!("{cluster} maintains it under policy {policy}"))
+}
+
+/// Between two phases of a grant.
+fn on_its_way(change: Option<&LedgerChange>) -> Wanted {
+    match change {
+        Some(LedgerChange::Grant(grant)) if matches!(grant.phase, Phase::Draining | Phase::Active) => {
+            Wanted::new("Maintained", false, "WaitingForFormerOwner", "the claim is verified")
+        }
+        _ => Wanted::new("Maintained", false, "Claiming", "the claim is being prepared"),
+    }
 }
 
 /// The state as a condition's reason.

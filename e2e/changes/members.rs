@@ -2,11 +2,11 @@
 
 use std::fs;
 
+use super::stage::{LONG, Stage, cron_job, id, policy};
 use crate::harness::fleet::{HUB_USER, KUBECONFIG_PAGE};
 use crate::harness::objects::{self, S3};
 use crate::harness::wait::{PATIENCE, Seen, wait_for};
 use crate::harness::{self, Fail, readme};
-use crate::stage::{LONG, Stage, cron_job, id, policy};
 
 /// Commands of the page that a user follows, as one script.
 fn page(blocks: &[&str]) -> Result<String, Fail> {

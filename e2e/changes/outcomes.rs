@@ -5,12 +5,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::stage::{HUB_ID, LONG, Stage, condition, cron_job, id, object, policy};
 use crate::harness::cluster::Cluster;
 use crate::harness::kubelet::{Answer, Rule};
 use crate::harness::objects::{S3, namespace, source};
 use crate::harness::wait::{PATIENCE, Seen, wait_for};
 use crate::harness::{self, Fail};
-use crate::stage::{HUB_ID, LONG, Stage, condition, cron_job, id, object, policy};
 
 /// What makes a run end in which way, once the repository has been claimed.
 #[derive(Clone, Copy)]

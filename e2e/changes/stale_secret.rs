@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::stage::{LONG, Stage, condition, cron_job, id, policy};
 use crate::harness::objects::{self, PASSWORD, S3};
 use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{self, Fail};
-use crate::stage::{LONG, Stage, condition, cron_job, id, policy};
 
 const STALE: &str = "l4st-y34rs-p4ssw0rd";
 
@@ -41,8 +41,8 @@ fn a_stale_secret_makes_room_for_the_next_member() -> Result<(), Fail> {
         .await?;
         let next = members.into_iter().find(|name| *name != first).ok_or("two members")?;
 
-        let stale = format!("{{\"stringData\":{{\"KOPIA_PASSWORD\":\"{STALE}\"}}}}");
-        let patch = format!("kubectl patch secret stale-repository -n stale -p '{stale}'");
+        let data = format!("{{\"stringData\":{{\"KOPIA_PASSWORD\":\"{STALE}\"}}}}");
+        let patch = format!("kubectl patch secret stale-repository -n stale -p '{data}'");
         stage.member(first)?.shell.bash(&patch, &[]).await?.ok()?;
         let go = "patch kopiamaintenance stale --type merge -p {\"spec\":{\"suspend\":false}}";
         fleet.hub.shell.kubectl(go).await?.ok()?;

@@ -49,6 +49,19 @@ impl Stage {
             .await
     }
 
+    /// The stage of journeys that have the whole hub to themselves: `member-a` is registered, and a hub runs for
+    /// as long as a journey holds it.
+    pub async fn of_policies() -> Result<&'static Self, Fail> {
+        static SHARED: OnceCell<Stage> = OnceCell::const_new();
+        SHARED
+            .get_or_try_init(|| async {
+                let stage = Self::set("policies", &["member-a"]).await?;
+                stage.register("member-a")?;
+                Ok(stage)
+            })
+            .await
+    }
+
     /// A fleet with no member registered, and no hub yet.
     pub async fn set(name: &str, members: &[&str]) -> Result<Self, Fail> {
         let fleet = Fleet::start(name, members).await?;
@@ -90,6 +103,24 @@ impl Stage {
 
     pub fn member(&self, name: &str) -> Result<&Cluster, Fail> {
         self.fleet.member(name)
+    }
+
+    /// Deletes every policy, waits until nothing of them is left in a member, and stops the hub.
+    pub async fn clear(&self, hub: &mut Option<Hub>, member: &Cluster) -> Result<(), Fail> {
+        self.fleet.hub.shell.kubectl("delete kopiamaintenance --all").await?.ok()?;
+        let ours = "?labelSelector=hub.volsync.backube/repository";
+        wait_for("everything that was pushed to be gone", LONG, async || {
+            let cron_jobs = format!("/apis/batch/v1/namespaces/volsync-system/cronjobs{ours}");
+            let secrets = format!("/api/v1/namespaces/volsync-system/secrets{ours}");
+            let mut left = Vec::new();
+            for path in [cron_jobs, secrets] {
+                let items = object(member, &path).await?["items"].as_array().cloned().unwrap_or_default();
+                left.extend(items.iter().map(|item| item["metadata"]["name"].to_string()));
+            }
+            Ok(Seen::when(left.is_empty(), left.join(", ")))
+        })
+        .await?;
+        hub.take().ok_or("no hub runs")?.stop().map(drop)
     }
 
     /// What the hubs of this stage have logged.
@@ -192,9 +223,9 @@ pub async fn cron_job(member: &Cluster, id: &str) -> Result<Value, Fail> {
 
 /// A policy in selector mode for Secrets whose names match; `more` are further lines of its spec.
 pub fn policy(name: &str, secrets: &str, more: &str) -> String {
+    let more = more.replace('\n', "\n  ");
     format!(
         "---\napiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {{name: {name}}}\nspec:\n  \
-         repositorySelector: {{repository: {secrets:?}}}\n{}",
-        more.lines().map(|line| format!("  {line}\n")).collect::<String>()
+         repositorySelector: {{repository: {secrets:?}}}\n  {more}\n"
     )
 }

@@ -3,12 +3,12 @@
 
 use serde_json::json;
 
+use super::stage::{LONG, Stage, cron_job, id, policy};
 use crate::harness::cluster::Cluster;
 use crate::harness::kubelet::{Answer, Rule};
 use crate::harness::objects::{self, S3};
 use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{self, Fail};
-use crate::stage::{LONG, Stage, cron_job, id, policy};
 
 const WATCH: &str = "kubectl get kopiamaintenance -w";
 const DESCRIBE: &str = "kubectl describe kopiamaintenance production-maintenance";

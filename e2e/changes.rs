@@ -1,0 +1,9 @@
+//! Journeys through what changes and goes wrong around the main job: members, credentials, runs, policies.
+
+mod commands;
+mod invalid_policies;
+mod members;
+mod observe;
+mod outcomes;
+mod stage;
+mod stale_secret;
