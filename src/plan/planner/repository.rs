@@ -246,19 +246,19 @@ impl<'a> Shown<'a> {
         let fleet = &self.planner.fleet;
         let rested = self.levers.any_rests(member, self.now).then(|| self.choose_rested(claim, member));
         let chosen = rested.as_ref().or_else(|| shown.chosen.get(&winner.name));
-        let matched = chosen.and_then(|chosen| chosen.oldest.as_ref());
-        let ready = chosen.and_then(|chosen| chosen.ready.as_ref());
-        let excluded = match (matched, ready) {
-            (None, _) => Some(candidates::not_matched()),
-            (Some(oldest), ready) => candidates::of_member(fleet.members.get(member)).or_else(|| {
-                let rests = self.levers.rests(member, &oldest.secret, self.now);
-                if ready.is_some() { None } else { candidates::of_secret(oldest.not_ready, rests) }
+        let best = chosen.and_then(|chosen| chosen.best.as_ref());
+        let ready = best.filter(|best| best.ready);
+        let excluded = match best {
+            None => Some(candidates::not_matched()),
+            Some(best) => candidates::of_member(fleet.members.get(member)).or_else(|| {
+                let rests = self.levers.rests(member, &best.secret(), self.now);
+                if best.ready { None } else { candidates::of_secret(best.not_ready, rests) }
             }),
         };
-        let placed = |object: &ObjectName| PlacedName { place: Place::Member(member.clone()), object: object.clone() };
+        let placed = |object: ObjectName| PlacedName { place: Place::Member(member.clone()), object };
         Candidate {
             member: member.clone(),
-            secret: ready.map(|ready| placed(&ready.secret)),
+            secret: ready.map(|ready| placed(ready.secret())),
             source: ready.map(|ready| ready.source.clone()),
             reachable: holder::contact(fleet, member) != Contact::Unreachable,
             last_sync_succeeded: chosen.is_some_and(|chosen| chosen.synced),

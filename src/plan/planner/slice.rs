@@ -19,7 +19,7 @@ pub struct Slice {
     /// Sources that share a Secret share its meaning.
     pub sources: BTreeMap<ObjectName, Arc<Meaning>>,
     /// None: some source, label or policy has changed since.
-    digest: Option<Digest>,
+    digest: Option<Box<Digest>>,
 }
 
 #[derive(Debug, Default)]
@@ -29,18 +29,17 @@ pub struct Digest {
     /// Some source backed up well the last time.
     pub synced: bool,
     pub outlook: Outlook,
-    /// Of the policies that select; those that match nothing here have no entry.
-    pub policies: BTreeMap<PolicyName, Chosen>,
+    /// Of the policies that select, by name; those that match nothing here have no entry. A list, because most slices
+    /// have one or two, and a map sets aside room for eleven.
+    pub policies: Vec<(PolicyName, Chosen)>,
 }
 
 /// What one policy's choice among the sources comes to.
 #[derive(Clone, Debug, Default)]
 pub struct Chosen {
     pub matched: usize,
-    /// The oldest that is matched, ready or not.
-    pub oldest: Option<Aged>,
-    /// The oldest that is matched and ready.
-    pub ready: Option<Aged>,
+    /// The oldest that is matched and ready; where none is ready, the oldest that is matched.
+    pub best: Option<Aged>,
     /// One that is matched and ready backed up well the last time.
     pub synced: bool,
 }
@@ -48,29 +47,34 @@ pub struct Chosen {
 /// A source by age, then by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aged {
+    /// Its Secret can be used, and does not rest.
+    pub ready: bool,
     created: Timestamp,
     pub source: ObjectName,
-    pub secret: ObjectName,
+    /// The name of its Secret.
+    secret: Arc<str>,
     pub not_ready: Option<&'static str>,
 }
 
 impl Aged {
-    fn is_before(&self, other: Option<&Self>) -> bool {
-        other.is_none_or(|other| (self.created, &self.source) < (other.created, &other.source))
+    pub fn secret(&self) -> ObjectName {
+        ObjectName { namespace: self.source.namespace.clone(), name: self.secret.clone() }
+    }
+
+    fn is_before(&self, other: &Self) -> bool {
+        (!self.ready, self.created, &self.source) < (!other.ready, other.created, &other.source)
     }
 }
 
 impl Chosen {
-    /// Takes in what the same policy chose under another key of the same repository.
+    /// Takes in what the same policy chose among other sources of the same repository and member.
     pub fn merge(&mut self, other: &Self) {
         self.matched += other.matched;
         self.synced |= other.synced;
-        for (kept, met) in [(&mut self.oldest, &other.oldest), (&mut self.ready, &other.ready)] {
-            if let Some(met) = met
-                && met.is_before(kept.as_ref())
-            {
-                *kept = Some(met.clone());
-            }
+        if let Some(met) = &other.best
+            && self.best.as_ref().is_none_or(|best| met.is_before(best))
+        {
+            self.best = Some(met.clone());
         }
     }
 }
@@ -96,23 +100,28 @@ impl Slice {
 
     /// The digest, if it is up to date.
     pub fn known(&self) -> Option<&Digest> {
-        self.digest.as_ref()
+        self.digest.as_deref()
     }
 
     pub fn digest(&mut self, view: View<'_>) -> &Digest {
         let Self { sources, digest } = self;
-        digest.get_or_insert_with(|| Digest::of(sources, view))
+        digest.get_or_insert_with(|| Box::new(Digest::of(sources, view)))
     }
 
     /// Brings one policy's entry up to date. True: it matches something, or did.
     pub fn reconsider(&mut self, view: View<'_>, name: &PolicyName, claim: Option<&PolicyClaim>) -> bool {
         let Some(digest) = &mut self.digest else { return true };
-        let before = digest.policies.remove(name).is_some();
-        let chosen =
-            claim.map(|claim| choose(&self.sources, view, claim, |_| false)).filter(|chosen| chosen.matched > 0);
+        let chosen = claim.map(|claim| choose(&self.sources, view, claim, |_| false)).filter(|it| it.matched > 0);
         let after = chosen.is_some();
-        digest.policies.extend(chosen.map(|chosen| (name.clone(), chosen)));
-        before || after
+        let place = digest.policies.binary_search_by(|(known, _)| known.cmp(name));
+        if let Ok(at) = place {
+            digest.policies.remove(at);
+        }
+        let at = place.unwrap_or_else(|at| at);
+        if let Some(chosen) = chosen {
+            digest.policies.insert(at, (name.clone(), chosen));
+        }
+        place.is_ok() || after
     }
 
     /// A policy's choice while some Secrets rest: looks at every source.
@@ -139,9 +148,10 @@ impl Digest {
             let Some(claim) = &policy.claim else { continue };
             let chosen = choose(sources, view, claim, |_| false);
             if chosen.matched > 0 {
-                digest.policies.insert(policy.name.clone(), chosen);
+                digest.policies.push((policy.name.clone(), chosen));
             }
         }
+        digest.policies.shrink_to_fit();
         digest
     }
 }
@@ -185,13 +195,13 @@ fn choose(
         let secret = ObjectName { namespace: source.namespace.clone(), name: name.clone() };
         let ready = meaning.not_ready.is_none() && !rests(&secret);
         let one = Aged {
+            ready,
             created: record.created.unwrap_or(Timestamp::MAX),
             source: source.clone(),
-            secret,
+            secret: secret.name,
             not_ready: meaning.not_ready,
         };
-        let synced = ready && record.last_sync_succeeded;
-        chosen.merge(&Chosen { matched: 1, ready: ready.then(|| one.clone()), oldest: Some(one), synced });
+        chosen.merge(&Chosen { matched: 1, best: Some(one), synced: ready && record.last_sync_succeeded });
     }
     chosen
 }

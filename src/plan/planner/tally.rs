@@ -128,7 +128,7 @@ impl Planner {
         let entries = keys.iter().filter_map(|key| self.index.keys.get(key));
         let names = entries.flat_map(|entry| {
             let slices = entry.members.values().filter_map(slice::Slice::known);
-            slices.flat_map(|digest| digest.policies.keys()).chain(&entry.policies)
+            slices.flat_map(|digest| digest.policies.iter().map(|(name, _)| name)).chain(&entry.policies)
         });
         let policies = names.filter_map(|name| self.fleet.policies.get(name));
         let winner = policies.min_by_key(|policy| precedence::rank(policy));
