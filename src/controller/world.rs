@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::api::kopia_repository::KopiaRepository;
 use crate::hub::event::{HubEvent, HubList, PolicyObject};
 use crate::labels;
-use crate::member::event::{MemberEvent, MemberFacts, OwnedKind, OwnedObject, ReferencedKind};
+use crate::member::event::{ConditionKind, MemberEvent, MemberFacts, OwnedKind, OwnedObject, ReferencedKind};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId};
 use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
@@ -31,6 +31,8 @@ pub struct Dirty {
 
 /// Registrations of members come in one by one at the start.
 pub(super) const SETTLE_MIN: SignedDuration = SignedDuration::from_secs(2);
+/// A member that has not answered by then is most likely down.
+const SETTLE_SILENT: SignedDuration = SignedDuration::from_secs(4);
 /// A member with thousands of sources over a slow line is read in less.
 pub(super) const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(30);
 
@@ -127,7 +129,11 @@ impl World {
     /// the first member that was read would get it all. One that never ends to be read holds up nobody for long.
     pub fn settling_until(&self, now: Timestamp) -> Option<Timestamp> {
         let syncing = self.members.values().filter(|state| state.contact == Some(Contact::Syncing));
-        let ends = syncing.filter_map(|state| state.syncing_since?.checked_add(SETTLE_MAX).ok());
+        let ends = syncing.filter_map(|state| {
+            let reachable = state.conditions.get(&ConditionKind::Reachable);
+            let answers = reachable.is_some_and(|condition| condition.status == Some(true));
+            state.syncing_since?.checked_add(if answers { SETTLE_MAX } else { SETTLE_SILENT }).ok()
+        });
         ends.chain(self.started.checked_add(SETTLE_MIN)).filter(|end| now < *end).max()
     }
 
