@@ -48,7 +48,7 @@ pub struct Scope<'a> {
     pub cidrs: &'a [Cidr],
     /// Does the member have a namespace of this name?
     pub has_namespace: &'a dyn Fn(&str) -> bool,
-    /// `--endpoint-alias A=B`: host[:port] to host[:port]. Without ports on both sides it holds for every port.
+    /// `--endpoint-alias A=B`: host or host:port to host or host:port. Without ports on both sides it holds for every port.
     pub aliases: &'a BTreeMap<String, String>,
 }
 

@@ -17,7 +17,7 @@ pub struct CrdArgs {
     /// The group of KopiaMaintenance; hub.volsync.backube where VolSync's own CRD of that name is installed
     #[arg(long, value_name = "GROUP", default_value = POLICY_GROUP, value_parser = group)]
     pub group: String,
-    /// Writes each to <plural>.yaml in this directory instead of printing it
+    /// Writes each to PLURAL.yaml in this directory instead of printing it
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
 }

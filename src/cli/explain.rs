@@ -26,7 +26,7 @@ pub struct ExplainArgs {
     /// A repository by its id (with or without kr-) or location, or a source as CLUSTER/NAMESPACE/NAME
     #[arg(value_name = "REPOSITORY")]
     pub repository: String,
-    /// Explains the fleet in this directory: hub/**/*.yaml and members/<name>/**/*.yaml
+    /// Explains the fleet in this directory: hub/**/*.yaml and members/NAME/**/*.yaml
     #[arg(long, value_name = "DIR")]
     pub offline: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t)]

@@ -41,7 +41,7 @@ pub struct IdentityArgs {
     /// Service and Pod networks of the cluster; addresses in them are local.
     #[arg(long = "cidr", value_delimiter = ',', value_name = "NETWORK")]
     pub cidrs: Vec<Cidr>,
-    /// Another name of an object store: `A=B`, each host[:port].
+    /// Another name of an object store: `A=B`, each host or host:port.
     #[arg(long = "endpoint-alias", value_parser = alias, value_name = "A=B")]
     pub endpoint_aliases: Vec<(String, String)>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]

@@ -24,7 +24,7 @@ use crate::policy::PolicyRecord;
 /// Shows which policy rules each repository, which member maintains it, and what would change in the members.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PlanArgs {
-    /// Plans the fleet in this directory: hub/**/*.yaml and members/<name>/**/*.yaml
+    /// Plans the fleet in this directory: hub/**/*.yaml and members/NAME/**/*.yaml
     #[arg(long, value_name = "DIR")]
     pub offline: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t)]
