@@ -89,7 +89,7 @@ impl Bench {
 
     /// Nothing of the machine's own environment reaches the script.
     fn environment(&self, command: &mut Command) {
-        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var_os("PATH").unwrap().display());
         let text = |name: &str| self.path(name).display().to_string();
         command.env_clear().env("PATH", path).current_dir(self.path("elsewhere"));
         let issued = now();

@@ -81,7 +81,7 @@ fn what_is_not_in_the_table_is_refused() {
 #[test]
 fn the_checks_for_a_real_kopia_hold_on_the_stand_in() {
     let bench = shared();
-    let path = format!("{}:{}", bench.path("bin").display(), std::env::var("PATH").unwrap());
+    let path = format!("{}:{}", bench.path("bin").display(), std::env::var_os("PATH").unwrap().display());
     let checks = Command::new("bash")
         .arg(root().join("e2e/mover/check.sh"))
         .arg(root().join("e2e/mover/kopia-standin"))
