@@ -4,6 +4,7 @@ pub mod act;
 pub mod ca;
 pub mod engine;
 pub mod index;
+pub mod inherited;
 pub mod jobs;
 pub mod member_state;
 pub mod observe;

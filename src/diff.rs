@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::api::quantity::Quantity;
 use crate::names::{MemberName, ObjectName};
 
 /// A kind that the hub pushes to members.
@@ -138,36 +139,7 @@ fn empty(value: &Value) -> bool {
 
 /// The API server writes quantities its own way (`1000m` as `1`, `1024Mi` as `1Gi`).
 fn same_quantity(left: &str, right: &str) -> bool {
-    matches!((quantity(left), quantity(right)), (Some(left), Some(right)) if left == right)
-}
-
-/// In thousandths; none for what is no plain quantity or does not fit.
-fn quantity(text: &str) -> Option<i128> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, suffix) = text.split_at(digits);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.len() > 9 || whole.len() > 20 {
-        return None;
-    }
-    let scale: i128 = match suffix {
-        "m" => 1,
-        "" => 1000,
-        "k" => 1000_i128.pow(2),
-        "M" => 1000_i128.pow(3),
-        "G" => 1000_i128.pow(4),
-        "T" => 1000_i128.pow(5),
-        "P" => 1000_i128.pow(6),
-        "Ki" => 1000 << 10,
-        "Mi" => 1000 << 20,
-        "Gi" => 1000 << 30,
-        "Ti" => 1000 << 40,
-        "Pi" => 1000 << 50,
-        _ => return None,
-    };
-    let unit = 10_i128.pow(u32::try_from(fraction.len()).ok()?);
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let scaled = digits.checked_mul(scale)?;
-    (scaled % unit == 0).then_some(scaled / unit)
+    matches!((left.parse::<Quantity>(), right.parse::<Quantity>()), (Ok(left), Ok(right)) if left == right)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use super::audit::Mark;
 use super::cluster::Cluster;
 use super::control_plane::Etcd;
-use super::kubelet::Setup;
+use super::kubelet::{Answer, Rule, Setup};
 use super::readme;
 use super::tools::{self, Tools, target_dir};
 use super::{Fail, repository};
@@ -133,6 +133,9 @@ async fn install_hub(hub: &Cluster, kubeconfig: &Path) -> Result<(), Fail> {
         hub.shell.kubectl("apply --server-side -f deploy/crds").await?.ok()?;
         hub.shell.kubectl("wait --for condition=Established --timeout 60s -f deploy/crds").await?.ok()?;
     }
+    // The hub under test is a process of its own: the Pod of its Deployment starts, and does nothing.
+    let pod = [("app.kubernetes.io/name", "volsync-hub")];
+    hub.kubelet.answer(Rule::new("volsync-system", &pod, Answer::Hang));
     hub.shell.kubectl("apply --server-side -k deploy/hub").await?.ok()?;
     let token = hub.shell.kubectl("create token volsync-hub --namespace volsync-system --duration 24h").await?.ok()?;
     hub.write_token_kubeconfig(kubeconfig, token.trim())

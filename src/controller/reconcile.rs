@@ -26,6 +26,8 @@ use crate::status::{conditions, repository};
 
 /// Ledger writes in a row for one repository before others get their turn: a grant takes two.
 const WRITES_MAX: usize = 4;
+/// Until a hub that has just started looks again whether what something depends on has been read.
+pub(super) const EARLY: Duration = Duration::from_millis(500);
 /// Waits after failures double up to this.
 const RETRY_MAX: Duration = Duration::from_mins(5);
 /// A sleep is never longer: what was missed, for whatever reason, is looked at again by then.
@@ -42,6 +44,9 @@ impl Engine {
                 let mut world = self.world();
                 if !world.hub_is_read() {
                     return;
+                }
+                if world.must_wait_for(id) {
+                    return self.repositories.add_after(id, EARLY);
                 }
                 Work::gather(&mut world, id, &self.settings.hub_id, &self.settings.member_namespace, now)
             };

@@ -10,12 +10,14 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::engine::Engine;
+use super::reconcile::EARLY;
 use super::world::World;
 use crate::api::kopia_maintenance::{ActiveCronJob, KopiaMaintenanceStatus, MatchedSource};
 use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberClusterStatus;
 use crate::member::event::{ConditionKind, OwnedKind};
 use crate::names::{MemberName, ObjectName, PolicyName};
+use crate::plan::explain::near_misses;
 use crate::plan::fleet::Contact;
 use crate::plan::result::{Push, RepositoryPlan};
 use crate::status::conditions::{Wanted, changed};
@@ -25,6 +27,8 @@ use crate::status::{member, policy};
 const GAP: Duration = Duration::from_secs(1);
 /// Where only counts and times differ.
 const MINOR_GAP: Duration = Duration::from_mins(1);
+/// Near misses in a log line: enough to see what a selector gets wrong.
+const NEAR_MISSES_MAX: usize = 5;
 const RETRY: Duration = Duration::from_secs(10);
 
 /// When the status of each object was last written.
@@ -51,6 +55,9 @@ impl Engine {
         if before == after {
             return;
         }
+        if self.world().must_wait_to_tell(name, &before) {
+            return self.policies.add_after(name.clone(), EARLY);
+        }
         let key = format!("policy {name}");
         let wait = self.written.wait(&key, policy::is_minor(&before, &after), self.settings.time_factor);
         if !wait.is_zero() {
@@ -61,6 +68,9 @@ impl Engine {
             return self.policies.add_after(name.clone(), RETRY);
         }
         self.written.note(&key);
+        if before.observed_generation != after.observed_generation {
+            self.log_matches(name, &after);
+        }
         let resource = self.statuses.policy_resource();
         for condition in changed(&before.conditions, &after.conditions) {
             let good = (condition.status == "True") != (condition.type_ == "Degraded");
@@ -79,6 +89,21 @@ impl Engine {
         if let (Some(object), Ok(status)) = (world.policies.get_mut(name), serde_json::to_value(&after)) {
             object.status = status;
         }
+    }
+
+    /// One line for each change of a policy: what it matches, and what it just misses.
+    fn log_matches(&self, name: &PolicyName, status: &KopiaMaintenanceStatus) {
+        let world = self.world();
+        let fleet = world.planner.fleet();
+        let claim = fleet.policies.get(name).and_then(|policy| policy.claim.as_ref());
+        let misses = claim.map(|claim| near_misses(fleet, claim, NEAR_MISSES_MAX)).unwrap_or_default();
+        let misses: Vec<String> = misses.iter().map(|near| format!("{}: {}", near.source, near.message)).collect();
+        info!(
+            matched = status.matched_source_count,
+            repositories = status.repository_count,
+            near_misses = misses.join("; "),
+            "KopiaMaintenance {name}"
+        );
     }
 
     fn policy_status(
@@ -113,6 +138,9 @@ impl Engine {
 
     pub(super) async fn report_member(&self, name: &MemberName) {
         let now = Self::now();
+        if self.world().must_wait_to_tell_of(name) {
+            return self.members.add_after(name.clone(), EARLY);
+        }
         let (registered, secret, known) = {
             let world = self.world();
             let Some(state) = world.members.get(name).filter(|_| world.hub_is_read()) else { return };

@@ -42,7 +42,7 @@ const EVENTS_MAX: usize = 256;
 const BATCH_MAX: usize = 256;
 /// Nothing new for this long: the fleet has been read.
 const QUIET: Duration = Duration::from_secs(1);
-/// Between two looks whether all that counts has been read at the start.
+/// Between two looks at what has been read since the start.
 const LOOK_GAP: Duration = Duration::from_millis(200);
 /// Work under way may end before the process does.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -85,14 +85,14 @@ pub async fn run(
         Arc::clone(&fleet.supervisor),
     ));
     let mut tasks = JoinSet::new();
+    work(&engine, &mut tasks, &cancel);
     health.set_ready();
     info!("the hub is ready");
-    let begin = async {
-        if cancel.run_until_cancelled(look_around(&engine)).await.is_some() {
-            work(&engine, &mut tasks, &cancel);
-        }
-    };
-    tokio::join!(pump(&engine, &mut fleet.hub, &mut fleet.members, &fleet.published, &cancel), begin);
+    tokio::spawn({
+        let (engine, cancel) = (Arc::clone(&engine), cancel.clone());
+        async move { cancel.run_until_cancelled(look_around(&engine)).await }
+    });
+    pump(&engine, &mut fleet.hub, &mut fleet.members, &fleet.published, &cancel).await;
 
     health.set_stopping();
     info!("the hub stops; what is under way ends first");
@@ -302,17 +302,17 @@ async fn read_hub(
         let Some(event) = event else { break };
         world.apply_hub(event);
     }
+    world.inherit();
     published.publish(world);
     events
 }
 
-/// Waits until everything has been looked at once: a hub that starts again where all is as it should be has nothing
-/// to write.
+/// Follows what has been read, until all has been that counts.
 async fn look_around(engine: &Engine) {
-    while !engine.world().has_looked_around(Engine::now()) {
+    while !engine.world().look_around(Engine::now()) {
         tokio::time::sleep(LOOK_GAP).await;
     }
-    info!("members have been looked at; the work begins");
+    info!("the fleet has been looked at");
 }
 
 fn work(engine: &Arc<Engine>, tasks: &mut JoinSet<()>, cancel: &CancellationToken) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::api::kopia_repository::KopiaRepository;
 use crate::hub::event::{HubEvent, HubList, PolicyObject};
 use crate::labels;
-use crate::member::event::{MemberEvent, MemberFacts, OwnedKind, OwnedObject, ReferencedKind};
+use crate::member::event::{ConditionKind, MemberEvent, MemberFacts, OwnedKind, OwnedObject, ReferencedKind};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId};
 use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
 use super::index::Index;
+use super::inherited::Inherited;
 use super::member_state::MemberState;
 use super::push::Noted;
 
@@ -29,12 +30,15 @@ pub struct Dirty {
 }
 
 /// Registrations of members come in one by one at the start.
-const SETTLE_MIN: SignedDuration = SignedDuration::from_secs(2);
+pub(super) const SETTLE_MIN: SignedDuration = SignedDuration::from_secs(2);
+/// A member that has not answered by then is most likely down.
+const SETTLE_SILENT: SignedDuration = SignedDuration::from_secs(4);
 /// A member with thousands of sources over a slow line is read in less.
-const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(30);
+pub(super) const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(30);
 
 pub struct World {
-    started: Timestamp,
+    pub(super) started: Timestamp,
+    pub(super) inherited: Inherited,
     pub planner: Planner,
     pub members: BTreeMap<MemberName, MemberState>,
     pub policies: BTreeMap<PolicyName, PolicyObject>,
@@ -50,6 +54,7 @@ impl World {
     pub fn new(planner: Planner) -> Self {
         Self {
             started: Timestamp::now(),
+            inherited: Inherited::default(),
             planner,
             members: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -124,30 +129,12 @@ impl World {
     /// the first member that was read would get it all. One that never ends to be read holds up nobody for long.
     pub fn settling_until(&self, now: Timestamp) -> Option<Timestamp> {
         let syncing = self.members.values().filter(|state| state.contact == Some(Contact::Syncing));
-        let ends = syncing.filter_map(|state| state.syncing_since?.checked_add(SETTLE_MAX).ok());
+        let ends = syncing.filter_map(|state| {
+            let reachable = state.conditions.get(&ConditionKind::Reachable);
+            let answers = reachable.is_some_and(|condition| condition.status == Some(true));
+            state.syncing_since?.checked_add(if answers { SETTLE_MAX } else { SETTLE_SILENT }).ok()
+        });
         ends.chain(self.started.checked_add(SETTLE_MIN)).filter(|end| now < *end).max()
-    }
-
-    /// Has everything been looked at once since the start, members, their facts and the Secrets that count? Before
-    /// that nothing is decided, written or told: what has not been read yet would pass for what is not there. A
-    /// member that does not answer counts as looked at.
-    pub fn has_looked_around(&self, now: Timestamp) -> bool {
-        let age = now.duration_since(self.started);
-        let looked_at = |state: &MemberState| match state.contact {
-            Some(Contact::Unreachable) => true,
-            Some(Contact::Synced) => state.facts.is_some(),
-            Some(Contact::Syncing) | None => state.duplicate_of.is_some(),
-        };
-        let is_read = |secret: &PlacedName| {
-            let there = match &secret.place {
-                Place::Hub => true,
-                Place::Member(member) => self.contact(member) == Contact::Synced,
-            };
-            !there || self.planner.fleet().secrets.contains_key(secret)
-        };
-        age >= SETTLE_MIN
-            && (age >= SETTLE_MAX
-                || (self.members.values().all(looked_at) && self.planner.referenced_secrets().iter().all(is_read)))
     }
 
     /// Policies, ledger and MemberClusters have been read once: before that nothing may be decided.

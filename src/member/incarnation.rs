@@ -23,8 +23,9 @@ use super::watch::{self, Target};
 use super::{Inputs, MemberSettings};
 use super::{facts, foreign};
 
-/// Until identity is asked for again where it was not told.
-const IDENTIFY_RETRY: Duration = Duration::from_secs(5);
+/// Until identity is asked for again where it was not told: a member that refuses connections is known to be down
+/// within seconds, for nobody else waits for it longer than that.
+const IDENTIFY_RETRY: Duration = Duration::from_secs(1);
 /// Until the right to watch Secrets is asked for again where it was not there.
 const RIGHTS_RETRY: Duration = Duration::from_mins(10);
 

@@ -65,8 +65,6 @@ pub struct NearMiss {
     pub message: String,
 }
 
-// Four things that are each true or not, and shown so.
-#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, for JSON")]

@@ -91,10 +91,8 @@ impl Planner {
         self.fleet.observe(observation);
         self.put_in(&mut affected, &mut wants);
 
-        if decides_what_is_hidden {
-            if hidden != self.something_is_hidden() {
-                affected.ids.extend(self.unruled());
-            }
+        if decides_what_is_hidden && hidden != self.something_is_hidden() {
+            affected.ids.extend(self.unruled());
         }
         if affected.policy.is_some() {
             affected.ids.extend(self.held_unseen());

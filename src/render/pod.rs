@@ -146,6 +146,7 @@ fn environment(
         ("HUB_TERMINATION_LOG", "/dev/termination-log".to_owned()),
         ("TMPDIR", TEMPORARY.to_owned()),
         ("HOME", format!("{CACHE}/home")),
+        ("HUB_CACHE_MB", cache_megabytes(cache_capacity(assignment)).to_string()),
     ];
     if let Role::Claim(permit) = role {
         plain.extend([
@@ -168,6 +169,17 @@ fn environment(
         CredentialTarget::File { variable: None, .. } => None,
     });
     plain.chain(proxies).chain(secret).collect()
+}
+
+fn cache_capacity(assignment: &Assignment) -> &str {
+    assignment.settings.cache_capacity.as_deref().unwrap_or(DEFAULT_CACHE)
+}
+
+/// Kopia's own limits are set below the volume's: a Pod whose volume overflows is evicted in mid-run.
+fn cache_megabytes(capacity: &str) -> i128 {
+    const MEGABYTE: i128 = 1_000_000;
+    let size = crate::api::quantity::Quantity::of(&json!(capacity));
+    size.map_or(0, |size| size.units() / MEGABYTE)
 }
 
 fn variable(name: &str, value: String) -> core::EnvVar {
@@ -212,9 +224,8 @@ fn volumes(assignment: &Assignment) -> Vec<core::Volume> {
         }),
         ..core::Volume::default()
     };
-    let cache = assignment.settings.cache_capacity.as_deref().unwrap_or(DEFAULT_CACHE);
     let mut volumes = vec![
-        empty("cache", Some(Quantity(cache.to_owned()))),
+        empty("cache", Some(Quantity(cache_capacity(assignment).to_owned()))),
         empty("tmp", None),
         core::Volume {
             name: "mover".to_owned(),
