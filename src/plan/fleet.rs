@@ -62,10 +62,21 @@ pub struct SourceRecord {
 pub enum SourceRepository {
     /// `spec.kopia: {}`
     None,
-    /// `repositoryPVC` is set.
-    Pvc,
+    /// `repositoryPVC` is set; with the Secret that is named beside it, which nobody reads.
+    Pvc(Option<Arc<str>>),
     /// `spec.kopia.repository`, a Secret in the source's namespace.
     Secret(Arc<str>),
+}
+
+impl SourceRepository {
+    /// The Secret that the source names, whatever else it says.
+    pub fn named(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Secret(name) => Some(name),
+            Self::Pvc(name) => name.as_ref(),
+            Self::None => None,
+        }
+    }
 }
 
 /// What is known of a referenced Secret. No entry in the fleet: not asked yet.

@@ -101,13 +101,11 @@ pub fn source(created: Option<Timestamp>, spec: &Value, status: &Value) -> Optio
 }
 
 fn repository(kopia: &Value) -> SourceRepository {
+    let secret = kopia.get("repository").and_then(Value::as_str).filter(|name| !name.is_empty()).map(Into::into);
     if kopia.get("repositoryPVC").is_some_and(|claim| !claim.is_null() && claim != "") {
-        return SourceRepository::Pvc;
+        return SourceRepository::Pvc(secret);
     }
-    match kopia.get("repository").and_then(Value::as_str) {
-        Some(name) if !name.is_empty() => SourceRepository::Secret(name.into()),
-        _ => SourceRepository::None,
-    }
+    secret.map_or(SourceRepository::None, SourceRepository::Secret)
 }
 
 fn custom_ca(ca: &Value) -> Option<CustomCa> {

@@ -67,7 +67,7 @@ pub fn of_source(
 ) -> (Standing, Consulted) {
     let name = match &record.repository {
         SourceRepository::None => return (outside(NO_REPOSITORY, NO_REPOSITORY_TEXT), Consulted::new()),
-        SourceRepository::Pvc => return (outside(REPOSITORY_PVC, REPOSITORY_PVC_TEXT), Consulted::new()),
+        SourceRepository::Pvc(_) => return (outside(REPOSITORY_PVC, REPOSITORY_PVC_TEXT), Consulted::new()),
         SourceRepository::Secret(name) => name,
     };
     let secret = ObjectName::new(key.object.namespace.clone(), name.clone());

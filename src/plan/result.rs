@@ -146,7 +146,7 @@ pub struct Candidate {
     /// The source that brings it; none where the policy names the Secret.
     pub source: Option<ObjectName>,
     pub reachable: bool,
-    /// A source there backed up well the last time.
+    /// The source that brings the Secret backed up well the last time; for a policy's own Secret, any source there.
     pub last_sync_succeeded: bool,
     /// None: it stands for election.
     pub excluded: Option<(&'static str, String)>,

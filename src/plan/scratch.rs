@@ -152,10 +152,7 @@ impl<'a> World<'a> {
         repositories: &[RepositoryPlan],
         of_key: &BTreeMap<RepositoryKey, usize>,
     ) -> Option<SourcePlan> {
-        let secret = self.fleet.sources.get(key).and_then(|record| match &record.repository {
-            SourceRepository::Secret(name) => Some(name.clone()),
-            SourceRepository::None | SourceRepository::Pvc => None,
-        });
+        let secret = self.fleet.sources.get(key).and_then(|record| record.repository.named().cloned());
         let standing = self.standings.get(key)?;
         let index = meaning_of(standing).and_then(|meaning| of_key.get(&meaning.identity.key));
         let repository = index.and_then(|index| repositories.get(*index));

@@ -261,7 +261,7 @@ impl<'a> Shown<'a> {
             secret: ready.map(|ready| placed(ready.secret())),
             source: ready.map(|ready| ready.source.clone()),
             reachable: holder::contact(fleet, member) != Contact::Unreachable,
-            last_sync_succeeded: chosen.is_some_and(|chosen| chosen.synced),
+            last_sync_succeeded: ready.is_some_and(|ready| ready.synced),
             excluded,
         }
     }

@@ -40,8 +40,6 @@ pub struct Chosen {
     pub matched: usize,
     /// The oldest that is matched and ready; where none is ready, the oldest that is matched.
     pub best: Option<Aged>,
-    /// One that is matched and ready backed up well the last time.
-    pub synced: bool,
 }
 
 /// A source by age, then by name.
@@ -54,6 +52,8 @@ pub struct Aged {
     /// The name of its Secret.
     secret: Arc<str>,
     pub not_ready: Option<&'static str>,
+    /// It backed up well the last time.
+    pub synced: bool,
 }
 
 impl Aged {
@@ -70,7 +70,6 @@ impl Chosen {
     /// Takes in what the same policy chose among other sources of the same repository and member.
     pub fn merge(&mut self, other: &Self) {
         self.matched += other.matched;
-        self.synced |= other.synced;
         if let Some(met) = &other.best
             && self.best.as_ref().is_none_or(|best| met.is_before(best))
         {
@@ -200,8 +199,9 @@ fn choose(
             source: source.clone(),
             secret: secret.name,
             not_ready: meaning.not_ready,
+            synced: record.last_sync_succeeded,
         };
-        chosen.merge(&Chosen { matched: 1, best: Some(one), synced: ready && record.last_sync_succeeded });
+        chosen.merge(&Chosen { matched: 1, best: Some(one) });
     }
     chosen
 }

@@ -25,10 +25,7 @@ impl Planner {
     pub fn source(&mut self, key: &SourceKey) -> Option<SourcePlan> {
         let record = self.fleet.sources.get(key)?;
         let (standing, _) = readiness::of_source(&self.fleet, &self.options, key, record);
-        let secret = match &record.repository {
-            SourceRepository::Secret(name) => Some(name.clone()),
-            SourceRepository::None | SourceRepository::Pvc => None,
-        };
+        let secret = record.repository.named().cloned();
         let repository = match &standing {
             Standing::In(meaning) => self.winner(meaning.identity.key.id()),
             Standing::Outside(_) => None,

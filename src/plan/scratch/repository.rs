@@ -259,7 +259,7 @@ impl<'a> Repository<'a> {
                 .map(|source| PlacedName { place: Place::Member(member.clone()), object: source.secret() }),
             source: ready.first().map(|source| source.key.object.clone()),
             reachable: holder::contact(self.world.fleet, member) != Contact::Unreachable,
-            last_sync_succeeded: ready.iter().any(|source| source.record.last_sync_succeeded),
+            last_sync_succeeded: ready.first().is_some_and(|source| source.record.last_sync_succeeded),
             excluded: if matched.is_empty() { of_sources() } else { of_member.or_else(of_sources) },
         }
     }
@@ -322,7 +322,7 @@ impl Filed<'_> {
     fn secret(&self) -> ObjectName {
         let name = match &self.record.repository {
             SourceRepository::Secret(name) => name.clone(),
-            SourceRepository::None | SourceRepository::Pvc => "".into(),
+            SourceRepository::None | SourceRepository::Pvc(_) => "".into(),
         };
         ObjectName { namespace: self.key.object.namespace.clone(), name }
     }

@@ -91,6 +91,16 @@ fn reachable_goes_before_unreachable_and_a_good_last_sync_before_a_bad_one() {
 }
 
 #[test]
+fn the_last_sync_that_counts_is_that_of_the_source_that_brings_the_secret() {
+    let mut fleet = shared();
+    let first = fleet.only().candidates[0].member.to_string();
+    fleet.source(&format!("{first}/web/younger"), "bucket").created(&format!("{first}/app/one"), 1);
+    assert_eq!(fleet.only().cluster, Some(name(&first)));
+    fleet.failed_sync(&format!("{first}/app/one"));
+    assert_ne!(fleet.only().cluster, Some(name(&first)));
+}
+
+#[test]
 fn an_unreachable_member_that_is_the_only_one_is_elected() {
     let mut fleet = Fixture::new(&["c1"]);
     fleet.default_policy().source("c1/app/one", "bucket").member("c1", |member| member.contact = Contact::Unreachable);

@@ -30,6 +30,7 @@ fn a_repository_on_a_claim_is_listed_and_never_scheduled() {
         let source = fleet.source_plan("c1/app/one");
         assert_eq!(source.reason, Some("RepositoryPVC"), "{kopia}");
         assert_eq!((source.repository, source.policy), (None, None));
+        assert_eq!(source.secret.as_deref(), kopia["repository"].as_str());
         assert!(fleet.plan().repositories.is_empty());
     }
 }
