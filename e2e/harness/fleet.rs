@@ -159,9 +159,11 @@ async fn install_member(member: &Cluster, kubeconfigs: &Path) -> Result<(), Fail
 /// What containers find in members: the stand-in for Kopia under Kopia's name, and where the mover script's
 /// places are if the Pod does not say so.
 fn image_of_the_mover(member: &str, dir: &Path) -> Setup {
+    let outside = [
+        ("KOPIA_STANDIN_ROOT".to_owned(), dir.join("stores").display().to_string()),
+        ("KOPIA_STANDIN_PLACE".to_owned(), member.to_owned()),
+    ];
     let env = [
-        ("KOPIA_STANDIN_ROOT", dir.join("stores").display().to_string()),
-        ("KOPIA_STANDIN_PLACE", member.to_owned()),
         ("HUB_CACHE_DIR", "/cache".to_owned()),
         ("HUB_CREDENTIALS_DIR", "/credentials".to_owned()),
         ("HUB_TERMINATION_LOG", "/dev/termination-log".to_owned()),
@@ -170,7 +172,7 @@ fn image_of_the_mover(member: &str, dir: &Path) -> Setup {
     let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     // A node that the policies of the reference find.
     let labels = [("workload".to_owned(), "maintenance".to_owned())].into();
-    Setup { path: vec![dir.join("bin")], env, labels }
+    Setup { path: vec![dir.join("bin")], env, outside: outside.into(), labels }
 }
 
 /// Puts the stand-in for Kopia where containers look for `kopia`.

@@ -39,6 +39,8 @@ pub struct Setup {
     /// Variables of the image, so to speak: set in every container unless the Pod sets them. Paths of the
     /// container in them are rewritten, so that a program whose standard places are mounts finds them.
     pub env: BTreeMap<String, String>,
+    /// Variables of this machine, left as they are: a path here may begin like a mount of the container.
+    pub outside: BTreeMap<String, String>,
     /// Labels of the node, on top of its host name.
     pub labels: BTreeMap<String, String>,
 }

@@ -207,6 +207,7 @@ impl Life {
         let path: Vec<_> = dirs.chain(["/usr/local/bin:/usr/bin:/bin".to_owned()]).collect();
         let mut env = vec![("PATH".to_owned(), path.join(":")), ("HOSTNAME".to_owned(), self.pod.name_any())];
         env.extend(setup.env.iter().map(|(name, value)| (name.clone(), mounts.rewrite(value))));
+        env.extend(setup.outside.clone());
         env
     }
 
