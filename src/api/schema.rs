@@ -271,7 +271,8 @@ fn is_of(expected: &str, value: &Value) -> bool {
     }
 }
 
-fn type_of(value: &Value) -> &'static str {
+/// The OpenAPI name of a value's type.
+pub fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",

@@ -133,7 +133,7 @@ fn check_value(value: &Value, schema: &Value, path: &str, causes: &mut Vec<Cause
         && !int_or_string
         && !is_of_type(value, wanted)
     {
-        let found = type_name(value);
+        let found = crate::api::schema::type_of(value);
         let why = format!("Invalid value: \"{found}\": {path} in body must be of type {wanted}: \"{found}\"");
         causes.push(Cause::new("FieldValueTypeInvalid", path, why));
     }
@@ -202,17 +202,5 @@ fn is_of_type(value: &Value, wanted: &str) -> bool {
         "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
         "number" => value.is_number(),
         _ => true,
-    }
-}
-
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
     }
 }
