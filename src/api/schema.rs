@@ -271,7 +271,7 @@ fn is_of(expected: &str, value: &Value) -> bool {
     }
 }
 
-/// The OpenAPI name of a value's type.
+/// The `OpenAPI` name of a value's type.
 pub fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
