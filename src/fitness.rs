@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers that decide and never act.
-const PURE: [&str; 11] =
-    ["names", "api", "identity", "schedule", "policy", "plan", "render", "diff", "grant", "status", "outcome"];
+const PURE: [&str; 13] = [
+    "names", "api", "identity", "schedule", "policy", "plan", "render", "diff", "grant", "lease", "shrink", "status",
+    "outcome",
+];
 
 /// What a pure layer must not name.
 const FORBIDDEN: [&str; 12] = [

@@ -13,13 +13,16 @@ pub mod grant;
 pub mod hub;
 pub mod identity;
 pub mod labels;
+pub mod lease;
 pub mod member;
+pub mod metrics;
 pub mod names;
 pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod render;
 pub mod schedule;
+pub mod shrink;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;
