@@ -52,15 +52,15 @@ pub struct DemoArgs {
 }
 
 pub fn run(args: &DemoArgs) -> Result<ExitCode, String> {
-    if let Some(filter) = &args.log {
-        telemetry::init(filter, LogFormat::Text)?;
-    }
     // The client library panics where it finds no provider, or two.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("failed to start the runtime: {error}"))?;
+    let log = args.log.as_deref();
+    let _telemetry =
+        log.map(|filter| runtime.block_on(async { telemetry::init(filter, LogFormat::Text) })).transpose()?;
     runtime.block_on(show(args))
 }
 
@@ -105,7 +105,9 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
         namespace: NAMESPACE.to_owned(),
         hub_id: None,
         new_hub_id: "hub-demo".to_owned(),
-        instance: None,
+        identity: "demo".to_owned(),
+        // One process, and nobody else writes to its fleet.
+        leader_election: false,
         volsync_namespace: NAMESPACE.to_owned(),
         allow_exec: false,
         allow_loopback: false,
@@ -125,6 +127,7 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
             observe: false,
             mover_image: None,
             max_claims: 50,
+            shrink_hold: Duration::from_mins(10),
             time_factor: TIME_FACTOR,
         },
     })
