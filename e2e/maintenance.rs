@@ -3,6 +3,7 @@
 mod converged;
 mod direct;
 mod drift;
+mod leaders;
 mod levers;
 mod overrides;
 mod reference;

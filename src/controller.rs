@@ -2,6 +2,8 @@
 
 pub mod act;
 pub mod ca;
+pub mod census;
+pub mod deletions;
 pub mod engine;
 pub mod index;
 pub mod inherited;

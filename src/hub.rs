@@ -4,6 +4,7 @@ pub mod event;
 pub mod events;
 pub mod id;
 pub mod kinds;
+pub mod lease;
 pub mod ledger;
 pub mod secrets;
 pub mod statuses;

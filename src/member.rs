@@ -23,13 +23,16 @@ pub mod error;
 pub mod event;
 pub mod expiry;
 pub mod facts;
+pub mod fence;
 mod foreign;
 mod incarnation;
 mod kinds;
 pub mod kubeconfig;
+pub mod peer;
 pub mod proxy;
 mod records;
 pub mod registry;
+mod request_span;
 pub mod resolver;
 pub mod secrets;
 mod seen;
@@ -42,6 +45,8 @@ pub use apply::{Applied, Guard, SecretValues};
 pub use call::{CallError, Class, Member, Operation};
 pub use contact::heartbeat;
 pub use event::MemberEvent;
+pub use fence::Fence;
+pub use peer::Peer;
 pub use registry::{Registration, Registry};
 pub use supervisor::Supervisor;
 
@@ -58,6 +63,8 @@ pub struct MemberSettings {
     pub allow_exec: bool,
     /// Kubeconfigs from Secrets may point at loopback addresses: for tests and single machines.
     pub allow_loopback: bool,
+    /// Before every write to every member.
+    pub fence: Fence,
 }
 
 /// What a MemberCluster says about how a member is found and told apart.

@@ -1,24 +1,35 @@
-//! `/healthz` and `/readyz` over plain HTTP, for the probes of the Pod.
+//! `/healthz` and `/readyz` for the probes of the Pod, and `/metrics`, over plain HTTP.
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// What the probes are told.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Health {
     ready: AtomicBool,
     stopping: AtomicBool,
+    metrics: OnceLock<MetricsText>,
 }
 
+/// Makes the text of `/metrics`.
+type MetricsText = Box<dyn Fn() -> Result<String, fmt::Error> + Send + Sync>;
+
 impl Health {
+    /// Answers `/metrics` from now on.
+    pub fn set_metrics(&self, text: impl Fn() -> Result<String, fmt::Error> + Send + Sync + 'static) {
+        // Set once, when the hub starts.
+        let _ = self.metrics.set(Box::new(text));
+    }
     /// Policies, ledger and members have been read, and work has begun.
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
@@ -42,14 +53,25 @@ async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) 
     }
 }
 
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+async fn metrics(State(health): State<Arc<Health>>) -> Result<([(HeaderName, &'static str); 1], String), StatusCode> {
+    let text = health.metrics.get().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let text = text().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(CONTENT_TYPE, OPEN_METRICS)], text))
+}
+
 /// Binds at once, so that a port in use is an error at start; serves until cancelled.
 pub async fn serve(address: SocketAddr, health: Arc<Health>, cancel: CancellationToken) -> Result<SocketAddr, String> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("failed to listen on {address} for probes: {error}; choose another address with --listen")
     })?;
     let bound = listener.local_addr().map_err(|error| format!("failed to read the address of {address}: {error}"))?;
-    let router =
-        Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(health);
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(health);
     tokio::spawn(async move {
         let serving = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
         if let Err(error) = serving.await {

@@ -20,7 +20,7 @@ const READS: usize = 2;
 
 /// Everything the hub may have in a fleet: one location in two members, one suspended, one that nobody rules, one
 /// of a direct policy, one that is invalid.
-async fn set_up(stage: &Stage) -> Result<(), Fail> {
+pub async fn set_up(stage: &Stage) -> Result<(), Fail> {
     let (one, other) = (stage.fleet.member("member-a")?, stage.fleet.member("member-b")?);
     let places = ["shared", "alone", "suspended", "unruled", "direct"].map(|name| S3::bucket(&format!("calm-{name}")));
     try_join_all(places.iter().map(|place| place.create(&stage.fleet))).await?;
@@ -50,7 +50,7 @@ async fn set_up(stage: &Stage) -> Result<(), Fail> {
 }
 
 /// Waits until all is settled, and no write is outstanding: counts in a status may come a minute late.
-async fn settled(stage: &Stage) -> Result<(), Fail> {
+pub async fn settled(stage: &Stage) -> Result<(), Fail> {
     for bucket in ["calm-shared", "calm-alone", "calm-direct"] {
         stage.maintained(bucket).await?;
     }
@@ -87,7 +87,7 @@ async fn settled(stage: &Stage) -> Result<(), Fail> {
     Ok(())
 }
 
-async fn reads_of_the_hubs_secret(fleet: &Fleet, mark: Mark) -> Result<(), Fail> {
+pub async fn reads_of_the_hubs_secret(fleet: &Fleet, mark: Mark) -> Result<(), Fail> {
     wait_for("the hub to look at its Secret again and again", SETTLED, async || {
         let requests = fleet.hub.audit().by(HUB_USER, mark)?;
         let reads = requests.iter().filter(|it| it.verb == "get" && it.resource == "secrets").count();
@@ -96,7 +96,7 @@ async fn reads_of_the_hubs_secret(fleet: &Fleet, mark: Mark) -> Result<(), Fail>
     .await
 }
 
-fn calm(fleet: &Fleet, since: &Moment, when: &str) -> Result<(), Fail> {
+pub fn calm(fleet: &Fleet, since: &Moment, when: &str) -> Result<(), Fail> {
     let writes = fleet.hub_writes(since)?;
     if writes.is_empty() { Ok(()) } else { Err(format!("writes {when}:\n{}", writes.join("\n")).into()) }
 }

@@ -165,10 +165,14 @@ impl Maintained {
 
 /// Starts a hub and waits until it is ready.
 pub async fn hub(fleet: &Fleet) -> Result<Hub, Fail> {
-    let options = Options {
-        args: vec![TIME_FACTOR.into(), "--time-zone=UTC".into(), "--log=info,volsync_hub=debug".into()],
-        ..Options::default()
-    };
+    replica(fleet, "").await
+}
+
+/// One of several replicas, and the name of its log.
+pub async fn replica(fleet: &Fleet, name: &str) -> Result<Hub, Fail> {
+    let mut args = vec![TIME_FACTOR.into(), "--time-zone=UTC".into(), "--log=info,volsync_hub=debug".into()];
+    args.push(format!("--replica={}", if name.is_empty() { "volsync-hub" } else { name }));
+    let options = Options { args, name: name.to_owned(), ..Options::default() };
     let mut hub = Hub::start(fleet, &options)?;
     hub.ready().await?;
     Ok(hub)

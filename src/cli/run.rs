@@ -52,6 +52,9 @@ pub struct MemberArgs {
     /// Write nothing to members: compute and report only
     #[arg(long, env = "VOLSYNC_HUB_OBSERVE")]
     pub observe: bool,
+    /// How long it is not believed that most sources of a member, most policies or the last one are gone at once
+    #[arg(long, env = "VOLSYNC_HUB_SHRINK_HOLD", value_name = "DURATION", default_value = "10m", value_parser = super::options::duration)]
+    pub shrink_hold: std::time::Duration,
     /// Claims under way in the whole fleet at once
     #[arg(long, env = "VOLSYNC_HUB_MAX_CLAIMS", value_name = "N", default_value_t = 50)]
     pub max_claims: usize,
@@ -70,6 +73,27 @@ pub struct LogArgs {
     pub log_format: LogFormat,
 }
 
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Replicas")]
+pub struct ReplicaArgs {
+    /// Several replicas may run, of which the one that holds Lease volsync-hub writes; `false`: this is the only one
+    #[arg(long, env = "VOLSYNC_HUB_LEADER_ELECTION", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub leader_election: bool,
+    /// What this replica is called in the Lease and in Events [default: HOSTNAME, which is the Pod's name]
+    #[arg(long, env = "VOLSYNC_HUB_REPLICA", value_name = "NAME")]
+    pub replica: Option<String>,
+    #[arg(long, env = "HOSTNAME", hide = true)]
+    pub hostname: Option<String>,
+}
+
+impl ReplicaArgs {
+    /// The name, and eight hex digits that no other process has, former ones of the same Pod neither.
+    fn identity(&self) -> String {
+        let name = self.replica.as_deref().or(self.hostname.as_deref()).unwrap_or("volsync-hub");
+        format!("{name}_{:08x}", random())
+    }
+}
+
 /// Runs the hub until it is told to stop (SIGTERM or SIGINT).
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
@@ -81,6 +105,8 @@ pub struct RunArgs {
     pub decisions: DecisionArgs,
     #[command(flatten)]
     pub logs: LogArgs,
+    #[command(flatten)]
+    pub replicas: ReplicaArgs,
     /// Divides every wait of the protocol; only in builds for tests and the demo
     #[cfg(any(feature = "e2e", feature = "sim"))]
     #[arg(long, env = "VOLSYNC_HUB_TIME_FACTOR", value_name = "N", default_value_t = 1, hide = true)]
@@ -88,13 +114,14 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
-    telemetry::init(&args.logs.log, args.logs.log_format)?;
     // The client library panics where it finds no provider, or two.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("failed to start the runtime: {error}"))?;
+    // Dropped before the runtime, on which the last spans are sent.
+    let _telemetry = runtime.block_on(async { telemetry::init(&args.logs.log, args.logs.log_format) })?;
     runtime.block_on(serve(args))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -106,7 +133,9 @@ async fn serve(args: &RunArgs) -> Result<(), String> {
     let health = Arc::new(Health::default());
     let address = web::serve(args.logs.listen, Arc::clone(&health), cancel.clone()).await?;
     tracing::info!(%address, "serving probes");
-    let options = options(&args.hub, &args.members, &args.decisions, &config)?;
+    let mut options = options(&args.hub, &args.members, &args.decisions, &config)?;
+    options.identity = args.replicas.identity();
+    options.leader_election = args.replicas.leader_election;
     #[cfg(any(feature = "e2e", feature = "sim"))]
     let options = with_time_factor(options, args.time_factor);
     run::run(config, options, health, cancel).await
@@ -148,7 +177,8 @@ pub fn options(
         namespace: namespace.clone(),
         hub_id: hub.hub_id.clone(),
         new_hub_id: new_hub_id(),
-        instance: None,
+        identity: String::new(),
+        leader_election: false,
         volsync_namespace: members.volsync_namespace.clone(),
         allow_exec: members.allow_exec,
         allow_loopback: members.allow_loopback,
@@ -160,6 +190,7 @@ pub fn options(
             observe: members.observe,
             mover_image: members.mover_image.clone(),
             max_claims: members.max_claims,
+            shrink_hold: members.shrink_hold,
             time_factor: 1,
         },
         plan,
@@ -174,9 +205,13 @@ fn with_time_factor(mut options: Options, time_factor: u32) -> Options {
 
 /// Eight hex digits that no other hub has: they tell hubs apart, and are no secret.
 fn new_hub_id() -> String {
+    format!("hub-{:08x}", random())
+}
+
+fn random() -> u32 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let random = RandomState::new().build_hasher().finish();
-    format!("hub-{:08x}", random >> 32)
+    u32::try_from(random >> 32).unwrap_or_default()
 }
 
 /// The first signal stops gracefully, the second at once.

@@ -105,6 +105,7 @@ impl Engine {
         let done = self.push_all(&mut push, step, assignment, target, &context).await;
         for note in push.noted.iter().filter(|note| note.written.is_some()) {
             info!(cluster = %target.member, kind = ?note.kind, object = %note.name, repository = %work.id, "applied");
+            self.metrics.member_written(note.kind.as_str());
         }
         self.note(&target.member, push.noted);
         done?;
@@ -239,7 +240,7 @@ impl Engine {
         permit: &Permit,
         since: Option<jiff::Timestamp>,
     ) -> Result<(), Trouble> {
-        let under_way = self.world().claims_under_way(assignment.id);
+        let under_way = self.world().claims_under_way(Some(assignment.id));
         if under_way >= self.settings.max_claims {
             return Err(Trouble {
                 retry: Duration::from_secs(5),

@@ -2,22 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 
+use super::deletions::{Deletions, Notice, Turn};
 use super::push::Noted;
 use super::queue::Queue;
 use super::report::Written;
 use super::world::{Dirty, World};
+use crate::hub::event::HubEvent;
 use crate::hub::events::Events;
 use crate::hub::ledger::Ledger;
 use crate::hub::secrets::HubSecrets;
 use crate::hub::statuses::Statuses;
-use crate::member::Supervisor;
 use crate::member::event::MemberEvent;
 use crate::member::registry::Origin;
+use crate::member::{Fence, Supervisor};
+use crate::metrics::Metrics;
 use crate::names::{MemberName, PolicyName, RepositoryId};
+use crate::shrink::Moment;
+use tracing::warn;
 
 /// What the hub was started with, as far as acting is concerned.
 #[derive(Clone, Debug)]
@@ -32,6 +38,8 @@ pub struct Settings {
     pub mover_image: Option<String>,
     /// `--max-claims`
     pub max_claims: usize,
+    /// `--shrink-hold`: how long deletions of most objects at once are not believed.
+    pub shrink_hold: Duration,
     /// Divides the waits of the protocol; 1 but in test builds.
     pub time_factor: u32,
 }
@@ -47,7 +55,12 @@ pub struct Engine {
     pub events: Events,
     pub secrets: HubSecrets,
     pub supervisor: Arc<Supervisor>,
+    pub metrics: Metrics,
+    /// Open while this replica leads.
+    pub fence: Fence,
     pub(super) written: Written,
+    /// The generation of each policy of which a log line has told what it matches.
+    pub(super) told: Mutex<BTreeMap<PolicyName, i64>>,
     /// Failed attempts in a row, for the wait before the next.
     failures: Mutex<BTreeMap<RepositoryId, u32>>,
 }
@@ -63,6 +76,7 @@ impl Engine {
         events: Events,
         secrets: HubSecrets,
         supervisor: Arc<Supervisor>,
+        fence: Fence,
     ) -> Self {
         Self {
             settings,
@@ -75,7 +89,10 @@ impl Engine {
             events,
             secrets,
             supervisor,
+            metrics: Metrics::default(),
+            fence,
             written: Written::default(),
+            told: Mutex::default(),
             failures: Mutex::default(),
         }
     }
@@ -83,6 +100,17 @@ impl Engine {
     // Steps under the lock are short and leave the world whole, so a poisoned lock is no reason to stop.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A replica that stands by plans and logs like the one that leads, and writes nothing.
+    pub fn leads(&self) -> bool {
+        self.fence.is_open()
+    }
+
+    /// Everything is looked at once: this replica has begun to lead, or has just started.
+    pub fn look_at_everything(&self) {
+        let dirty = self.world().everything();
+        self.enqueue(dirty);
     }
 
     /// What a member's observers report.
@@ -99,6 +127,61 @@ impl Engine {
         }
         let dirty = self.world().apply_member(event);
         self.enqueue(dirty);
+    }
+
+    /// What the hub's own watches report.
+    pub fn take_in_of_hub(&self, event: HubEvent) {
+        let dirty = self.world().apply_hub(event);
+        self.enqueue(dirty);
+    }
+
+    /// Takes in the deletions that are believed by now, and tells of those that are held. Returns when to ask again.
+    pub fn believe(&self, deletions: &mut Deletions, now: Moment) -> Option<Moment> {
+        let believed = deletions.decide(&self.world(), now);
+        for event in believed.hub {
+            self.take_in_of_hub(event);
+        }
+        for event in believed.members {
+            self.take_in(event);
+        }
+        for notice in &believed.notices {
+            self.tell_of_hold(notice);
+        }
+        believed.wake
+    }
+
+    fn tell_of_hold(&self, notice: &Notice) {
+        let Notice { member, kind, turn } = notice;
+        let minutes = self.settings.shrink_hold.as_secs() / 60;
+        let (reason, text) = match turn {
+            Turn::Held(count) => (
+                "ShrinkHeld",
+                format!(
+                    "{count} {kind} objects, most of all, were deleted at once: that is believed only if they are still \
+                     gone after {minutes} min (--shrink-hold); until then nothing is removed because of it"
+                ),
+            ),
+            Turn::Restored => ("ShrinkRestored", format!("{kind} objects came back; nothing was removed")),
+            Turn::Over => ("ShrinkBelieved", format!("{kind} objects stayed away; what served them is removed")),
+        };
+        let cluster = member.as_ref().map_or("the hub", MemberName::as_str);
+        warn!(cluster, kind, reason, "{text}");
+        let about = match member {
+            Some(member) => ObjectReference {
+                api_version: Some("hub.volsync.backube/v1alpha1".to_owned()),
+                kind: Some("MemberCluster".to_owned()),
+                name: Some(member.to_string()),
+                ..ObjectReference::default()
+            },
+            None => ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("ConfigMap".to_owned()),
+                namespace: Some(self.settings.namespace.clone()),
+                name: Some("volsync-hub-id".to_owned()),
+                ..ObjectReference::default()
+            },
+        };
+        self.events.publish(about, *turn == Turn::Restored, reason, &text);
     }
 
     pub fn enqueue(&self, dirty: Dirty) {

@@ -97,6 +97,12 @@ impl<K: Clone + Ord> Queue<K> {
         self.changed.notify_one();
     }
 
+    /// Keys that wait or are being worked on.
+    pub fn len(&self) -> usize {
+        let inner = self.lock();
+        inner.due.len() + inner.working.len()
+    }
+
     /// No key waits or is being worked on.
     pub fn is_empty(&self) -> bool {
         let inner = self.lock();

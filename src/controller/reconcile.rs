@@ -58,7 +58,10 @@ impl Engine {
             if self.note_failing(&work, now) {
                 continue;
             }
-            match self.pass(&work, now).await {
+            let began = std::time::Instant::now();
+            let passed = self.pass(&work, now).await;
+            self.metrics.reconciled(began.elapsed());
+            match passed {
                 Ok(Next::Again) => {}
                 Ok(Next::Rest(wait)) => {
                     self.succeeded(id);
@@ -71,6 +74,11 @@ impl Engine {
     }
 
     fn later(&self, id: RepositoryId, trouble: &Trouble) {
+        // Who leads no longer is not in trouble: the replica that leads does it.
+        if !self.leads() {
+            return self.repositories.add_after(id, RETRY_MAX);
+        }
+        self.metrics.trouble(trouble.reason);
         let failures = self.failed(id);
         let wait =
             trouble.retry.saturating_mul(1 << failures.min(8).saturating_sub(1)).min(RETRY_MAX.max(trouble.retry));
@@ -84,6 +92,11 @@ impl Engine {
 
     async fn pass(&self, work: &Work, now: Timestamp) -> Result<Next, Trouble> {
         let step = self.decide(work, now);
+        if !self.leads() {
+            debug!(repository = %work.id, state = ?work.plan.state, cluster = ?work.plan.cluster, next = ?step.note,
+                "planned; another replica leads");
+            return Ok(Next::Rest(self.wait(work, &step, now)));
+        }
         if step.ledger.is_some() {
             self.write_ledger(work, &step, now).await?;
             return Ok(Next::Again);
@@ -177,6 +190,7 @@ impl Engine {
         let before = object.status.clone().unwrap_or_default();
         match self.ledger.write(&object, status).await {
             Ok(written) => {
+                self.metrics.ledger_written();
                 self.tell(work, &before, &written);
                 self.known(work, written);
                 Ok(())
@@ -222,6 +236,7 @@ impl Engine {
         }
         for run in work.runs.iter().filter(|run| !run.recorded) {
             let outcome = run.report.outcome;
+            self.metrics.run_ended(outcome.as_str());
             let note = format!(
                 "run in {} ended {}: {} {}",
                 run.run.cluster,

@@ -58,6 +58,10 @@ impl Engine {
         if self.world().must_wait_to_tell(name, &before) {
             return self.policies.add_after(name.clone(), EARLY);
         }
+        self.log_matches(name, &before, &after);
+        if !self.leads() {
+            return;
+        }
         let key = format!("policy {name}");
         let wait = self.written.wait(&key, policy::is_minor(&before, &after), self.settings.time_factor);
         if !wait.is_zero() {
@@ -68,9 +72,6 @@ impl Engine {
             return self.policies.add_after(name.clone(), RETRY);
         }
         self.written.note(&key);
-        if before.observed_generation != after.observed_generation {
-            self.log_matches(name, &after);
-        }
         let resource = self.statuses.policy_resource();
         for condition in changed(&before.conditions, &after.conditions) {
             let good = (condition.status == "True") != (condition.type_ == "Degraded");
@@ -91,8 +92,17 @@ impl Engine {
         }
     }
 
-    /// One line for each change of a policy: what it matches, and what it just misses.
-    fn log_matches(&self, name: &PolicyName, status: &KopiaMaintenanceStatus) {
+    /// One line for each change of a policy, in every replica: what it matches, and what it just misses.
+    fn log_matches(&self, name: &PolicyName, before: &KopiaMaintenanceStatus, status: &KopiaMaintenanceStatus) {
+        let Some(generation) =
+            status.observed_generation.filter(|_| before.observed_generation != status.observed_generation)
+        else {
+            return;
+        };
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), generation);
+        if told == Some(generation) {
+            return;
+        }
         let world = self.world();
         let fleet = world.planner.fleet();
         let claim = fleet.policies.get(name).and_then(|policy| policy.claim.as_ref());
@@ -138,6 +148,9 @@ impl Engine {
 
     pub(super) async fn report_member(&self, name: &MemberName) {
         let now = Self::now();
+        if !self.leads() {
+            return;
+        }
         if self.world().must_wait_to_tell_of(name) {
             return self.members.add_after(name.clone(), EARLY);
         }

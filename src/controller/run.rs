@@ -11,21 +11,26 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::deletions::Deletions;
 use super::engine::{Engine, Settings};
 use super::observe;
 use super::world::World;
 use crate::hub::event::HubEvent;
 use crate::hub::events::Events;
+use crate::hub::lease::Leadership;
 use crate::hub::ledger::Ledger;
 use crate::hub::secrets::HubSecrets;
 use crate::hub::statuses::Statuses;
 use crate::hub::{id, kinds};
+use crate::member::client::Counters;
 use crate::member::event::ReferencedKind;
 use crate::member::registry::HubMember;
 use crate::member::registry::directory::Directory;
 use crate::member::registry::secrets::MemberSecrets;
 use crate::member::resolver::Reach;
-use crate::member::{self, Configs, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Registry, Supervisor};
+use crate::member::{
+    self, Configs, Fence, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Peer, Registry, Supervisor,
+};
 use crate::names::{MemberName, Place, PlacedName};
 use crate::plan::fleet::{Contact, PlanOptions, ReferencedSecrets};
 use crate::plan::planner::Planner;
@@ -44,6 +49,8 @@ const BATCH_MAX: usize = 256;
 const QUIET: Duration = Duration::from_secs(1);
 /// Between two looks at what has been read since the start.
 const LOOK_GAP: Duration = Duration::from_millis(200);
+/// The hub's own cluster, as traces and errors call it.
+const HUB: &str = "hub";
 /// Work under way may end before the process does.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -57,7 +64,10 @@ pub struct Options {
     pub hub_id: Option<String>,
     /// Used where the hub has no id yet.
     pub new_hub_id: String,
-    pub instance: Option<String>,
+    /// Names this replica among others, in the Lease and in Events.
+    pub identity: String,
+    /// Several replicas may run: the one that holds the Lease writes. Without it this one always does.
+    pub leader_election: bool,
     pub volsync_namespace: String,
     pub allow_exec: bool,
     pub allow_loopback: bool,
@@ -74,17 +84,27 @@ pub async fn run(
     health: Arc<Health>,
     cancel: CancellationToken,
 ) -> Result<(), String> {
-    let mut fleet = Observed::start(config, &options, Start::Run, &cancel).await?;
+    let (fence, leadership) = election(&config, &options)?;
+    let mut fleet = Observed::start(config, &options, Start::Run(&fence), &cancel).await?;
     let engine = Arc::new(Engine::new(
         Settings { hub_id: fleet.hub_id.clone(), ..options.settings },
         fleet.world,
         Ledger::new(&fleet.client),
         Statuses::new(fleet.client.clone(), fleet.group),
-        Events::new(fleet.client, options.instance),
+        Events::new(fleet.client, Some(options.identity), fence.clone()),
         fleet.secrets,
         Arc::clone(&fleet.supervisor),
+        fence,
     ));
+    health.set_metrics({
+        let engine = Arc::downgrade(&engine);
+        move || engine.upgrade().map_or(Ok(String::new()), |engine| engine.metrics.text(&engine.census()))
+    });
     let mut tasks = JoinSet::new();
+    if let Some(leadership) = leadership {
+        tasks.spawn(follow(Arc::clone(&engine), leadership.subscribe(), cancel.clone()));
+        tasks.spawn(leadership.run(cancel.clone()));
+    }
     work(&engine, &mut tasks, &cancel);
     health.set_ready();
     info!("the hub is ready");
@@ -105,6 +125,31 @@ pub async fn run(
     }
     info!("the hub has stopped");
     Ok(())
+}
+
+/// The gate before every write, and what opens it where several replicas may run.
+fn election(config: &Config, options: &Options) -> Result<(Fence, Option<Leadership>), String> {
+    if !options.leader_election {
+        return Ok((Fence::open(), None));
+    }
+    let fence = Fence::shut();
+    let (client, _) = hub_client(config, Fence::open())?;
+    let leadership = Leadership::new(client, &options.namespace, &options.identity, fence.clone());
+    Ok((fence, Some(leadership)))
+}
+
+fn hub_client(config: &Config, fence: Fence) -> Result<(kube::Client, Arc<Counters>), String> {
+    member::client::build(config.clone(), Reach::Anywhere, Peer::new(HUB, fence))
+        .map_err(|error| format!("failed to make a client for the hub's cluster at {}: {error}", config.cluster_url))
+}
+
+/// Looks at everything each time this replica begins to lead: what it decided while it stood by is done then.
+async fn follow(engine: Arc<Engine>, mut leads: watch::Receiver<bool>, cancel: CancellationToken) {
+    while let Some(Ok(())) = cancel.run_until_cancelled(leads.changed()).await {
+        if *leads.borrow_and_update() {
+            engine.look_at_everything();
+        }
+    }
 }
 
 /// The fleet as the hub sees it now, for people: nothing is written anywhere. Waits until every member has been read
@@ -130,9 +175,9 @@ pub async fn look(config: Config, options: &Options, patience: Duration) -> Resu
     Ok(fleet.world.planner)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Start {
-    Run,
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    Run(&'a Fence),
     /// Reads only.
     Look,
 }
@@ -154,21 +199,25 @@ impl Observed {
     async fn start(
         config: Config,
         options: &Options,
-        start: Start,
+        start: Start<'_>,
         cancel: &CancellationToken,
     ) -> Result<Self, String> {
-        let (client, counters) = member::client::build(config.clone(), Reach::Anywhere).map_err(|error| {
-            format!("failed to make a client for the hub's cluster at {}: {error}", config.cluster_url)
-        })?;
+        let fence = match start {
+            Start::Run(fence) => fence.clone(),
+            Start::Look => Fence::shut(),
+        };
+        let (client, counters) = hub_client(&config, fence.clone())?;
         let group = kinds::policy_group(&client).await?;
         kinds::check_own(&client).await?;
-        let new_id = (start == Start::Run).then_some(options.new_hub_id.as_str());
-        let hub_id = id::resolve(&client, &options.namespace, options.hub_id.as_deref(), new_id).await?;
+        let new_id = matches!(start, Start::Run(_)).then_some(options.new_hub_id.as_str());
+        // The first replica to come makes the id, whichever leads.
+        let (unfenced, _) = hub_client(&config, Fence::open())?;
+        let hub_id = id::resolve(&unfenced, &options.namespace, options.hub_id.as_deref(), new_id).await?;
         info!(hub_id, group, namespace = options.namespace, "the hub starts");
 
         let (hub_tx, hub_rx) = mpsc::channel(EVENTS_MAX);
         observe::start(&client, group, options.rules.clone(), hub_tx.clone(), cancel);
-        let hub = Member::new(MemberName::from("hub"), 0, client.clone(), counters);
+        let hub = Member::new(MemberName::from(HUB), 0, client.clone(), counters);
         tokio::spawn({
             let (hub, cancel) = (hub.clone(), cancel.clone());
             async move {
@@ -182,6 +231,7 @@ impl Observed {
             volsync_namespace: options.volsync_namespace.as_str().into(),
             allow_exec: options.allow_exec,
             allow_loopback: options.allow_loopback,
+            fence,
         };
         let registries = registries(options, &settings, hub, config, published.configs.subscribe());
         let inputs = Inputs {
@@ -351,27 +401,41 @@ async fn pump(
     published: &Published,
     cancel: &CancellationToken,
 ) {
-    {
-        let world = engine.world();
-        let dirty = world.everything();
-        drop(world);
-        engine.enqueue(dirty);
-    }
+    let began = tokio::time::Instant::now();
+    let mut deletions = Deletions::new(engine.settings.shrink_hold, engine.settings.time_factor);
+    let mut wake = None;
+    engine.look_at_everything();
     loop {
+        let woken = async {
+            match wake {
+                Some(wake) => tokio::time::sleep_until(began + wake).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = cancel.cancelled() => return,
+            () = woken => {}
             Some(event) = hub.recv() => {
-                let dirty = engine.world().apply_hub(event);
-                engine.enqueue(dirty);
+                if let Some(event) = deletions.hub(event, began.elapsed()) {
+                    engine.take_in_of_hub(event);
+                }
             }
             Some(event) = members.recv() => {
-                engine.take_in(event);
+                let mut next = Some(event);
                 for _ in 0..BATCH_MAX {
-                    let Ok(event) = members.try_recv() else { break };
+                    let Some(event) = next else { break };
+                    if let Some(event) = deletions.member(event, began.elapsed()) {
+                        engine.take_in(event);
+                    }
+                    next = members.try_recv().ok();
+                }
+                // The last one that was received is never left behind.
+                if let Some(event) = next.and_then(|event| deletions.member(event, began.elapsed())) {
                     engine.take_in(event);
                 }
             }
         }
+        wake = if deletions.is_empty() { None } else { engine.believe(&mut deletions, began.elapsed()) };
         let mut world = engine.world();
         if std::mem::take(&mut world.wants_changed) {
             published.publish(&world);

@@ -8,7 +8,7 @@ use crate::api::kopia_repository::KopiaRepository;
 use crate::hub::event::{HubEvent, HubList, PolicyObject};
 use crate::labels;
 use crate::member::event::{ConditionKind, MemberEvent, MemberFacts, OwnedKind, OwnedObject, ReferencedKind};
-use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId};
+use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId, SourceKey};
 use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
 use crate::plan::planner::Planner;
@@ -83,24 +83,31 @@ impl World {
         self.planner.repositories_in(member).into_iter().chain(present).collect()
     }
 
+    /// Sources in a member.
+    pub fn sources_in(&self, member: &MemberName) -> usize {
+        let first = SourceKey { member: member.clone(), object: ObjectName::new("", "") };
+        let from = self.planner.fleet().sources.range(first..);
+        from.take_while(|(key, _)| key.member == *member).count()
+    }
+
     /// Sources in a member, repositories that they or a policy bring there, and grants that it holds.
     pub fn counts(&self, member: &MemberName) -> (usize, usize, usize) {
         let holds = |object: &Arc<KopiaRepository>| {
             let grant = object.status.as_ref().and_then(|status| status.grant.as_ref());
             grant.is_some_and(|grant| grant.cluster == member.as_str())
         };
-        let sources = self.planner.fleet().sources.keys().filter(|key| key.member == *member).count();
+        let sources = self.sources_in(member);
         let held = self.ledger.values().filter(|object| holds(object)).count();
         (sources, self.planner.repositories_in(member).len(), held)
     }
 
     /// Claims whose Job may be under way, but for one's own.
-    pub fn claims_under_way(&self, but: RepositoryId) -> usize {
+    pub fn claims_under_way(&self, but: Option<RepositoryId>) -> usize {
         let live = |state: &MemberState| {
             let claims = state.jobs.values().filter(|job| {
                 job.labels.get(labels::ROLE).is_some_and(|role| &**role == "claim") && !job.is_terminal()
             });
-            claims.filter(|job| repository_of(&job.labels) != Some(but)).count()
+            claims.filter(|job| but.is_none() || repository_of(&job.labels) != but).count()
         };
         self.members.values().map(live).sum()
     }

@@ -9,6 +9,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use crate::member::Fence;
 use crate::status::conditions::cut;
 
 /// What API servers take. Bytes.
@@ -21,16 +22,21 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Events {
     recorder: Recorder,
     in_flight: Arc<Semaphore>,
+    fence: Fence,
 }
 
 impl Events {
-    pub fn new(client: Client, instance: Option<String>) -> Self {
+    pub fn new(client: Client, instance: Option<String>, fence: Fence) -> Self {
         let reporter = Reporter { controller: "volsync-hub".to_owned(), instance };
-        Self { recorder: Recorder::new(client, reporter), in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)) }
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        Self { recorder: Recorder::new(client, reporter), in_flight, fence }
     }
 
-    /// Returns at once: an event never holds up work.
+    /// Returns at once: an event never holds up work. A replica that stands by leaves it to the one that leads.
     pub fn publish(&self, about: ObjectReference, good: bool, reason: &str, note: &str) {
+        if !self.fence.is_open() {
+            return;
+        }
         let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
             debug!(reason, "an event was dropped: too many are under way");
             return;

@@ -16,6 +16,8 @@ use crate::names::MemberName;
 
 use super::breaker::{Breaker, Health, Verdict};
 use super::client::{ConnectError, Counters};
+use super::fence::Fence;
+use super::peer::Peer;
 use super::resolver::Reach;
 
 pub use super::error::{CallError, Class, Operation};
@@ -121,7 +123,10 @@ impl Member {
             Ok(Err(error)) => Err(CallError::of_kube(&self.0.name, operation, &error)),
             Err(_) => Err(fail(Class::Timeout, &format!("no answer within {} s", operation.timeout.as_secs()))),
         };
-        self.record(result.as_ref().map_or_else(|error| error.class.verdict(), |_| Verdict::Answered));
+        // What was never sent says nothing of the member.
+        if !matches!(&result, Err(error) if error.class == Class::NotLeading) {
+            self.record(result.as_ref().map_or_else(|error| error.class.verdict(), |_| Verdict::Answered));
+        }
         result
     }
 
@@ -199,7 +204,8 @@ impl Member {
     /// A handle for a cluster that is no member, such as the hub's own. Something has to poll
     /// [`heartbeat`](super::heartbeat) for it, or it is not tried again once it did not answer.
     pub async fn connect(name: MemberName, config: kube::Config) -> Result<Self, ConnectError> {
-        let building = tokio::task::spawn_blocking(|| super::client::build(config, Reach::Anywhere));
+        let peer = Peer::new(name.as_str(), Fence::open());
+        let building = tokio::task::spawn_blocking(|| super::client::build(config, Reach::Anywhere, peer));
         let (client, counters) = building.await.map_err(|_| ConnectError::Credentials)??;
         Ok(Self::new(name, 0, client, counters))
     }

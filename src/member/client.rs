@@ -16,6 +16,7 @@ use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config};
 use tower::{BoxError, Service, ServiceBuilder};
 
+use super::peer::Peer;
 use super::resolver::{GuardedResolver, Reach};
 use super::transport::TransportLayer;
 
@@ -45,8 +46,8 @@ pub enum ConnectError {
 }
 
 /// Makes a client. Runs a credential program where the configuration names one, so it may block: call it on a thread
-/// that may. Needs a runtime. Dials nothing yet.
-pub fn build(mut config: Config, reach: Reach) -> Result<(Client, Arc<Counters>), ConnectError> {
+/// that may. Needs a runtime. Dials nothing yet. Writes are sent only while the peer's fence is open.
+pub fn build(mut config: Config, reach: Reach, peer: Peer) -> Result<(Client, Arc<Counters>), ConnectError> {
     // The breaker decides about retries, and a second opinion would multiply them.
     config.default_retry = false;
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
@@ -54,24 +55,24 @@ pub fn build(mut config: Config, reach: Reach) -> Result<(Client, Arc<Counters>)
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(TCP_KEEP_ALIVE));
-    let Some(proxy) = config.proxy_url.clone() else { return finish(&config, http) };
+    let Some(proxy) = config.proxy_url.clone() else { return finish(&config, http, peer) };
     // A user part may hold a password, so it is not shown.
     let shown = || format!("{}://{}", proxy.scheme_str().unwrap_or_default(), proxy.host().unwrap_or_default());
     match proxy.scheme_str() {
-        Some("http") => finish(&config, tunnel(&proxy, http)),
+        Some("http") => finish(&config, tunnel(&proxy, http), peer),
         Some("https") => {
             let tls = HttpsConnectorBuilder::new().with_tls_config(tls(&config)?).https_or_http().enable_http1();
-            finish(&config, tunnel(&proxy, tls.wrap_connector(http)))
+            finish(&config, tunnel(&proxy, tls.wrap_connector(http)), peer)
         }
         Some("socks5") => match user_of(&proxy) {
-            Some((user, password)) => finish(&config, SocksV5::new(proxy, http).with_auth(user, password)),
-            None => finish(&config, SocksV5::new(proxy, http)),
+            Some((user, password)) => finish(&config, SocksV5::new(proxy, http).with_auth(user, password), peer),
+            None => finish(&config, SocksV5::new(proxy, http), peer),
         },
         _ => Err(ConnectError::Proxy(shown())),
     }
 }
 
-fn finish<C>(config: &Config, connector: C) -> Result<(Client, Arc<Counters>), ConnectError>
+fn finish<C>(config: &Config, connector: C, peer: Peer) -> Result<(Client, Arc<Counters>), ConnectError>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + Read + Write + Send + Unpin + 'static,
@@ -91,7 +92,7 @@ where
         .build::<_, Body>(connector);
     let counters = Arc::new(Counters::default());
     let service = ServiceBuilder::new()
-        .layer(TransportLayer::new(counters.clone()))
+        .layer(TransportLayer::new(counters.clone(), peer))
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(|_| ConnectError::Credentials)?)
         .layer(config.extra_headers_layer().map_err(|_| ConnectError::Credentials)?)

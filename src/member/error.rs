@@ -9,6 +9,7 @@ use kube::core::Status;
 use crate::names::MemberName;
 
 use super::breaker::Verdict;
+use super::fence::NotLeading;
 
 /// A single object; API servers end their own handlers after 60 s, a healthy one answers in well under 1 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -75,6 +76,8 @@ pub enum Class {
     Expired,
     /// The object is not this hub's, so it was left alone.
     NotOurs,
+    /// Another replica leads, so the write was not sent.
+    NotLeading,
     Other,
 }
 
@@ -92,6 +95,7 @@ impl Class {
             Self::Invalid => "Invalid",
             Self::Expired => "Expired",
             Self::NotOurs => "NotOurs",
+            Self::NotLeading => "NotLeading",
             Self::Other => "Other",
         }
     }
@@ -124,6 +128,7 @@ impl CallError {
 fn classify(error: &kube::Error) -> (Class, String) {
     match error {
         kube::Error::Api(status) => (classify_status(status), status.message.clone()),
+        kube::Error::Service(source) if source.is::<NotLeading>() => (Class::NotLeading, NotLeading.to_string()),
         // Its text may hold what a credential program printed.
         _ if is_auth_error(error) => (Class::Unauthorized, "the credentials could not be obtained".to_owned()),
         // The answer's text stays out: it may be a Secret.

@@ -93,6 +93,17 @@ pub enum OwnedKind {
     ServiceAccount,
 }
 
+impl OwnedKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CronJob => "CronJob",
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+            Self::ServiceAccount => "ServiceAccount",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReferencedKind {
     Secret,

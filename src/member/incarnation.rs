@@ -114,6 +114,10 @@ impl Incarnation {
             until_up(&self.member).await;
             match facts::cluster_uid(&self.member).await {
                 Ok(uid) => {
+                    if let Some(uid) = &uid {
+                        // The first answer counts: a client is for one cluster.
+                        let _ = self.member.counters().cluster_uid.set(uid.clone());
+                    }
                     let (member, incarnation) = (self.events.member.clone(), self.member.incarnation());
                     // A closed queue means that the supervisor has ended, and this with it.
                     let _ = self.identified.send(Identified { member, incarnation, uid }).await;

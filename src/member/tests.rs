@@ -14,6 +14,7 @@ mod world;
 
 pub fn settings() -> MemberSettings {
     MemberSettings {
+        fence: crate::member::Fence::open(),
         hub_id: Arc::from("hub"),
         member_namespace: Arc::from("volsync-system"),
         volsync_namespace: Arc::from("volsync-system"),

@@ -1,20 +1,24 @@
-//! The outermost layer of a member's client: a minimum gap between the starts of one watch, a bound on what a server
-//! may send, and request counters.
+//! The outermost layer of a client: no write passes a shut fence, a minimum gap between the starts of one watch, a bound
+//! on what a server may send, and request counters.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::{Body, Frame};
 use kube::client::Body as KubeBody;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt};
+use tracing::Instrument;
+
+use super::peer::Peer;
+use super::request_span;
 
 /// A server that ends every watch at once would otherwise be asked thousands of times a second.
 const WATCH_GAP: Duration = Duration::from_secs(1);
@@ -35,17 +39,20 @@ pub struct Counters {
     pub client_errors: AtomicU64,
     pub server_errors: AtomicU64,
     pub bytes_received: AtomicU64,
+    /// Of the member's cluster, once it was read: for traces.
+    pub cluster_uid: OnceLock<Box<str>>,
 }
 
 #[derive(Clone)]
 pub struct TransportLayer {
     counters: Arc<Counters>,
     watches: Arc<Gaps>,
+    peer: Peer,
 }
 
 impl TransportLayer {
-    pub fn new(counters: Arc<Counters>) -> Self {
-        Self { counters, watches: Arc::default() }
+    pub fn new(counters: Arc<Counters>, peer: Peer) -> Self {
+        Self { counters, watches: Arc::default(), peer }
     }
 }
 
@@ -78,16 +85,22 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<KubeBody>) -> Self::Future {
-        let (inner, TransportLayer { counters, watches }) = (self.inner.clone(), self.layer.clone());
+    fn call(&mut self, mut request: Request<KubeBody>) -> Self::Future {
+        let (inner, TransportLayer { counters, watches, peer }) = (self.inner.clone(), self.layer.clone());
         let watch = watch_key(request.uri());
-        Box::pin(async move {
+        let span = request_span::open(&mut request, &peer, counters.cluster_uid.get().map(|uid| &**uid));
+        let within = span.clone();
+        let answer = async move {
+            let pass = if writes(&request) { Some(peer.fence.pass()?) } else { None };
             counters.requests.fetch_add(1, Ordering::Relaxed);
             if let Some(key) = watch {
                 counters.watches.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep_until(watches.next_start(key)).await;
             }
-            let result = inner.oneshot(request).await;
+            let result = match pass {
+                Some(pass) => pass.send(inner.oneshot(request)).await?,
+                None => inner.oneshot(request).await,
+            };
             let counter = match &result {
                 Err(_) => Some(&counters.failures),
                 Ok(response) if response.status().is_server_error() => Some(&counters.server_errors),
@@ -98,8 +111,24 @@ where
                 counter.fetch_add(1, Ordering::Relaxed);
             }
             Ok(result?.map(|body| Metered { body, counters, watch: watch.is_some(), seen: 0 }))
+        };
+        // It ends with the head of the answer: a watch would keep it open for minutes.
+        Box::pin(async move {
+            let answer: Result<Self::Response, BoxError> = answer.instrument(within).await;
+            match &answer {
+                Ok(answer) => request_span::answered(&span, answer.status(), answer.headers()),
+                Err(error) => request_span::failed(&span, error),
+            }
+            answer
         })
     }
+}
+
+/// Does it change anything? Asking for a right is a POST, and a dry run whatever it tries.
+fn writes(request: &Request<KubeBody>) -> bool {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_dry_run = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "dryRun=All"));
+    !is_read && !is_dry_run && !request.uri().path().starts_with("/apis/authorization.k8s.io/")
 }
 
 /// Tells one watch from another, whatever version it starts at; none for other requests.
@@ -185,6 +214,12 @@ mod tests {
     use super::*;
     use http_body_util::{BodyExt, Full};
 
+    use crate::member::fence::Fence;
+
+    fn peer(fence: Fence) -> Peer {
+        Peer::new("eu", fence)
+    }
+
     fn service(
         layer: &TransportLayer,
         body: &'static [u8],
@@ -201,7 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_watch_that_ends_at_once_starts_again_after_the_gap_only() {
-        let layer = TransportLayer::new(Arc::default());
+        let layer = TransportLayer::new(Arc::default(), peer(Fence::open()));
         let began = Instant::now();
         for version in 0..5 {
             let request = get(&format!("/api/v1/pods?watch=true&resourceVersion={version}"));
@@ -213,7 +248,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn other_watches_and_plain_requests_do_not_wait() {
-        let layer = TransportLayer::new(Arc::default());
+        let layer = TransportLayer::new(Arc::default(), peer(Fence::open()));
         let began = Instant::now();
         for uri in ["/api/v1/pods?watch=true", "/api/v1/secrets?watch=true", "/api/v1/pods", "/api/v1/pods?limit=1"] {
             service(&layer, b"").oneshot(get(uri)).await.unwrap();
@@ -222,8 +257,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_but_reads_passes_a_shut_fence() {
+        let layer = TransportLayer::new(Arc::default(), peer(Fence::shut()));
+        let send = async |method: Method, uri: &str| {
+            let request = Request::builder().method(method).uri(uri).body(KubeBody::empty()).unwrap();
+            service(&layer, b"").oneshot(request).await.map(|_| ())
+        };
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let refused = send(method, "/api/v1/namespaces/a/secrets/b").await.unwrap_err();
+            assert!(refused.is::<super::super::fence::NotLeading>());
+        }
+        send(Method::GET, "/api/v1/pods").await.unwrap();
+        send(Method::PATCH, "/api/v1/namespaces/a/secrets/b?dryRun=All&force=true").await.unwrap();
+        send(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews").await.unwrap();
+        assert_eq!(layer.counters.requests.load(Ordering::Relaxed), 3, "what is refused is never sent");
+    }
+
+    #[tokio::test]
     async fn an_endless_answer_is_cut_off() {
-        let layer = TransportLayer::new(Arc::default());
+        let layer = TransportLayer::new(Arc::default(), peer(Fence::open()));
         let response = service(&layer, b"{}").oneshot(get("/api/v1/pods")).await.unwrap();
         let mut body = response.into_body();
         body.seen = BODY_MAX - 1;
@@ -232,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watch_may_last_as_long_as_its_events_are_small() {
-        let layer = TransportLayer::new(Arc::default());
+        let layer = TransportLayer::new(Arc::default(), peer(Fence::open()));
         let response = service(&layer, b"{}\n{}\n").oneshot(get("/api/v1/pods?watch=1")).await.unwrap();
         let mut body = response.into_body();
         body.seen = EVENT_MAX - 1;

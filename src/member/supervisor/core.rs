@@ -18,7 +18,7 @@ use crate::member::incarnation::{Identified, Incarnation, Memory, Role};
 use crate::member::registry::{Origin, Registration, RegistryEvent};
 use crate::member::seen::Events;
 use crate::member::watch::PAGES_AT_ONCE;
-use crate::member::{Inputs, MemberSettings};
+use crate::member::{Inputs, MemberSettings, Peer};
 use crate::names::MemberName;
 use crate::plan::fleet::Contact;
 
@@ -175,10 +175,12 @@ impl Core {
         let Registration { name, origin, credentials, .. } = registration;
         self.entries.entry(name.clone()).or_default().building = Some(incarnation);
         let (fingerprint, expires) = (credentials.fingerprint, credentials.expires);
+        let peer = Peer::new(name.as_str(), self.settings.fence.clone());
         self.builds.spawn(async move {
             tokio::time::sleep_until(start).await;
             // A credential program would block the others.
-            let building = tokio::task::spawn_blocking(move || client::build(credentials.config, credentials.reach));
+            let building =
+                tokio::task::spawn_blocking(move || client::build(credentials.config, credentials.reach, peer));
             let client = match tokio::time::timeout(BUILD_TIMEOUT, building).await {
                 Ok(Ok(client)) => client,
                 Ok(Err(_)) | Err(_) => Err(ConnectError::Credentials),

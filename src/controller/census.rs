@@ -1,0 +1,121 @@
+//! Counts the fleet for the metrics, when somebody asks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use super::engine::Engine;
+use super::world::World;
+use crate::member::Member;
+use crate::metrics::{Census, MemberCensus, Usage};
+use crate::plan::fleet::Contact;
+
+/// Conditions of a KopiaRepository that are counted.
+const CONDITIONS: [&str; 5] = ["Maintained", "Overdue", "Contended", "Ambiguous", "Replaced"];
+
+impl Engine {
+    pub fn census(&self) -> Census {
+        let handles = self.supervisor.members();
+        let queues = [
+            ("repositories", self.repositories.len()),
+            ("policies", self.policies.len()),
+            ("members", self.members.len()),
+        ];
+        let world = self.world();
+        let (repositories, conditions, held) = ledger(&world);
+        let fleet = world.planner.fleet();
+        let mut members = members(&world);
+        for (name, held) in held {
+            members.entry(name).or_default().held = held;
+        }
+        let valid = fleet.policies.values().filter(|policy| policy.settings.is_ok() && policy.claim.is_some()).count();
+        let policies = fleet.policies.len();
+        let claims = number(world.claims_under_way(None));
+        drop(world);
+        for handle in &handles {
+            sent(members.entry(handle.name().to_string()).or_default(), handle);
+        }
+        Census {
+            leads: self.leads(),
+            repositories,
+            conditions,
+            policies: number(policies),
+            invalid_policies: number(policies - valid),
+            claims,
+            queues: queues.into_iter().map(|(name, depth)| (name, number(depth))).collect(),
+            members,
+            usage: usage(),
+        }
+    }
+}
+
+type Counts<K> = BTreeMap<K, i64>;
+
+/// Repositories by state and by condition, and grants by member.
+fn ledger(world: &World) -> (Counts<String>, Counts<&'static str>, Counts<String>) {
+    let (mut states, mut held) = (BTreeMap::new(), BTreeMap::new());
+    let mut conditions: Counts<_> = CONDITIONS.map(|kind| (kind, 0)).into();
+    for status in world.ledger.values().filter_map(|object| object.status.as_ref()) {
+        if let Some(state) = &status.state {
+            *states.entry(state.clone()).or_default() += 1;
+        }
+        for (kind, count) in &mut conditions {
+            *count += i64::from(status.conditions.iter().any(|it| it.type_ == *kind && it.status == "True"));
+        }
+        if let Some(grant) = &status.grant {
+            *held.entry(grant.cluster.clone()).or_default() += 1;
+        }
+    }
+    (states, conditions, held)
+}
+
+fn members(world: &World) -> BTreeMap<String, MemberCensus> {
+    let mut members: BTreeMap<String, MemberCensus> = BTreeMap::new();
+    for (name, state) in &world.members {
+        let expire = state.facts.as_ref().and_then(|facts| facts.credentials_expire);
+        let census = members.entry(name.to_string()).or_default();
+        census.synced = i64::from(world.contact(name) == Contact::Synced);
+        census.credentials_expire = expire.map(jiff::Timestamp::as_second);
+    }
+    for source in world.planner.fleet().sources.keys() {
+        if let Some(census) = members.get_mut(source.member.as_str()) {
+            census.sources += 1;
+        }
+    }
+    members
+}
+
+fn sent(census: &mut MemberCensus, handle: &Member) {
+    let counters = handle.counters();
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    census.last_contact = handle.last_contact().map(jiff::Timestamp::as_second);
+    census.requests = read(&counters.requests);
+    census.watches = read(&counters.watches);
+    census.failures = read(&counters.failures);
+    census.client_errors = read(&counters.client_errors);
+    census.server_errors = read(&counters.server_errors);
+    census.received_bytes = read(&counters.bytes_received);
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Zeros where the system does not tell.
+fn usage() -> Usage {
+    let Ok(process) = procfs::process::Process::myself() else { return Usage::default() };
+    let stat = process.stat().ok();
+    let ticks = stat.as_ref().map_or(0, |stat| stat.utime + stat.stime);
+    let limit = process.limits().ok().map(|limits| limits.max_open_files.soft_limit);
+    let max_fds = limit.and_then(|limit| match limit {
+        procfs::process::LimitValue::Value(value) => i64::try_from(value).ok(),
+        procfs::process::LimitValue::Unlimited => None,
+    });
+    #[expect(clippy::cast_precision_loss, reason = "ticks of years still fit")]
+    let cpu_seconds = ticks as f64 / procfs::ticks_per_second() as f64;
+    Usage {
+        resident_bytes: stat.map_or(0, |stat| i64::try_from(stat.rss * procfs::page_size()).unwrap_or(0)),
+        open_fds: process.fd_count().map_or(0, number),
+        max_fds: max_fds.unwrap_or(0),
+        cpu_seconds,
+    }
+}
