@@ -25,8 +25,6 @@ const NOT_READY_MAX: SignedDuration = SignedDuration::from_hours(24);
 const RETRY: SignedDuration = SignedDuration::from_mins(10);
 /// A claim that another maintainer undid is tried again once a day: more often would be a fight.
 const CONTENDED_RETRY: SignedDuration = SignedDuration::from_hours(24);
-/// A claim Job under way is looked at this often, for one that does not start tells nobody.
-const CLAIM_LOOK: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is known of the claim Job of the grant's epoch, in the grant's member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +42,8 @@ pub enum ClaimJob {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimReport {
     pub outcome: Outcome,
+    /// Why, for people.
+    pub reason: String,
     /// The Secret in the member that it was made from.
     pub secret: Option<ObjectName>,
     /// The newest run of whatever owner that Kopia knew of after the claim.
@@ -191,10 +191,7 @@ fn claim(input: &Input<'_>, grant: &Grant) -> Step {
             let permit = Permit { replaces: "foreign".to_owned(), issued, not_after: issued + PERMIT_SECONDS };
             Step { claim: Some(permit), ..Step::note("Claiming", format!("{} claims the repository", grant.cluster)) }
         }
-        ClaimJob::Running => Step {
-            wake: Some(after(input.now, CLAIM_LOOK)),
-            ..Step::note("Claiming", format!("the claim Job runs in {}", grant.cluster))
-        },
+        ClaimJob::Running => Step::note("Claiming", format!("the claim Job runs in {}", grant.cluster)),
         ClaimJob::Stale => Step { remove_claim: true, ..Step::note("Claiming", "a former claim Job is removed") },
         ClaimJob::Ended(report) => ended(input, grant, report),
     }
@@ -234,9 +231,9 @@ fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
         return Step::write(LedgerChange::Grant(phase(input, grant, Phase::Claiming, None)));
     }
     let text = format!(
-        "the claim in {} ended {}: {}; it is tried again at {retry}",
+        "the claim in {} ended {}. To do: {}. It is tried again at {retry}",
         grant.cluster,
-        report.outcome.as_str(),
+        report.outcome.because(&report.reason),
         report.outcome.fix()
     );
     Step { remove_claim: !report.over, ..Step::wait(retry, report.outcome.as_str(), text) }
@@ -259,7 +256,12 @@ fn makes_room(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> LedgerC
     let nowhere = ObjectName::new("", "");
     let secret = report.secret.as_ref().unwrap_or(&nowhere);
     let when = (input.now, input.time_factor);
-    LedgerChange::NotReady(rest(input.not_ready, (&grant.cluster, secret), report.outcome.as_str(), when))
+    LedgerChange::NotReady(rest(
+        input.not_ready,
+        (&grant.cluster, secret),
+        &report.outcome.because(&report.reason),
+        when,
+    ))
 }
 
 /// The ledger's entry for a Secret of a member that makes room for the next, for longer each time.

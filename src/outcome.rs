@@ -10,7 +10,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-pub use job::{CONTAINER, Role, RunState, START_LIMIT_SECONDS};
+pub use job::{CONTAINER, Role, RunState, START_LIMIT_SECONDS, start_limit};
 
 /// How a run or a claim ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +89,11 @@ impl Outcome {
     /// Secret or member has its turn.
     pub fn counts_against_candidate(self) -> bool {
         matches!(self, Self::AuthFailed | Self::ConnectFailed | Self::ClockSkew | Self::NotStarted)
+    }
+
+    /// The word, and why where that is known.
+    pub fn because(self, reason: &str) -> String {
+        if reason.is_empty() { self.to_string() } else { format!("{self} ({reason})") }
     }
 
     /// What people can do about it. The mover script ends its log with the same words.

@@ -51,8 +51,9 @@ fn a_stale_secret_makes_room_for_the_next_member() -> Result<(), Fail> {
             .repository_when("stale", "to know of the stale Secret", |status| status["notReady"][0].is_object())
             .await?;
         let entry = &failed["status"]["notReady"][0];
-        let expected = (&json!(first), &json!("stale/stale-repository"), &json!("AuthFailed"));
-        assert_eq!((&entry["cluster"], &entry["secret"], &entry["reason"]), expected, "{failed}");
+        let expected = (&json!(first), &json!("stale/stale-repository"));
+        assert_eq!((&entry["cluster"], &entry["secret"]), expected, "{failed}");
+        assert!(entry["reason"].as_str().unwrap_or_default().starts_with("AuthFailed ("), "{failed}");
         assert!(entry["until"].is_string(), "{entry}");
         let granted = stage
             .repository_when("stale", &format!("to be maintained by {next}"), |status| {

@@ -258,3 +258,16 @@ pub struct RunStatus {
     #[serde(deserialize_with = "lenient::or_default")]
     pub reclaimed_bytes: Option<i64>,
 }
+
+impl RunStatus {
+    /// Recorded when it was late; it may have started since.
+    pub fn had_not_started(&self) -> bool {
+        self.outcome == "NotStarted"
+    }
+
+    /// Two records of one Job.
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        let second = |time: &Option<Time>| time.as_ref().map(|time| time.0.as_second());
+        self.cluster == other.cluster && second(&self.start) == second(&other.start)
+    }
+}

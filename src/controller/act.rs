@@ -268,14 +268,16 @@ impl Engine {
     async fn tidy_runs(&self, work: &Work) -> Result<(), Trouble> {
         let (Planned::Objects(assignment), Some(grant)) = (&work.plan.push, &work.grant) else { return Ok(()) };
         let settings = &assignment.settings;
-        for done in work.runs.iter().filter(|done| done.recorded) {
+        for (done, (name, guard)) in
+            work.runs.iter().filter(|done| done.recorded).filter_map(|it| it.job.as_ref().map(|job| (it, job)))
+        {
             let limit = if done.report.outcome.is_success() {
                 settings.successful_jobs_history_limit
             } else {
                 settings.failed_jobs_history_limit
             };
             if limit == 0 && !self.settings.observe {
-                self.member(&grant.cluster)?.delete::<Job>(&self.settings.hub_id, &done.name, &done.guard).await?;
+                self.member(&grant.cluster)?.delete::<Job>(&self.settings.hub_id, name, guard).await?;
             }
         }
         Ok(())

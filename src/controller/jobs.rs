@@ -1,6 +1,8 @@
 //! What the Jobs of a repository tell: how its claim stands, and runs that the ledger does not have yet.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -10,22 +12,54 @@ use crate::api::kopia_repository::{KopiaRepositoryStatus, RunStatus};
 use crate::grant::{ClaimJob, ClaimReport};
 use crate::labels;
 use crate::member::Guard;
-use crate::member::event::{JobRecord, PodRecord};
+use crate::member::event::{CronState, JobRecord, OwnedObject, PodRecord};
 use crate::names::{MemberName, ObjectName, RepositoryId};
 use crate::outcome::{CONTAINER, Outcome, Role, RunReport, RunState};
 use crate::plan::fleet::Grant;
 use crate::render::cron_job::claim_name;
+use crate::status::repository::Due;
 
 /// A Job whose Pod has not been seen is judged without it after this long. Seconds.
 const POD_GRACE_SECONDS: i64 = 10;
+/// API servers forget events after an hour: what was missed longer ago can't be told apart from what was not due.
+const EVENTS_LAST: SignedDuration = SignedDuration::from_hours(1);
 
-/// A run of this repository that has ended.
+/// Events about what has not started in time, by the uid of the Job or CronJob. Empty in the first look at a
+/// repository: only what is late is asked about.
+pub type Told = BTreeMap<Box<str>, Vec<core::Event>>;
+
+/// How Jobs are looked at.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    pub now: Timestamp,
+    /// See [`start_limit`].
+    pub limit: SignedDuration,
+    pub told: &'a Told,
+}
+
+impl Look<'_> {
+    fn late_before(&self) -> Timestamp {
+        self.now.checked_sub(self.limit).unwrap_or(Timestamp::MIN)
+    }
+}
+
+/// Something that has not started in time, and nobody has been asked why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    pub member: MemberName,
+    /// The Job or CronJob, as in [`Told`].
+    pub subject: Box<str>,
+    /// Whose events tell: the Job's Pod where there is one, else the subject.
+    pub about: Box<str>,
+}
+
+/// A run of this repository that has ended, or has not started in time.
 #[derive(Clone, Debug)]
 pub struct EndedRun {
     /// The ledger has it.
     pub recorded: bool,
-    pub name: ObjectName,
-    pub guard: Guard,
+    /// The Job to remove once it is recorded; none where it goes on, or there is none.
+    pub job: Option<(ObjectName, Guard)>,
     pub report: RunReport,
     pub run: RunStatus,
 }
@@ -36,13 +70,13 @@ pub fn claim(
     namespace: &str,
     id: RepositoryId,
     grant: &Grant,
-    now: Timestamp,
+    look: Look<'_>,
 ) -> (ClaimJob, Option<(ObjectName, Guard)>) {
     let name = ObjectName::new(namespace, claim_name(id, grant.epoch));
     let Some(job) = state.jobs.get(&name) else { return (ClaimJob::Absent, None) };
     let guard = Guard { uid: job.uid.clone(), resource_version: job.resource_version.clone() };
     let standing = Some((name.clone(), guard));
-    let Some(report) = report(state, &name, job, Role::Claim, now) else { return (ClaimJob::Running, standing) };
+    let Some(report) = report(state, &name, job, Role::Claim, look) else { return (ClaimJob::Running, standing) };
     let attempt = grant.since.map(attempt);
     let is_this_attempt = job.annotations.get(labels::ATTEMPT).map(|it| &**it) == attempt.as_deref();
     let over = job.is_terminal();
@@ -54,10 +88,11 @@ pub fn claim(
         outcome: report.outcome,
         secret: job.annotations.get(labels::SOURCE).and_then(|secret| without_cluster(secret)),
         last_run_start: report.last_run_start,
-        may_be_owner: report.owner_written != Some(false),
+        may_be_owner: report.outcome != Outcome::NotStarted && report.owner_written != Some(false),
         over,
-        at: report.ended.or(job.completed).unwrap_or(now),
-        unique_id: report.unique_id.clone(),
+        at: report.ended.or(job.completed).unwrap_or(look.now),
+        unique_id: report.unique_id,
+        reason: report.reason,
     };
     (ClaimJob::Ended(ended), standing)
 }
@@ -73,22 +108,28 @@ fn without_cluster(source: &str) -> Option<ObjectName> {
     Some(ObjectName::new(parts.next()?, parts.next()?))
 }
 
-/// Ended runs in this member, oldest first.
-pub fn ended_runs(
+fn is_of(labels: &BTreeMap<Box<str>, Box<str>>, id: &str) -> bool {
+    labels.get(labels::REPOSITORY).is_some_and(|label| **label == *id)
+}
+
+fn is_run(job: &JobRecord) -> bool {
+    job.labels.get(labels::ROLE).is_some_and(|role| &**role == Role::Run.as_str())
+}
+
+/// Runs in this member that have ended or have not started in time, oldest first.
+pub fn runs(
     state: &MemberState,
     member: &MemberName,
     id: RepositoryId,
     ledger: &KopiaRepositoryStatus,
-    now: Timestamp,
+    look: Look<'_>,
 ) -> Vec<EndedRun> {
     let id = id.to_string();
     let mut runs: Vec<_> = state
         .jobs
         .iter()
-        .filter(|(_, job)| job.labels.get(labels::REPOSITORY).is_some_and(|label| **label == *id))
-        .filter(|(_, job)| job.labels.get(labels::ROLE).is_some_and(|role| &**role == Role::Run.as_str()))
-        .filter(|(_, job)| job.is_terminal())
-        .filter_map(|(name, job)| ended(state, member, name, job, now))
+        .filter(|(_, job)| is_of(&job.labels, &id) && is_run(job))
+        .filter_map(|(name, job)| ended(state, member, name, job, look))
         .map(|ended| EndedRun { recorded: is_recorded(ledger, &ended.run), ..ended })
         .collect();
     runs.sort_by_key(|run| run.report.ended);
@@ -100,38 +141,126 @@ fn ended(
     member: &MemberName,
     name: &ObjectName,
     job: &JobRecord,
-    now: Timestamp,
+    look: Look<'_>,
 ) -> Option<EndedRun> {
-    let mut report = report(state, name, job, Role::Run, now)?;
-    report.ended = Some(job_end(job).or(report.ended).unwrap_or(now));
-    let run = RunStatus {
-        start: job.started.or(job.created).map(Time),
+    let mut report = report(state, name, job, Role::Run, look)?;
+    // A container that has ended is not the end of its Job: that one counts.
+    if !job.is_terminal() && report.outcome != Outcome::NotStarted {
+        return None;
+    }
+    let start = job.started.or(job.created);
+    let late_at = start.filter(|_| !job.is_terminal()).and_then(|start| start.checked_add(look.limit).ok());
+    report.ended = Some(late_at.or_else(|| job_end(job)).or(report.ended).unwrap_or(look.now));
+    let epoch = job.annotations.get(labels::EPOCH).and_then(|epoch| epoch.parse().ok());
+    let guard = Guard { uid: job.uid.clone(), resource_version: job.resource_version.clone() };
+    Some(EndedRun {
+        recorded: false,
+        job: job.is_terminal().then(|| (name.clone(), guard)),
+        run: status_of(&report, member, start, epoch),
+        report,
+    })
+}
+
+fn status_of(report: &RunReport, member: &MemberName, start: Option<Timestamp>, epoch: Option<i64>) -> RunStatus {
+    RunStatus {
+        start: start.map(Time),
         end: report.ended.map(Time),
         cluster: member.to_string(),
-        epoch: job.annotations.get(labels::EPOCH).and_then(|epoch| epoch.parse().ok()),
+        epoch,
         outcome: report.outcome.as_str().to_owned(),
         reason: Some(report.reason.clone()).filter(|reason| !reason.is_empty()),
         reclaimed_bytes: report.reclaimed_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
-    };
-    let guard = Guard { uid: job.uid.clone(), resource_version: job.resource_version.clone() };
-    Some(EndedRun { recorded: false, name: name.clone(), guard, report, run })
+    }
 }
 
 /// The ledger keeps the last runs only, so what ended before the newest of them in that member counts as recorded.
+/// One that had not started in time may have ended otherwise since.
 fn is_recorded(ledger: &KopiaRepositoryStatus, run: &RunStatus) -> bool {
     let time = |time: &Option<Time>| time.as_ref().map(|time| time.0.as_second());
+    if let Some(old) = ledger.runs.iter().find(|old| old.is_same_run(run)) {
+        return !old.had_not_started() || run.had_not_started();
+    }
     let newest = ledger.runs.iter().filter(|old| old.cluster == run.cluster).filter_map(|old| time(&old.end)).max();
-    let known = ledger.runs.iter().any(|old| old.cluster == run.cluster && time(&old.start) == time(&run.start));
-    known || newest.is_some_and(|newest| time(&run.end).is_some_and(|end| end < newest))
+    newest.is_some_and(|newest| time(&run.end).is_some_and(|end| end < newest))
+}
+
+/// The newest fire time that a CronJob has let pass without a Job, long enough ago to count.
+fn missed(cron: &CronState, due: &Due, look: Look<'_>) -> Option<Timestamp> {
+    if cron.suspend || *cron.schedule != *due.schedule.as_str() || !cron.active.is_empty() {
+        return None;
+    }
+    let (zone, late_before) = (due.zone.time_zone(), look.late_before());
+    let oldest = late_before.checked_sub(EVENTS_LAST).ok()?;
+    let after = cron.last_schedule.map_or(oldest, |last| last.max(oldest));
+    due.schedule.upcoming(after, &zone).take_while(|at| *at <= late_before).last()
+}
+
+/// A fire time of this repository's CronJob for which there is no Job because none could be made.
+pub fn refused(
+    member: &MemberName,
+    cron_job: &OwnedObject,
+    due: &Due,
+    ledger: &KopiaRepositoryStatus,
+    look: Look<'_>,
+) -> Option<EndedRun> {
+    let fire_time = missed(cron_job.cron.as_ref()?, due, look)?;
+    let mut report = RunReport::of_refused_job(look.told.get(&cron_job.uid)?, fire_time)?;
+    report.ended = fire_time.checked_add(look.limit).ok();
+    let epoch = cron_job.annotations.get(labels::EPOCH).and_then(|epoch| epoch.parse().ok());
+    let run = status_of(&report, member, Some(fire_time), epoch);
+    Some(EndedRun { recorded: is_recorded(ledger, &run), job: None, report, run })
+}
+
+/// What nobody has been asked about yet: Jobs without a container, a CronJob without a Job.
+pub fn late(
+    (state, member): (&MemberState, &MemberName),
+    id: RepositoryId,
+    cron_job: Option<(&OwnedObject, &Due)>,
+    ledger: &KopiaRepositoryStatus,
+    look: Look<'_>,
+) -> Vec<Late> {
+    let text = id.to_string();
+    let ask =
+        |subject: &str, about: &str| Late { member: member.clone(), subject: subject.into(), about: about.into() };
+    let jobs = state.jobs.iter().filter(|(_, job)| is_of(&job.labels, &text) && !job.is_terminal());
+    let late = jobs.filter_map(|(name, job)| {
+        let role = if is_run(job) { Role::Run } else { Role::Claim };
+        let report = report(state, name, job, role, look).filter(|it| it.outcome == Outcome::NotStarted)?;
+        let run = status_of(&report, member, job.started.or(job.created), None);
+        let pod = pod_of(state, name).map_or(&job.uid, |pod| &pod.uid);
+        (role == Role::Claim || !is_recorded(ledger, &run)).then(|| ask(&job.uid, pod))
+    });
+    let refused = cron_job.and_then(|(object, due)| {
+        let fire_time = missed(object.cron.as_ref()?, due, look)?;
+        let run = status_of(&RunReport::plain(Outcome::NotStarted, ""), member, Some(fire_time), None);
+        (!is_recorded(ledger, &run)).then(|| ask(&object.uid, &object.uid))
+    });
+    late.chain(refused).filter(|late| !look.told.contains_key(&late.subject)).collect()
+}
+
+/// When the next thing that should have started by then is looked at.
+pub fn next_look(
+    state: &MemberState,
+    id: RepositoryId,
+    cron_job: Option<(&OwnedObject, &Due)>,
+    look: Look<'_>,
+) -> Option<Timestamp> {
+    let id = id.to_string();
+    let jobs = state.jobs.values().filter(|job| is_of(&job.labels, &id) && !job.is_terminal());
+    let starts = jobs.filter_map(|job| job.started.or(job.created));
+    let fire_time = cron_job.and_then(|(object, due)| {
+        let cron = object.cron.as_ref().filter(|cron| !cron.suspend)?;
+        let after = cron.last_schedule.map_or(look.late_before(), |last| last.max(look.late_before()));
+        due.schedule.next_after(after, &due.zone.time_zone())
+    });
+    let looks = starts.chain(fire_time).filter_map(|due| due.checked_add(look.limit).ok());
+    looks.filter(|at| *at > look.now).min()
 }
 
 /// Is there a Job that has ended and whose Pod may still tell more?
 pub fn pod_missing(state: &MemberState, id: RepositoryId, now: Timestamp) -> bool {
     let id = id.to_string();
-    let mut jobs = state.jobs.iter();
-    jobs.any(|(name, job)| {
-        job.labels.get(labels::REPOSITORY).is_some_and(|it| **it == *id) && awaits_pod(pod_of(state, name), job, now)
-    })
+    state.jobs.iter().any(|(name, job)| is_of(&job.labels, &id) && awaits_pod(pod_of(state, name), job, now))
 }
 
 fn pod_of<'a>(state: &'a MemberState, job: &ObjectName) -> Option<&'a PodRecord> {
@@ -144,12 +273,13 @@ fn awaits_pod(pod: Option<&PodRecord>, job: &JobRecord, now: Timestamp) -> bool 
 }
 
 /// How a Job ended; none while it goes on, or while its Pod, which knows more, may still be seen.
-fn report(state: &MemberState, name: &ObjectName, job: &JobRecord, role: Role, now: Timestamp) -> Option<RunReport> {
+fn report(state: &MemberState, name: &ObjectName, job: &JobRecord, role: Role, look: Look<'_>) -> Option<RunReport> {
     let pod = pod_of(state, name);
-    if awaits_pod(pod, job, now) {
+    if awaits_pod(pod, job, look.now) {
         return None;
     }
-    match RunReport::from_job(role, &wire_job(job), pod.map(wire_pod).as_ref(), &[], now) {
+    let events = look.told.get(&job.uid).map(Vec::as_slice).unwrap_or_default();
+    match RunReport::from_job(role, &wire_job(job), pod.map(wire_pod).as_ref(), events, look.late_before()) {
         RunState::Ended(report) => Some(*report),
         RunState::Waiting | RunState::Running { .. } => None,
     }
@@ -232,3 +362,6 @@ fn wire_pod(pod: &PodRecord) -> core::Pod {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

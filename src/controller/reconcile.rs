@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::act::Trouble;
 use super::engine::Engine;
+use super::jobs::{Late, Look, Told};
 use super::work::Work;
 use crate::api::kopia_repository::{KopiaRepository, KopiaRepositoryStatus};
 use crate::grant::{self, ClaimJob, LedgerChange, Step};
@@ -16,7 +17,7 @@ use crate::hub::event::HubEvent;
 use crate::hub::ledger::LedgerError;
 use crate::member::event::ReferencedKind;
 use crate::names::RepositoryId;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, start_limit};
 use crate::plan::fleet::{NotReady, Observation};
 use crate::plan::planner::Planner;
 use crate::plan::result::{Push, RepositoryPlan, State};
@@ -40,17 +41,16 @@ impl Engine {
     pub(super) async fn reconcile(&self, id: RepositoryId) {
         for _ in 0..WRITES_MAX {
             let now = Self::now();
-            let work = {
-                let mut world = self.world();
+            {
+                let world = self.world();
                 if !world.hub_is_read() {
                     return;
                 }
                 if world.must_wait_for(id) {
                     return self.repositories.add_after(id, EARLY);
                 }
-                Work::gather(&mut world, id, &self.settings.hub_id, &self.settings.member_namespace, now)
-            };
-            let Some(work) = work else {
+            }
+            let Some(work) = self.gather(id, now).await else {
                 self.world().set_uses(id, Vec::new());
                 return;
             };
@@ -71,6 +71,33 @@ impl Engine {
             }
         }
         self.repositories.add(id);
+    }
+
+    /// Takes everything out of the world; what has not started in time is asked about, and all is taken anew.
+    async fn gather(&self, id: RepositoryId, now: Timestamp) -> Option<Work> {
+        let limit = start_limit(self.settings.time_factor);
+        let (hub_id, namespace) = (&self.settings.hub_id, &self.settings.member_namespace);
+        let nothing = Told::new();
+        let first = Work::gather(&mut self.world(), id, hub_id, namespace, Look { now, limit, told: &nothing })?;
+        if first.late.is_empty() {
+            return Some(first);
+        }
+        let told = self.ask_why(&first.late).await;
+        Work::gather(&mut self.world(), id, hub_id, namespace, Look { now, limit, told: &told })
+    }
+
+    /// Events of what is late. Where they can't be read, what the Job and its Pod say has to do.
+    async fn ask_why(&self, late: &[Late]) -> Told {
+        let mut told = Told::new();
+        for Late { member, subject, about } in late {
+            let Some(member) = self.supervisor.member(member) else { continue };
+            let events = member.warnings(&self.settings.member_namespace, about).await.unwrap_or_else(|error| {
+                warn!(%error, "why something has not started can't be read");
+                Vec::new()
+            });
+            told.insert(subject.clone(), events);
+        }
+        told
     }
 
     fn later(&self, id: RepositoryId, trouble: &Trouble) {
@@ -255,7 +282,8 @@ impl Engine {
             let due = due(&world.planner, &work.plan);
             world.ledger.get(&work.id).and_then(|object| repository::overdue_at(object, due.as_ref()))
         };
-        let next = [step.wake, work.plan.deadline, overdue].into_iter().flatten().filter(|at| *at > now).min();
+        let next =
+            [step.wake, work.plan.deadline, overdue, work.next_look].into_iter().flatten().filter(|at| *at > now).min();
         let until = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let pod_late = work.pod_missing.then_some(Duration::from_secs(3));
         // Rounded up: a deadline that is met a moment too early would be met again at once.
@@ -293,11 +321,14 @@ fn claim_facts(work: &Work, step: &Step) -> (Option<String>, Option<(crate::name
 fn failing_runs(work: &Work, now: Timestamp, factor: u32) -> Option<NotReady> {
     let Push::Objects(assignment) = &work.plan.push else { return None };
     work.grant.as_ref().filter(|grant| grant.cluster == assignment.member)?;
-    let fresh: Vec<_> = work.runs.iter().filter(|run| !run.recorded).map(|run| run.report.outcome).collect();
-    let latest = *fresh.last()?;
+    let fresh_runs = || work.runs.iter().filter(|run| !run.recorded);
+    let latest = &fresh_runs().last()?.report;
+    let fresh = fresh_runs().map(|run| run.report.outcome);
     let before = work.status().runs;
-    let before = before.iter().filter_map(|run| run.outcome.parse::<Outcome>().ok());
-    let newest: Vec<_> = fresh.into_iter().rev().chain(before).take(FAILED_RUNS_MAX).collect();
+    // One that was late is in the ledger, and again among those that have ended since.
+    let before = before.iter().filter(|old| !fresh_runs().any(|run| run.run.is_same_run(old)));
+    let before = before.filter_map(|run| run.outcome.parse::<Outcome>().ok());
+    let newest: Vec<_> = fresh.rev().chain(before).take(FAILED_RUNS_MAX).collect();
     if newest.len() < FAILED_RUNS_MAX || !newest.iter().all(|outcome| outcome.counts_against_candidate()) {
         return None;
     }
@@ -305,7 +336,7 @@ fn failing_runs(work: &Work, now: Timestamp, factor: u32) -> Option<NotReady> {
     Some(grant::rest(
         &ledger.not_ready,
         (&assignment.member, &assignment.secret.object),
-        latest.as_str(),
+        &latest.outcome.because(&latest.reason),
         (now, factor),
     ))
 }

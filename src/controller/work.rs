@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::jobs::{self, EndedRun};
+use super::jobs::{self, EndedRun, Late, Look};
 use super::member_state::MemberState;
 use super::push::Standing;
+use super::reconcile::due;
 use super::world::World;
 use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
 use crate::grant::ClaimJob;
@@ -30,6 +31,10 @@ pub struct Work {
     pub claim: ClaimJob,
     pub claim_job: Option<(ObjectName, Guard)>,
     pub runs: Vec<EndedRun>,
+    /// What has not started in time, and nobody has been asked why.
+    pub late: Vec<Late>,
+    /// When something that should have started by then is looked at.
+    pub next_look: Option<Timestamp>,
     /// A Job has ended whose Pod, which knows more, may still be seen.
     pub pod_missing: bool,
     /// The member where objects should stand, if it can be written to.
@@ -65,7 +70,8 @@ pub struct Leftover {
 
 impl Work {
     /// None: nobody knows a repository of this id.
-    pub fn gather(world: &mut World, id: RepositoryId, hub_id: &str, namespace: &str, now: Timestamp) -> Option<Self> {
+    pub fn gather(world: &mut World, id: RepositoryId, hub_id: &str, namespace: &str, look: Look<'_>) -> Option<Self> {
+        let now = look.now;
         let plan = world.planner.plan(id, now)?;
         let object = world.ledger.get(&id).cloned();
         let record = object.as_deref().map(observe::ledger);
@@ -74,13 +80,24 @@ impl Work {
         let holder = grant.as_ref().and_then(|grant| world.members.get(&grant.cluster));
         let holder_synced = grant.as_ref().is_some_and(|grant| world.contact(&grant.cluster) == Contact::Synced);
         let (claim, claim_job) = match (&grant, holder) {
-            (Some(grant), Some(state)) if holder_synced => jobs::claim(state, namespace, id, grant, now),
+            (Some(grant), Some(state)) if holder_synced => jobs::claim(state, namespace, id, grant, look),
             _ => (ClaimJob::Unknown, None),
         };
-        let runs = match (&grant, holder) {
-            (Some(grant), Some(state)) => jobs::ended_runs(state, &grant.cluster, id, &status, now),
-            _ => Vec::new(),
-        };
+        let due = due(&world.planner, &plan);
+        let mut runs = Vec::new();
+        let (mut late, mut next_look) = (Vec::new(), None);
+        if let (Some(grant), Some(state)) = (&grant, holder) {
+            let member = &grant.cluster;
+            let cron_job = state.owned.get(&(OwnedKind::CronJob, ObjectName::new(namespace, id.object_name())));
+            // A member that is away is no proof of anything that has not happened.
+            let cron_job = cron_job.filter(|object| holder_synced && is_ours(object, hub_id)).zip(due.as_ref());
+            runs = jobs::runs(state, member, id, &status, look);
+            runs.extend(cron_job.and_then(|(object, due)| jobs::refused(member, object, due, &status, look)));
+            if holder_synced {
+                late = jobs::late((state, member), id, cron_job, &status, look);
+            }
+            next_look = jobs::next_look(state, id, cron_job, look);
+        }
         let epochs = epochs(world, id, hub_id);
         let ledger_lost = grant.is_none() && epochs.iter().any(|epoch| *epoch > 0);
         let recorded = grant.as_ref().map_or(0, |grant| grant.epoch);
@@ -99,6 +116,8 @@ impl Work {
             claim_job,
             pod_missing: holder.is_some_and(|state| jobs::pod_missing(state, id, now)),
             runs,
+            late,
+            next_look,
             target,
         })
     }

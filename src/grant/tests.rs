@@ -47,6 +47,7 @@ fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, claim: ClaimJob
 fn ended(outcome: Outcome) -> ClaimReport {
     ClaimReport {
         outcome,
+        reason: "why".to_owned(),
         secret: secret_of(&plan("a")),
         last_run_start: None,
         may_be_owner: outcome == Outcome::Claimed,
@@ -77,15 +78,6 @@ fn a_claim_may_replace_foreign_owners_only_and_not_for_long() {
     let permit = step(&input(&plan, Some(&grant), ClaimJob::Absent)).claim.unwrap();
     assert_eq!(permit.replaces, "foreign");
     assert_eq!((permit.issued, permit.not_after), (at(60).as_second(), at(660).as_second()));
-}
-
-#[test]
-fn a_claim_under_way_is_looked_at_again_before_it_counts_as_not_started() {
-    let (plan, grant) = (plan("a"), grant("a", Phase::Claiming));
-    let step = step(&input(&plan, Some(&grant), ClaimJob::Running));
-    let wait = step.wake.unwrap().duration_since(at(60)).as_secs();
-    assert!((1..=crate::outcome::START_LIMIT_SECONDS).contains(&wait), "{wait} s");
-    assert!(step.ledger.is_none() && !step.run);
 }
 
 #[test]

@@ -38,7 +38,7 @@ const READ: &[&str] = &["list", "watch"];
 const WRITE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Everything but the source Secrets, which may be allowed in some namespaces only.
-const NEEDED: [Needed; 11] = [
+const NEEDED: [Needed; 12] = [
     needed(&["get", "list", "watch"], "volsync.backube", "replicationsources", Scope::Cluster),
     needed(READ, "", "namespaces", Scope::Cluster),
     named("", "namespaces", "kube-system"),
@@ -47,6 +47,7 @@ const NEEDED: [Needed; 11] = [
     needed(WRITE, "batch", "cronjobs", Scope::Ours),
     needed(&["get", "list", "watch", "create", "delete"], "batch", "jobs", Scope::Ours),
     needed(READ, "", "pods", Scope::Ours),
+    needed(&["list"], "", "events", Scope::Ours),
     needed(WRITE, "", "secrets", Scope::Ours),
     needed(WRITE, "", "configmaps", Scope::Ours),
     needed(&["get", "create", "patch"], "", "serviceaccounts", Scope::Ours),

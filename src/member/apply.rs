@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{
+    DeleteParams, ListParams, ObjectList, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
 use kube::core::request::Request;
 use kube::core::{NamespaceResourceScope, ObjectMeta, PartialObjectMeta};
 use serde::Serialize;
@@ -20,6 +22,9 @@ use crate::names::ObjectName;
 
 use super::call::{CallError, Class, Member, Operation};
 use super::event::OwnedObject;
+
+/// Events about one object that are read: a kubelet or a controller joins equal ones, so that there are few.
+const EVENTS_MAX: u32 = 100;
 
 /// Kinds that are pushed to members: namespaced, with a static name.
 pub trait Pushed:
@@ -219,6 +224,18 @@ impl Member {
         let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
         let binary = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
         Ok(Some(values_of(map.metadata, text.chain(binary).collect())))
+    }
+
+    /// Warnings about the object of this uid: why a Job or Pod does not start, or why a CronJob makes no Job.
+    pub async fn warnings(&self, namespace: &str, uid: &str) -> Result<Vec<Event>, CallError> {
+        let operation = Operation::list(format!("Events in namespace {namespace}"));
+        let selector = format!("involvedObject.uid={uid},type=Warning");
+        let parameters =
+            ListParams { field_selector: Some(selector), limit: Some(EVENTS_MAX), ..ListParams::default() };
+        let request = Request::new(format!("/api/v1/namespaces/{namespace}/events")).list(&parameters);
+        let text = self.text(&operation, request).await?;
+        let page: ObjectList<Event> = self.parse(&operation, &text)?;
+        Ok(page.items)
     }
 
     /// The version of this hub's object of that name; none where there is none; `NotOurs` where another's stands.

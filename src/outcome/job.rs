@@ -1,6 +1,6 @@
 //! What a Job and its Pod tell of an outcome, with the mover script's report where it left one.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Event, Pod};
 
@@ -10,6 +10,12 @@ use super::{Outcome, RunReport};
 pub const CONTAINER: &str = "mover";
 /// How long after its Job a container may take to start. Pulling an image and finding a node take a minute or two.
 pub const START_LIMIT_SECONDS: i64 = 300;
+/// Test builds wait less, but no less than a busy machine may take to start anything.
+const START_LIMIT_MIN_SECONDS: i64 = 30;
+/// What a CronJob's controller says of a Job that the API server refuses.
+const JOB_REFUSED: &str = "FailedCreate";
+/// What a kubelet says again and again while it waits; another event has the cause.
+const BACK_OFF: &str = "BackOff";
 const OUT_OF_MEMORY: &str = "OOMKilled";
 const DEADLINE: &str = "DeadlineExceeded";
 /// The container could not be started at all; Kubernetes reports that as a container that has ended.
@@ -53,8 +59,9 @@ impl Role {
 }
 
 impl RunReport {
-    /// Judges a Job by what is still there of it. `events` are those of the Job and its Pod, in any order.
-    pub fn from_job(role: Role, job: &Job, pod: Option<&Pod>, events: &[Event], now: Timestamp) -> RunState {
+    /// Judges a Job by what is still there of it. `events` are those of its Pod, or of the Job where there is none,
+    /// in any order; a Job that should have started before `late_before` and has not is late.
+    pub fn from_job(role: Role, job: &Job, pod: Option<&Pod>, events: &[Event], late_before: Timestamp) -> RunState {
         let view = View { role, job, pod, events };
         if let Some(ended) = view.terminated() {
             return RunState::Ended(Box::new(view.of_container(ended)));
@@ -65,11 +72,45 @@ impl RunReport {
         if let Some(running) = view.container().and_then(|status| status.state.as_ref()?.running.as_ref()) {
             return RunState::Running { since: running.started_at.as_ref().map(|time| time.0) };
         }
-        if view.is_late(now) {
+        if view.is_late(late_before) {
             return RunState::Ended(Box::new(view.not_started()));
         }
         RunState::Waiting
     }
+
+    /// A CronJob that made no Job for a fire time that is over: what its events have to say of it. None where they
+    /// say nothing, for then nobody has tried.
+    pub fn of_refused_job(events: &[Event], fire_time: Timestamp) -> Option<Self> {
+        let refusals = events.iter().filter(|event| event.reason.as_deref() == Some(JOB_REFUSED));
+        let newest =
+            refusals.filter(|event| last_seen(event).is_some_and(|at| at >= fire_time)).max_by_key(last_seen)?;
+        Some(Self::plain(Outcome::NotStarted, &told(newest)))
+    }
+}
+
+/// How long after it was due a Job without a running container counts as not started. `time_factor` is 1 but in test
+/// builds.
+pub fn start_limit(time_factor: u32) -> SignedDuration {
+    let seconds = START_LIMIT_SECONDS / i64::from(time_factor.max(1));
+    SignedDuration::from_secs(seconds.max(START_LIMIT_MIN_SECONDS))
+}
+
+/// An event that came again counts by the last time.
+fn last_seen(event: &&Event) -> Option<Timestamp> {
+    let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
+    let last = event.last_timestamp.as_ref().map(|time| time.0);
+    last.max(series).or(event.event_time.as_ref().map(|time| time.0))
+}
+
+/// A kubelet also warns of the state that it has put a container into: `Error: ErrImagePull`.
+fn names_a_cause(event: &Event) -> bool {
+    let state = event.message.as_deref().and_then(|message| message.strip_prefix("Error: "));
+    event.reason.as_deref() != Some(BACK_OFF) && state.is_none_or(|state| state.contains(' '))
+}
+
+fn told(event: &Event) -> String {
+    let reason = event.reason.as_deref().unwrap_or("Warning");
+    format!("{reason}: {}", event.message.as_deref().unwrap_or_default())
 }
 
 struct View<'a> {
@@ -194,11 +235,11 @@ impl<'a> View<'a> {
         }
     }
 
-    fn is_late(&self, now: Timestamp) -> bool {
+    fn is_late(&self, late_before: Timestamp) -> bool {
         let suspended = self.job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false);
         let status_start = self.job.status.as_ref().and_then(|status| status.start_time.as_ref());
         let due = status_start.or(self.job.metadata.creation_timestamp.as_ref());
-        !suspended && due.is_some_and(|due| now.as_second() - due.0.as_second() >= START_LIMIT_SECONDS)
+        !suspended && due.is_some_and(|due| due.0 <= late_before)
     }
 
     /// Why there is no container: what the Pod waits for, where it could not be placed, or the newest warning.
@@ -222,7 +263,9 @@ impl<'a> View<'a> {
         if matches!(reason, "ContainerCreating" | "PodInitializing") {
             return None;
         }
-        Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default()))
+        // Waiting before it tries again is no cause.
+        let cause = if reason.ends_with(BACK_OFF) { self.warning() } else { None };
+        Some(format!("{reason}: {}", cause.as_deref().or(waiting.message.as_deref()).unwrap_or_default()))
     }
 
     fn unschedulable_reason(&self) -> Option<String> {
@@ -234,11 +277,6 @@ impl<'a> View<'a> {
 
     fn warning(&self) -> Option<String> {
         let warnings = self.events.iter().filter(|event| event.type_.as_deref() == Some("Warning"));
-        let newest = warnings.max_by_key(|event| {
-            let last = event.last_timestamp.as_ref().map(|time| time.0);
-            last.or(event.event_time.as_ref().map(|time| time.0))
-        })?;
-        let reason = newest.reason.as_deref().unwrap_or("Warning");
-        Some(format!("{reason}: {}", newest.message.as_deref().unwrap_or_default()))
+        warnings.filter(|event| names_a_cause(event)).max_by_key(last_seen).map(told)
     }
 }

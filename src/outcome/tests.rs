@@ -48,7 +48,11 @@ fn warning(time: &str, reason: &str, message: &str) -> Event {
 }
 
 fn judged(role: Role, job: &Job, pod: Option<&Pod>) -> RunState {
-    RunReport::from_job(role, job, pod, &[], at("2026-10-01T02:04:59Z"))
+    RunReport::from_job(role, job, pod, &[], before_limit("2026-10-01T02:04:59Z"))
+}
+
+fn before_limit(now: &str) -> Timestamp {
+    at(now) - start_limit(1)
 }
 
 fn ended(role: Role, job: &Job, pod: Option<&Pod>) -> RunReport {
@@ -210,13 +214,19 @@ fn what_has_not_started_after_five_minutes_is_late_and_says_why() {
         warning("2026-10-01T02:01:00Z", "FailedMount", "no Secret"),
         warning("2026-10-01T02:00:30Z", "FailedScheduling", "no node"),
     ];
-    let late = at("2026-10-01T02:05:00Z");
+    let late = before_limit("2026-10-01T02:05:00Z");
     let reason = |pod: Option<&Pod>, events: &[Event]| match RunReport::from_job(Role::Claim, &job, pod, events, late) {
         RunState::Ended(report) if report.outcome == Outcome::NotStarted => report.reason,
         state => panic!("{state:?}"),
     };
     assert_eq!(judged(Role::Claim, &job, Some(&pull)), RunState::Waiting);
-    assert_eq!(reason(Some(&pull), &events), "ImagePullBackOff: no such image");
+    assert_eq!(reason(Some(&pull), &[]), "ImagePullBackOff: no such image");
+    let pulls = [
+        warning("2026-10-01T02:03:00Z", "Failed", "Failed to pull image \"i\": not found"),
+        warning("2026-10-01T02:04:00Z", "BackOff", "Back-off pulling image \"i\""),
+        warning("2026-10-01T02:04:01Z", "Failed", "Error: ImagePullBackOff"),
+    ];
+    assert_eq!(reason(Some(&pull), &pulls), "ImagePullBackOff: Failed: Failed to pull image \"i\": not found");
     assert_eq!(reason(Some(&creating), &events), "FailedMount: no Secret");
     assert_eq!(reason(None, &[warning(CREATED, "FailedCreate", "exceeded quota")]), "FailedCreate: exceeded quota");
     assert_eq!(reason(None, &[]), "the Job has no Pod");
@@ -229,7 +239,7 @@ fn what_has_not_started_after_five_minutes_is_late_and_says_why() {
 fn a_suspended_job_is_never_late() {
     let mut job = job(json!({}));
     job.spec = Some(k8s_openapi::api::batch::v1::JobSpec { suspend: Some(true), ..Default::default() });
-    let state = RunReport::from_job(Role::Run, &job, None, &[], at("2026-10-02T02:00:00Z"));
+    let state = RunReport::from_job(Role::Run, &job, None, &[], before_limit("2026-10-02T02:00:00Z"));
     assert_eq!(state, RunState::Waiting);
 }
 
@@ -238,6 +248,34 @@ fn a_container_that_runs_is_running_however_long_ago_it_began() {
     let running = pod(json!({"phase": "Running", "containerStatuses": [
         {"name": "mover", "image": "", "imageID": "", "ready": true, "restartCount": 0,
          "state": {"running": {"startedAt": CREATED}}}]}));
-    let state = RunReport::from_job(Role::Run, &job(json!({})), Some(&running), &[], at("2026-10-01T04:00:00Z"));
+    let state =
+        RunReport::from_job(Role::Run, &job(json!({})), Some(&running), &[], before_limit("2026-10-01T04:00:00Z"));
     assert_eq!(state, RunState::Running { since: Some(at(CREATED)) });
+}
+
+#[test]
+fn a_job_that_the_api_server_refuses_is_told_of_by_its_cron_job_once_per_fire_time() {
+    let events = [
+        warning("2026-10-01T01:00:01Z", "FailedCreate", "Error creating job: yesterday's quota"),
+        warning("2026-10-01T02:00:09Z", "FailedCreate", "Error creating job: exceeded quota: none"),
+        warning("2026-10-01T02:00:30Z", "UnexpectedJob", "Saw a job that the controller did not create"),
+    ];
+    let report = RunReport::of_refused_job(&events, at(CREATED)).unwrap();
+    let expected = "FailedCreate: Error creating job: exceeded quota: none";
+    assert_eq!((report.outcome, report.reason.as_str()), (Outcome::NotStarted, expected));
+    assert_eq!(RunReport::of_refused_job(&events[..1], at(CREATED)), None, "it was about an earlier fire time");
+    assert_eq!(RunReport::of_refused_job(&[], at(CREATED)), None, "nobody has tried");
+}
+
+#[test]
+fn an_event_that_came_again_counts_by_the_last_time() {
+    let mut again = warning("2026-10-01T01:00:01Z", "FailedCreate", "again");
+    again.series =
+        Some(serde_json::from_value(json!({"count": 2, "lastObservedTime": "2026-10-01T02:00:01.0Z"})).unwrap());
+    assert!(RunReport::of_refused_job(&[again], at(CREATED)).is_some());
+}
+
+#[test]
+fn test_builds_wait_less_but_never_less_than_a_busy_machine_needs() {
+    assert_eq!([1, 2, 60, 0].map(|factor| start_limit(factor).as_secs()), [300, 150, 30, 300]);
 }

@@ -82,6 +82,12 @@ fn cluster_count(share: &crate::plan::result::Share) -> ClusterCount {
 
 fn record_runs(status: &mut KopiaRepositoryStatus, runs: &[RunStatus]) {
     for run in runs {
+        // One that was late and has started after all takes the place of its first record, and counts once.
+        let before = status.runs.len();
+        status.runs.retain(|old| !(old.had_not_started() && old.is_same_run(run)));
+        if status.runs.len() < before {
+            status.consecutive_failures = status.consecutive_failures.map(|count| count.saturating_sub(1));
+        }
         status.last_outcome = Some(run.outcome.clone());
         if run.outcome == "Succeeded" {
             status.last_success.clone_from(&run.end);
@@ -270,4 +276,40 @@ fn contended(status: &KopiaRepositoryStatus) -> Option<(&'static str, String)> {
 
 fn count(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(start: i64, outcome: &str) -> RunStatus {
+        let time = |seconds| Timestamp::from_second(seconds).ok().map(Time);
+        RunStatus {
+            start: time(start),
+            end: time(start + 300),
+            cluster: "m".to_owned(),
+            epoch: Some(1),
+            outcome: outcome.to_owned(),
+            reason: None,
+            reclaimed_bytes: None,
+        }
+    }
+
+    fn outcomes(status: &KopiaRepositoryStatus) -> Vec<(&str, i64)> {
+        let start = |run: &RunStatus| run.start.as_ref().map_or(0, |time| time.0.as_second());
+        status.runs.iter().map(|run| (run.outcome.as_str(), start(run))).collect()
+    }
+
+    #[test]
+    fn a_late_run_that_starts_after_all_counts_once() {
+        let mut status = KopiaRepositoryStatus::default();
+        record_runs(&mut status, &[run(0, "Failed"), run(1000, "NotStarted")]);
+        assert_eq!(status.consecutive_failures, Some(2));
+        record_runs(&mut status, &[run(1000, "AuthFailed")]);
+        assert_eq!(outcomes(&status), [("AuthFailed", 1000), ("Failed", 0)]);
+        assert_eq!((status.consecutive_failures, status.last_outcome.as_deref()), (Some(2), Some("AuthFailed")));
+        record_runs(&mut status, &[run(2000, "NotStarted"), run(2000, "Succeeded")]);
+        assert_eq!(status.consecutive_failures, Some(0));
+        assert_eq!(outcomes(&status), [("Succeeded", 2000), ("AuthFailed", 1000), ("Failed", 0)]);
+    }
 }
