@@ -33,7 +33,7 @@ use std::fmt;
 pub use self::backend::Backend;
 pub use self::cidr::{Cidr, InvalidCidr};
 pub use self::connect::{CREDENTIALS_DIR, Credential, CredentialTarget};
-pub use self::facts::{FingerprintKey, PasswordFingerprint, SecretFacts};
+pub use self::facts::{PasswordFingerprint, SecretFacts};
 pub use self::overrides::Overrides;
 use crate::names::{MemberName, RepositoryKey};
 
