@@ -150,6 +150,15 @@ fn invalid_policies_are_planned_and_exit_with_0() {
 }
 
 #[test]
+fn a_policy_of_a_version_that_there_is_not_is_invalid() {
+    let policy = DEFAULT.replace("v1alpha1", "v2");
+    let (plan, code) = plan(&[("hub/p.yaml", &policy), ("members/c1/one.yaml", &source("app", "one", "bucket"))]);
+    assert_eq!((code, &plan["policies"][0]["valid"]), (0, &json!(false)));
+    assert!(plan["policies"][0]["message"].as_str().unwrap().contains("apiVersion"), "{plan}");
+    assert_eq!(plan["repositories"][0]["reason"], "InvalidPolicy");
+}
+
+#[test]
 fn what_can_not_be_read_exits_with_2_and_the_rest_is_planned() {
     let one = source("app", "one", "bucket");
     let secret = |data: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: x, namespace: y}}\n{data}\n");

@@ -10,10 +10,11 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::api::crd::Kind;
 use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberCluster;
 use crate::api::yaml::{self, YamlObject};
-use crate::api::{HUB_GROUP, POLICY_GROUP};
+use crate::api::{HUB_GROUP, POLICY_GROUP, schema};
 use crate::identity::SecretFacts;
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
 use crate::plan::fleet::{Contact, Fleet, Observation, PlanOptions, SecretState};
@@ -198,16 +199,18 @@ impl Offline {
     /// A policy with whatever in it is a policy; what is wrong with it makes it invalid.
     fn take_policy(&mut self, object: YamlObject, rules: &PolicyRules) {
         let mut record = PolicyRecord::read(&object.value, rules);
-        if !object.repeated.is_empty() {
-            let mut problems = record.settings.err().unwrap_or_default();
-            for key in &object.repeated {
-                if record.claim.is_some() && decides_what_is_selected(&key.field) {
-                    record.claim = None;
-                }
-                let message = format!("stands here twice (line {})", key.line);
-                problems.push(PolicyProblem { field: key.field.clone(), message });
+        let version = object.value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        let mut more: Vec<PolicyProblem> = schema::check_version(Kind::KopiaMaintenance, version).into_iter().collect();
+        for key in &object.repeated {
+            if decides_what_is_selected(&key.field) {
+                record.claim = None;
             }
-            record.settings = Err(problems);
+            let message = format!("stands here twice (line {})", key.line);
+            more.push(PolicyProblem { field: key.field.clone(), message });
+        }
+        if !more.is_empty() {
+            more.splice(0..0, record.settings.err().into_iter().flatten());
+            record.settings = Err(more);
         }
         self.objects.push((Place::Hub, object.value));
         self.fleet.observe(Observation::Policy { name: record.name.clone(), record: Some(Box::new(record)) });
