@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::identity::secret_data;
 use crate::api::crd::Kind;
 use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberCluster;
@@ -294,33 +293,4 @@ fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
         }
     }
     serde_json::from_value(value).map_err(|error| error.to_string())
-}
-
-/// `data`, and over it `stringData`. No error names a value.
-fn secret_data(value: &Value) -> Result<BTreeMap<String, Vec<u8>>, String> {
-    let part = |name: &str| match value.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(map)) => Ok(Some(map)),
-        Some(_) => Err(format!("{name} is no mapping")),
-    };
-    let mut data = BTreeMap::new();
-    for (key, value) in part("data")?.into_iter().flatten() {
-        let text = match value {
-            Value::Null => "",
-            Value::String(text) => text,
-            _ => return Err(format!("data.{key} is no text")),
-        };
-        let packed: String = text.split_ascii_whitespace().collect();
-        let bytes = STANDARD.decode(packed).map_err(|_| format!("data.{key} is no base64"))?;
-        data.insert(key.clone(), bytes);
-    }
-    for (key, value) in part("stringData")?.into_iter().flatten() {
-        let text = match value {
-            Value::Null => "",
-            Value::String(text) => text,
-            _ => return Err(format!("stringData.{key} is no text: put it in quotes")),
-        };
-        data.insert(key.clone(), text.as_bytes().to_vec());
-    }
-    Ok(data)
 }
