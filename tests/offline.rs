@@ -188,6 +188,27 @@ fn what_can_not_be_read_exits_with_2_and_the_rest_is_planned() {
 }
 
 #[test]
+fn what_an_api_server_would_refuse_in_the_hubs_own_kinds_is_a_problem() {
+    let objects = "
+apiVersion: hub.volsync.backube/v1alpha1
+kind: MemberCluster
+metadata: {name: c1}
+spec: {eligable: false, cidrs: [10.0.0.0/8]}
+---
+apiVersion: hub.volsync.backube/v1alpha1
+kind: KopiaRepository
+metadata: {name: kr-0123456789abcdef}
+spec: {frozenUntil: tomorrow}
+";
+    let (plan, code) = plan(&[("hub/p.yaml", DEFAULT), ("hub/own.yaml", objects)]);
+    assert_eq!(code, 0);
+    let told: Vec<_> = plan["problems"].as_array().unwrap().iter().map(|it| (&it["object"], &it["reason"])).collect();
+    let invalid = json!("Invalid");
+    let (repository, member) = (json!("KopiaRepository/kr-0123456789abcdef"), json!("MemberCluster/c1"));
+    assert_eq!(told, [(&repository, &invalid), (&member, &invalid)]);
+}
+
+#[test]
 fn a_broken_document_hides_no_other_in_its_file() {
     let file = format!("{DEFAULT}---\na: [1\n---\n{}", DEFAULT.replace("default", "second"));
     let (plan, code) = plan(&[("hub/all.yaml", &file)]);
