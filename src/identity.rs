@@ -33,7 +33,7 @@ use std::fmt;
 pub use self::backend::Backend;
 pub use self::cidr::{Cidr, InvalidCidr};
 pub use self::connect::{CREDENTIALS_DIR, Credential, CredentialTarget};
-pub use self::facts::{FingerprintKey, PasswordFingerprint, SecretFacts};
+pub use self::facts::{PasswordFingerprint, SecretFacts};
 pub use self::overrides::Overrides;
 use crate::names::{MemberName, RepositoryKey};
 
@@ -65,6 +65,7 @@ pub struct Identity {
     pub reach: Reach,
     /// Other readings are possible; merged to be safe.
     pub ambiguous: bool,
+    /// Those about other readings come first.
     pub warnings: Vec<String>,
     /// Two identities with one key and different readings make their repository ambiguous, although neither is so
     /// alone: another WebDAV user, another SFTP user of an absolute path, TLS and no TLS on the default ports.
@@ -129,24 +130,26 @@ impl fmt::Display for Reach {
 /// What was noticed on the way: never a value of a Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Notes {
-    pub ambiguous: bool,
+    /// About a second possible reading.
+    pub doubts: Vec<String>,
     pub warnings: Vec<String>,
 }
 
 impl Notes {
     pub fn warn(&mut self, text: impl Into<String>) {
-        let text = text.into();
-        if !self.warnings.contains(&text) {
-            self.warnings.push(text);
-        }
+        add(&mut self.warnings, text.into());
     }
-    /// A warning about a second possible reading.
     pub fn doubt(&mut self, text: impl Into<String>) {
-        self.ambiguous = true;
-        self.warn(text);
+        add(&mut self.doubts, text.into());
     }
     pub fn extend(&mut self, other: &Self) {
-        self.ambiguous |= other.ambiguous;
+        other.doubts.iter().for_each(|text| self.doubt(text.as_str()));
         other.warnings.iter().for_each(|text| self.warn(text.as_str()));
+    }
+}
+
+fn add(texts: &mut Vec<String>, text: String) {
+    if !texts.contains(&text) {
+        texts.push(text);
     }
 }

@@ -150,6 +150,15 @@ fn invalid_policies_are_planned_and_exit_with_0() {
 }
 
 #[test]
+fn a_policy_of_a_version_that_there_is_not_is_invalid() {
+    let policy = DEFAULT.replace("v1alpha1", "v2");
+    let (plan, code) = plan(&[("hub/p.yaml", &policy), ("members/c1/one.yaml", &source("app", "one", "bucket"))]);
+    assert_eq!((code, &plan["policies"][0]["valid"]), (0, &json!(false)));
+    assert!(plan["policies"][0]["message"].as_str().unwrap().contains("apiVersion"), "{plan}");
+    assert_eq!(plan["repositories"][0]["reason"], "InvalidPolicy");
+}
+
+#[test]
 fn what_can_not_be_read_exits_with_2_and_the_rest_is_planned() {
     let one = source("app", "one", "bucket");
     let secret = |data: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: x, namespace: y}}\n{data}\n");
@@ -165,6 +174,7 @@ fn what_can_not_be_read_exits_with_2_and_the_rest_is_planned() {
         ("members/c1/bad.yaml", secret("data: {KEY: '%%%'}")),
         ("members/c1/bad.yaml", secret("data: [1]")),
         ("members/c1/bad.yaml", secret("stringData: {KEY: 7}")),
+        ("members/c1/bad.yaml", secret("stringData: {KEY: 1e777}")),
         ("members/lost.yaml", one.clone()),
     ] {
         let (plan, code) = plan(&[("hub/policy.yaml", DEFAULT), ("members/c1/one.yaml", &one), (file, &bad)]);
@@ -172,8 +182,30 @@ fn what_can_not_be_read_exits_with_2_and_the_rest_is_planned() {
         assert_eq!(plan["repositories"][0]["state"], "Maintained", "{bad}");
         let problem = &plan["problems"][0];
         assert!(problem["object"].as_str().unwrap().contains(file), "{problem}");
-        assert!(!problem["message"].as_str().unwrap().contains("secret"), "{problem}");
+        let message = problem["message"].as_str().unwrap();
+        assert!(!message.contains("secret") && !message.contains("777"), "{problem}");
     }
+}
+
+#[test]
+fn what_an_api_server_would_refuse_in_the_hubs_own_kinds_is_a_problem() {
+    let objects = "
+apiVersion: hub.volsync.backube/v1alpha1
+kind: MemberCluster
+metadata: {name: c1}
+spec: {eligable: false, cidrs: [10.0.0.0/8]}
+---
+apiVersion: hub.volsync.backube/v1alpha1
+kind: KopiaRepository
+metadata: {name: kr-0123456789abcdef}
+spec: {frozenUntil: tomorrow}
+";
+    let (plan, code) = plan(&[("hub/p.yaml", DEFAULT), ("hub/own.yaml", objects)]);
+    assert_eq!(code, 0);
+    let told: Vec<_> = plan["problems"].as_array().unwrap().iter().map(|it| (&it["object"], &it["reason"])).collect();
+    let invalid = json!("Invalid");
+    let (repository, member) = (json!("KopiaRepository/kr-0123456789abcdef"), json!("MemberCluster/c1"));
+    assert_eq!(told, [(&repository, &invalid), (&member, &invalid)]);
 }
 
 #[test]

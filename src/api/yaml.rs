@@ -212,8 +212,12 @@ fn unreadable(document: &Text, error: &serde_saphyr::Error) -> Unreadable {
     let text = error.to_string();
     // The parser's own words for the place count from the document's start; the line is given anew.
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    // They quote a number, and a Secret's value may look like one.
+    let message = if message.starts_with("non-finite float") { NO_NUMBER } else { message };
     Unreadable { line: document.before + location.line().max(1), message: format!("not valid YAML: {message}") }
 }
+
+const NO_NUMBER: &str = "infinity and NaN are no numbers of JSON";
 
 /// What a value is, for people.
 pub fn kind_of(value: &Value) -> &'static str {
@@ -310,7 +314,7 @@ impl<'de> Visitor<'de> for ContentVisitor {
         }
         match Number::from_f64(value) {
             Some(number) => Ok(Content::Scalar(Value::Number(number))),
-            None => Err(E::custom("infinity and NaN are no numbers of JSON")),
+            None => Err(E::custom(NO_NUMBER)),
         }
     }
     fn visit_str<E>(self, value: &str) -> Result<Content, E> {

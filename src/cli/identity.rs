@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::api::yaml::{self, YamlObject};
 use crate::identity::{Cidr, Identity, IdentityProblem, Overrides, Scope, SecretFacts};
 use crate::names::MemberName;
 
@@ -170,40 +171,44 @@ pub fn report(args: &IdentityArgs, secret: &str, source: Option<&str>) -> Result
     Ok(report)
 }
 
-/// The first document of this kind. Errors never quote the text: it may be a Secret.
+/// The first object of this kind. Errors never quote the text: it may be a Secret.
 fn object(text: &str, kind: &str, path: &Path) -> Result<Value, String> {
-    let options = serde_saphyr::options! { with_snippet: false };
-    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
-        let line = error.location().map(|location| format!(", line {}", location.line())).unwrap_or_default();
-        format!("{}{line}: this is no YAML that can be read", path.display())
-    })?;
-    let is_kind = |document: &Value| document.get("kind").and_then(Value::as_str) == Some(kind);
-    let found = documents.into_iter().find(is_kind);
-    found.ok_or_else(|| format!("{} has no {kind} in it: give a file with `kind: {kind}`", path.display()))
+    let mut broken = None;
+    for object in yaml::objects(text) {
+        match object.and_then(YamlObject::into_value) {
+            Ok(value) if value.get("kind").and_then(Value::as_str) == Some(kind) => return Ok(value),
+            Ok(_) => {}
+            Err(error) => broken = broken.or(Some(error.line)),
+        }
+    }
+    Err(match broken {
+        Some(line) => format!("{}, line {line}: this is no YAML that can be read", path.display()),
+        None => format!("{} has no {kind} in it: give a file with `kind: {kind}`", path.display()),
+    })
 }
 
-/// `stringData` goes over `data`, as in the API server.
-fn secret_data(secret: &Value) -> Result<BTreeMap<String, Vec<u8>>, String> {
+/// `stringData` goes over `data`, as in the API server. No error names a value.
+pub fn secret_data(secret: &Value) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let mut data = BTreeMap::new();
     for (key, value) in texts(secret, "data")? {
         let compact: String = value.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
         let bytes = STANDARD
             .decode(compact)
             .map_err(|_| format!("data.{key} is not base64 (use stringData for plain text)"))?;
-        data.insert(key, bytes);
+        data.insert(key.to_owned(), bytes);
     }
-    data.extend(texts(secret, "stringData")?.into_iter().map(|(key, value)| (key, value.into_bytes())));
+    data.extend(texts(secret, "stringData")?.into_iter().map(|(key, value)| (key.to_owned(), value.into())));
     Ok(data)
 }
 
-fn texts(secret: &Value, field: &str) -> Result<Vec<(String, String)>, String> {
+fn texts<'a>(secret: &'a Value, field: &str) -> Result<Vec<(&'a str, &'a str)>, String> {
     let entries = match secret.get(field) {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(entries) => entries.as_object().ok_or_else(|| format!("{field} is no mapping"))?,
     };
-    let text = |(key, value): (&String, &Value)| match value {
-        Value::String(text) => Ok((key.clone(), text.clone())),
-        Value::Null => Ok((key.clone(), String::new())),
+    let text = |(key, value): (&'a String, &'a Value)| match value {
+        Value::String(text) => Ok((key.as_str(), text.as_str())),
+        Value::Null => Ok((key.as_str(), "")),
         _ => Err(format!("{field}.{key} is no text: put it into quotes")),
     };
     entries.iter().map(text).collect()
@@ -310,6 +315,16 @@ mod tests {
             let error = report(&args(&[]), text, None).unwrap_err();
             assert!(error.contains("secret.yaml") && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_secret_is_found_in_lists_and_beside_broken_documents() {
+        let one =
+            "apiVersion: v1\n  kind: Secret\n  metadata: {name: s}\n  stringData: {KOPIA_REPOSITORY: 's3://bkt'}\n";
+        let list = format!("kind: List\nitems:\n- kind: ConfigMap\n- {one}---\nhunter2: [\n");
+        assert!(report(&args(&[]), &list, None).unwrap().valid);
+        let twice = secret("stringData: {KOPIA_REPOSITORY: 's3://bkt', KOPIA_REPOSITORY: 's3://other'}");
+        assert!(report(&args(&[]), &twice, None).unwrap_err().contains("line 4"));
     }
 
     #[test]

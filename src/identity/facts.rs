@@ -98,11 +98,7 @@ pub struct SecretFacts {
     pub password: Option<PasswordFingerprint>,
 }
 
-/// Random bytes of this process, so that a fingerprint is worth nothing outside it.
-#[derive(Clone, Copy)]
-pub struct FingerprintKey(pub [u8; 32]);
-
-/// Eight bytes of a keyed hash. Equal for equal passwords under one key; not shown, not stored.
+/// Eight bytes of a hash: tells passwords apart, in memory only. It is not shown and not stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PasswordFingerprint(pub(crate) [u8; 8]);
 
@@ -115,15 +111,8 @@ impl fmt::Debug for PasswordFingerprint {
 impl SecretFacts {
     /// Reads the data of a Secret. Never fails: what can't be read is said where it matters, by [`Self::backend`].
     ///
-    /// Passwords are told apart by a hash without a secret key. A long-running process uses [`Self::read_keyed`].
-    ///
     /// [`Self::backend`]: SecretFacts::backend
     pub fn read(data: &BTreeMap<String, Vec<u8>>) -> Self {
-        Self::read_keyed(data, &FingerprintKey([0; 32]))
-    }
-
-    /// Facts that are compared with each other must be read with one key.
-    pub fn read_keyed(data: &BTreeMap<String, Vec<u8>>, key: &FingerprintKey) -> Self {
         let mut facts = Self {
             repository: RepositoryUrl::default(),
             location: BTreeMap::new(),
@@ -134,7 +123,7 @@ impl SecretFacts {
             rclone: None,
             remotes: BTreeMap::new(),
             webdav_user: Reading::default(),
-            password: data.get("KOPIA_PASSWORD").map(|password| key.fingerprint(password.trim_ascii())),
+            password: data.get("KOPIA_PASSWORD").map(|password| PasswordFingerprint::of(password.trim_ascii())),
         };
         let present = |key: &&str| data.get(*key).is_some_and(|value| !value.is_empty());
         let known = CREDENTIAL_KEYS.iter().chain(&IGNORED_KEYS).copied();
@@ -223,11 +212,9 @@ impl SecretFacts {
     }
 }
 
-impl FingerprintKey {
-    fn fingerprint(&self, password: &[u8]) -> PasswordFingerprint {
-        let mut keyed = self.0.to_vec();
-        keyed.extend(password);
-        PasswordFingerprint(hashed(b"volsync-hub kopia password", &keyed))
+impl PasswordFingerprint {
+    fn of(password: &[u8]) -> Self {
+        Self(hashed(b"volsync-hub kopia password", password))
     }
 }
 

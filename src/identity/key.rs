@@ -78,8 +78,8 @@ impl Backend {
             backend: draft.backend,
             location: draft.location,
             reach: draft.reach,
-            ambiguous: notes.ambiguous,
-            warnings: notes.warnings,
+            ambiguous: !notes.doubts.is_empty(),
+            warnings: notes.doubts.into_iter().chain(notes.warnings).collect(),
             reading: draft.reading,
         })
     }

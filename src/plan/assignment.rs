@@ -27,7 +27,7 @@ pub fn assign(
     let overrides = source.and_then(|source| source.overrides.as_deref()).unwrap_or(&none);
     let backend = facts.backend(overrides).ok()?;
     let read = |scope: &Scope<'_>| Some((backend.identity(scope).ok()?.key, backend.connect_arguments(scope)));
-    let (reached, _) = readiness::in_member(fleet, options, &candidate.member, read, &secret.object.namespace);
+    let (reached, _) = readiness::in_member(fleet, options, &candidate.member, &secret, read);
     let (secret_key, connect_arguments) = reached?;
     let custom_ca = match (&candidate.source, winner.claim.as_ref().map(|claim| &claim.target)) {
         (None, Some(PolicyTarget::Direct { custom_ca, .. })) => custom_ca.clone(),

@@ -20,8 +20,18 @@ const PAUSED: &str = "Paused";
 const NOT_READY: &str = "NotReady";
 const NO_MEMBER: &str = "NoMember";
 
+/// What keeps a member from being a candidate with this Secret: first what holds whatever the state of the member.
+pub fn exclusion(
+    not_ready: Option<&'static str>,
+    member: Option<&MemberRecord>,
+    rests: Option<&NotReady>,
+) -> Option<Exclusion> {
+    let of_secret = not_ready.map(|reason| (reason, readiness::text(reason).to_owned()));
+    of_secret.or_else(|| of_member(member)).or_else(|| rests.map(of_rest))
+}
+
 /// Why nothing of ours runs in a member at all.
-pub fn of_member(record: Option<&MemberRecord>) -> Option<Exclusion> {
+fn of_member(record: Option<&MemberRecord>) -> Option<Exclusion> {
     match record {
         None => Some((NOT_REGISTERED, "the hub has no registration of this member".to_owned())),
         Some(record) if !record.eligible => Some((INELIGIBLE, "its MemberCluster says eligible: false".to_owned())),
@@ -30,14 +40,9 @@ pub fn of_member(record: Option<&MemberRecord>) -> Option<Exclusion> {
     }
 }
 
-/// Why a Secret can't be used now, by itself or by the ledger.
-pub fn of_secret(not_ready: Option<&'static str>, rests: Option<&NotReady>) -> Option<Exclusion> {
-    if let Some(reason) = not_ready {
-        return Some((reason, readiness::text(reason).to_owned()));
-    }
-    let rests = rests?;
+fn of_rest(rests: &NotReady) -> Exclusion {
     let message = format!("Secret {} failed to claim ({}) and rests until {}", rests.secret, rests.reason, rests.until);
-    Some((readiness::CLAIM_FAILED, message))
+    (readiness::CLAIM_FAILED, message)
 }
 
 pub fn not_matched() -> Exclusion {

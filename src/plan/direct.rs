@@ -91,6 +91,7 @@ impl Match {
 
 /// The reason where a Secret of the hub could run in several members, and nothing says in which.
 pub const CLUSTER_SELECTOR_NEEDED: &str = "ClusterSelectorNeeded";
+const NOBODY_ADMITTED: &str = "NobodyAdmitted";
 const CLUSTER_NOT_ADMITTED: &str = "ClusterNotAdmitted";
 const CLUSTER_UNKNOWN: &str = "ClusterUnknown";
 
@@ -155,7 +156,7 @@ impl<'a> Resolver<'a> {
         let mut nobody = true;
         for (member, _) in admitted(self.fleet, clusters) {
             nobody = false;
-            if let Some(meaning) = self.mean(facts, member, "the hub") {
+            if let Some(meaning) = self.mean(facts, member, Place::Hub) {
                 let shared = meaning.identity.reach == Reach::Shared;
                 self.add(member, meaning, if shared { Origin::Hub } else { Origin::HubLocal });
             }
@@ -168,7 +169,7 @@ impl<'a> Resolver<'a> {
     /// No member is admitted: the repository is there all the same, if it is the same from everywhere.
     fn on_hub_for_nobody(&mut self, facts: &SecretFacts) {
         let nobody = MemberName::from("");
-        let Some(meaning) = self.mean(facts, &nobody, "the hub") else { return };
+        let Some(meaning) = self.mean(facts, &nobody, Place::Hub) else { return };
         if meaning.identity.reach == Reach::Shared {
             let meaning = Arc::new(meaning);
             let found = Match {
@@ -178,6 +179,9 @@ impl<'a> Resolver<'a> {
                 secret: self.secret.clone(),
             };
             self.resolution.matches.insert(meaning.identity.key, found);
+        } else {
+            let message = format!("the place in Secret {} differs by cluster, and no member is admitted", self.secret);
+            self.note(NOBODY_ADMITTED, message);
         }
     }
 
@@ -186,7 +190,7 @@ impl<'a> Resolver<'a> {
         for member in members {
             match self.look(Place::Member(member.clone())) {
                 Some(SecretState::Present(facts)) => {
-                    if let Some(meaning) = self.mean(facts, member, member.as_str()) {
+                    if let Some(meaning) = self.mean(facts, member, Place::Member(member.clone())) {
                         self.add(member, meaning, Origin::Members);
                     }
                 }
@@ -209,14 +213,15 @@ impl<'a> Resolver<'a> {
         state
     }
 
-    fn mean(&mut self, facts: &SecretFacts, member: &MemberName, place: &str) -> Option<Meaning> {
+    fn mean(&mut self, facts: &SecretFacts, member: &MemberName, place: Place) -> Option<Meaning> {
         let read = |scope: &Scope<'_>| readiness::meaning(facts, &Overrides::default(), scope);
-        let (meaning, consulted) = readiness::in_member(self.fleet, self.options, member, read, &self.secret.namespace);
+        let placed = PlacedName { place, object: self.secret.clone() };
+        let (meaning, consulted) = readiness::in_member(self.fleet, self.options, member, &placed, read);
         self.resolution.consulted.extend(consulted.into_iter().map(|name| (member.clone(), name)));
         match meaning {
             Ok(meaning) => Some(meaning),
             Err(problem) => {
-                let message = format!("Secret {} on {place} names no repository: {problem}", self.secret);
+                let message = format!("Secret {} on {} names no repository: {problem}", self.secret, placed.place);
                 self.note(problem.reason, message);
                 None
             }

@@ -131,12 +131,19 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReady {
     pub cluster: MemberName,
-    /// `namespace/name`
+    /// An empty namespace means any.
     pub secret: ObjectName,
     pub until: Timestamp,
     /// How often in a row; the wait doubles.
     pub attempts: u32,
     pub reason: Box<str>,
+}
+
+impl NotReady {
+    pub fn concerns(&self, secret: &ObjectName) -> bool {
+        self.secret.name == secret.name
+            && (self.secret.namespace.is_empty() || self.secret.namespace == secret.namespace)
+    }
 }
 
 /// A CronJob of ours, or in our place, that was found in a member.

@@ -4,7 +4,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::direct::{Match, Origin};
 use super::fleet::{Contact, Fleet, PlanOptions, PushedCronJob, SecretState, SourceRecord};
-use super::readiness::{self, Standing};
 use super::{references, selector};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
 use crate::policy::{PolicyClaim, PolicyTarget};
@@ -37,16 +36,48 @@ pub fn pushed<'a>(
     })
 }
 
+/// The Secret that a standing CronJob was given, as far as it tells.
+pub fn copied<'a>(
+    fleet: &'a Fleet,
+    options: &PlanOptions,
+    ids: &[RepositoryId],
+    holder: &MemberName,
+) -> Option<&'a PlacedName> {
+    ids.iter().find_map(|id| pushed(fleet, options, &[*id], holder)?.1.secret.as_ref())
+}
+
 /// A source with the Secret that the standing CronJob was given is still there, only that Secret can't be seen (any more).
 /// While that lasts the source may still belong to the repository.
 pub fn source_may_be_left(fleet: &Fleet, options: &PlanOptions, ids: &[RepositoryId], holder: &MemberName) -> bool {
-    let Some(secret) = pushed(fleet, options, ids, holder).and_then(|(_, found)| found.secret.as_ref()) else {
-        return false;
-    };
-    sources_in(fleet, holder, &secret.object.namespace).any(|(key, record)| {
-        references::of_source(key, record).as_ref() == Some(secret)
-            && matches!(readiness::of_source(fleet, options, key, record).0, Standing::Outside(out) if out.undetermined)
-    })
+    let Some(secret) = copied(fleet, options, ids, holder) else { return false };
+    is_unseen(fleet, secret)
+        && sources_in(fleet, holder, &secret.object.namespace)
+            .any(|(key, record)| references::of_source(key, record).as_ref() == Some(secret))
+}
+
+/// No source of the repository is left in the holder. Where nothing tells which Secret it used, each source there whose
+/// Secret can't be seen may be one.
+pub fn has_no_source_left(fleet: &Fleet, options: &PlanOptions, ids: &[RepositoryId], holder: &MemberName) -> bool {
+    if copied(fleet, options, ids, holder).is_some() {
+        return !source_may_be_left(fleet, options, ids, holder);
+    }
+    let unseen = |(key, record)| references::of_source(key, record).is_some_and(|secret| is_unseen(fleet, &secret));
+    !sources_of(fleet, holder).any(unseen)
+}
+
+/// A Secret that is not there, or can't be read, tells nothing of the repository it was for.
+pub fn is_unseen(fleet: &Fleet, secret: &PlacedName) -> bool {
+    !matches!(fleet.secrets.get(secret), Some(SecretState::Present(_)))
+}
+
+/// The sources of a member.
+pub fn sources_of<'a>(
+    fleet: &'a Fleet,
+    member: &MemberName,
+) -> impl Iterator<Item = (&'a SourceKey, &'a SourceRecord)> {
+    let start = SourceKey { member: member.clone(), object: ObjectName::new("", "") };
+    let member = member.clone();
+    fleet.sources.range(start..).take_while(move |(key, _)| key.member == member)
 }
 
 /// The sources in one namespace of a member.

@@ -60,7 +60,7 @@ impl<'a> Levers<'a> {
 
     /// Did this Secret fail there, so that it rests?
     pub fn rests(&self, member: &MemberName, secret: &ObjectName, now: Timestamp) -> Option<&'a NotReady> {
-        let of_it = |entry: &&&NotReady| entry.cluster == *member && entry.secret == *secret && now < entry.until;
+        let of_it = |entry: &&&NotReady| entry.cluster == *member && entry.concerns(secret) && now < entry.until;
         self.not_ready.iter().filter(of_it).max_by_key(|entry| entry.until).copied()
     }
 

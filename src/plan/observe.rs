@@ -50,7 +50,7 @@ pub fn ledger(object: &KopiaRepository) -> LedgerRecord {
         location: status.location.map(Into::into),
         unique_id: status.unique_id.filter(|id| !id.is_empty()).map(Into::into),
         grant: status.grant.as_ref().map(grant),
-        not_ready: status.not_ready.iter().filter_map(not_ready).collect(),
+        not_ready: status.not_ready.iter().map(not_ready).collect(),
         pin: spec.cluster.as_deref().filter(|name| !name.is_empty()).map(MemberName::from),
         frozen_until: spec.frozen_until.as_ref().map(|until| until.0),
         same_as: spec.same_as.as_deref().filter(|text| !text.is_empty()).map(Into::into),
@@ -75,16 +75,16 @@ fn grant(status: &GrantStatus) -> Grant {
     }
 }
 
-/// None where the Secret is no `namespace/name`: the entry then rests nothing.
-fn not_ready(status: &NotReadyStatus) -> Option<NotReady> {
-    let (namespace, name) = status.secret.split_once('/')?;
-    Some(NotReady {
+/// A name without a namespace, which the hub never writes, means every Secret of that name there.
+fn not_ready(status: &NotReadyStatus) -> NotReady {
+    let (namespace, name) = status.secret.split_once('/').unwrap_or(("", &status.secret));
+    NotReady {
         cluster: MemberName::new(status.cluster.as_str()),
         secret: ObjectName::new(namespace, name),
         until: status.until.0,
         reason: status.reason.as_str().into(),
         attempts: status.attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(1),
-    })
+    }
 }
 
 /// A ReplicationSource, from its `spec` and `status`. None where it does not use Kopia.

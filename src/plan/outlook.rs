@@ -11,7 +11,7 @@ use crate::names::RepositoryKey;
 pub struct Outlook {
     /// Location and backend; the smallest, so that no order of arrival shows.
     shown: Option<(Box<str>, &'static str)>,
-    /// The smallest warning of those with other possible readings; empty where one has none.
+    /// The smallest of the first doubts about those with other possible readings.
     ambiguous: Option<Box<str>>,
     readings: Seen<Reading>,
     passwords: Seen<PasswordFingerprint>,
@@ -25,7 +25,7 @@ impl Outlook {
             self.shown = Some((shown.0.into(), shown.1));
         }
         if identity.ambiguous {
-            see(&mut self.ambiguous, identity.warnings.iter().min().map_or("", String::as_str));
+            see(&mut self.ambiguous, identity.warnings.first().map_or("", String::as_str));
         }
         self.readings.add(Some(identity.reading));
         self.passwords.add(meaning.password);

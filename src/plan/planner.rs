@@ -155,6 +155,9 @@ impl Planner {
                 let records = self.fleet.sources.get(key).into_iter().chain(record.as_deref());
                 for secret in records.filter_map(|record| references::of_source(key, record)) {
                     affected.ids.extend(self.ids_pushed_from(&key.member, &secret));
+                    if holder::is_unseen(&self.fleet, &secret) {
+                        affected.ids.extend(self.ids_held_blindly(&key.member));
+                    }
                 }
             }
             Observation::Secret { secret, .. } => {
@@ -164,6 +167,9 @@ impl Planner {
                         sources.filter(|(key, record)| references::of_source(key, record).as_ref() == Some(secret));
                     affected.sources.extend(naming.map(|(key, _)| key.clone()));
                     affected.ids.extend(self.ids_pushed_from(member, secret));
+                    if !affected.sources.is_empty() {
+                        affected.ids.extend(self.ids_held_blindly(member));
+                    }
                 }
                 let wanting = self.index.directs.iter().filter(|(_, direct)| direct.wants.contains(secret));
                 affected.policies.extend(wanting.map(|(name, _)| name.clone()));
@@ -193,9 +199,7 @@ impl Planner {
             (labels.clone(), cluster_domain.clone(), cidrs.clone())
         };
         if known.map(place) != record.map(place) {
-            let first = SourceKey { member: name.clone(), object: ObjectName::new("", "") };
-            let sources = self.fleet.sources.range(first..).take_while(|(key, _)| key.member == *name);
-            affected.sources.extend(sources.map(|(key, _)| key.clone()));
+            affected.sources.extend(holder::sources_of(&self.fleet, name).map(|(key, _)| key.clone()));
             affected.policies.extend(self.index.directs.keys().cloned());
         }
     }
@@ -219,6 +223,12 @@ impl Planner {
                 RepositoryId::of_object_name(&name.name).into_iter().chain([record.repository])
             })
             .collect()
+    }
+
+    /// Ids that a member holds without a CronJob that tells which Secret it uses.
+    fn ids_held_blindly(&self, member: &MemberName) -> Vec<RepositoryId> {
+        let told = |id: &RepositoryId| holder::copied(&self.fleet, &self.options, &[*id], member).is_some();
+        self.held.get(member).into_iter().flatten().copied().filter(|id| !told(id)).collect()
     }
 
     fn claims(&self) -> impl Iterator<Item = &PolicyClaim> {

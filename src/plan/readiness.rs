@@ -31,8 +31,6 @@ pub enum Standing {
 pub struct Outside {
     pub reason: &'static str,
     pub message: String,
-    /// Its Secret was not seen, so nothing may be concluded from it.
-    pub undetermined: bool,
 }
 
 impl Standing {
@@ -83,32 +81,31 @@ pub fn of_source(
     let none = Overrides::default();
     let overrides = record.overrides.as_deref().unwrap_or(&none);
     let (meaning, consulted) =
-        in_member(fleet, options, &key.member, |scope| meaning(facts, overrides, scope), &key.object.namespace);
+        in_member(fleet, options, &key.member, &placed, |scope| meaning(facts, overrides, scope));
     let standing = match meaning {
         Ok(meaning) => Standing::In(Arc::new(meaning)),
-        Err(problem) => Standing::Outside(Box::new(Outside {
-            reason: problem.reason,
-            message: problem.message,
-            undetermined: false,
-        })),
+        Err(problem) => outside(problem.reason, problem.message),
     };
     (standing, consulted)
 }
 
-/// Runs `read` with the scope of one namespace of a member, and says which namespaces it asked for.
+/// Runs `read` with the scope that a Secret has in a member, and says which namespaces it asked for. The namespace of
+/// a Secret that stands there exists, whether its object was seen or not.
 pub fn in_member<T>(
     fleet: &Fleet,
     options: &PlanOptions,
     member: &MemberName,
+    secret: &PlacedName,
     read: impl FnOnce(&Scope<'_>) -> T,
-    namespace: &str,
 ) -> (T, Consulted) {
+    let namespace = &*secret.object.namespace;
+    let stands_there = secret.place != Place::Hub;
     let record = fleet.members.get(member);
     let namespaces = fleet.namespaces.get(member);
     let consulted = RefCell::new(Consulted::new());
     let has_namespace = |name: &str| {
         consulted.borrow_mut().insert(name.into());
-        namespaces.is_some_and(|namespaces| namespaces.contains_key(name))
+        (stands_there && name == namespace) || namespaces.is_some_and(|namespaces| namespaces.contains_key(name))
     };
     let cidrs: &[Cidr] = record.map_or(&[], |record| &record.cidrs);
     let value = read(&Scope {
@@ -141,13 +138,12 @@ const NO_REPOSITORY_TEXT: &str = "spec.kopia.repository names no Secret";
 const REPOSITORY_PVC_TEXT: &str = "its repository lives on a PersistentVolumeClaim, which only its own namespace can \
     mount: maintain it there";
 
-fn outside(reason: &'static str, message: &str) -> Standing {
-    Standing::Outside(Box::new(Outside { reason, message: message.to_owned(), undetermined: false }))
+fn outside(reason: &'static str, message: impl Into<String>) -> Standing {
+    Standing::Outside(Box::new(Outside { reason, message: message.into() }))
 }
 
 fn unseen(reason: &'static str, secret: &PlacedName, what: &str) -> Standing {
-    let message = format!("Secret {} in {} {what}", secret.object, secret.place);
-    Standing::Outside(Box::new(Outside { reason, message, undetermined: true }))
+    outside(reason, format!("Secret {} in {} {what}", secret.object, secret.place))
 }
 
 /// What a reason of a source or a Secret means and what to do, in half a sentence.

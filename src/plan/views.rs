@@ -20,11 +20,10 @@ impl Planner {
         kopia: &Value,
     ) -> Option<(RepositoryKey, BTreeMap<String, Vec<u8>>)> {
         let backend = SecretFacts::read(data).backend(&Overrides::read(kopia)).ok()?;
-        let namespace = &assignment.secret.object.namespace;
         let read = |scope: &crate::identity::Scope<'_>| {
             Some((backend.identity(scope).ok()?.key, backend.copy_data(data, kopia, scope)))
         };
-        readiness::in_member(self.fleet(), self.options(), &assignment.member, read, namespace).0
+        readiness::in_member(self.fleet(), self.options(), &assignment.member, &assignment.secret, read).0
     }
 
     /// The winner only observes: whatever stands in the members stays.

@@ -227,7 +227,7 @@ impl<'a> Shown<'a> {
                 PolicyTarget::Selector { .. } => {
                     !self.members.contains_key(holder)
                         && holder::is_synced(fleet, holder)
-                        && !holder::source_may_be_left(fleet, options, &self.ids(), holder)
+                        && holder::has_no_source_left(fleet, options, &self.ids(), holder)
                 }
             }
     }
@@ -250,10 +250,10 @@ impl<'a> Shown<'a> {
         let ready = best.filter(|best| best.ready);
         let excluded = match best {
             None => Some(candidates::not_matched()),
-            Some(best) => candidates::of_member(fleet.members.get(member)).or_else(|| {
-                let rests = self.levers.rests(member, &best.secret(), self.now);
-                if best.ready { None } else { candidates::of_secret(best.not_ready, rests) }
-            }),
+            Some(best) => {
+                let rests = self.levers.rests(member, &best.secret(), self.now).filter(|_| !best.ready);
+                candidates::exclusion(best.not_ready, fleet.members.get(member), rests)
+            }
         };
         let placed = |object: ObjectName| PlacedName { place: Place::Member(member.clone()), object };
         Candidate {
@@ -285,8 +285,7 @@ impl<'a> Shown<'a> {
             for (member, meaning) in &matched.members {
                 let excluded = if serving.contains(member) {
                     let rests = self.levers.rests(member, &matched.secret, self.now);
-                    let of_secret = || candidates::of_secret(meaning.not_ready, rests);
-                    candidates::of_member(fleet.members.get(member)).or_else(of_secret)
+                    candidates::exclusion(meaning.not_ready, fleet.members.get(member), rests)
                 } else {
                     Some(candidates::not_serving())
                 };

@@ -208,7 +208,7 @@ impl<'a> Repository<'a> {
             _ => {
                 holder::is_synced(fleet, holder)
                     && !self.sources.iter().any(|source| source.key.member == *holder)
-                    && !holder::source_may_be_left(fleet, options, &self.ids, holder)
+                    && holder::has_no_source_left(fleet, options, &self.ids, holder)
             }
         }
     }
@@ -241,16 +241,14 @@ impl<'a> Repository<'a> {
         let mut matched: Vec<&&Filed<'_>> =
             sources.iter().filter(|source| self.world.selects(claim, source.key, source.record)).collect();
         matched.sort_by_key(|source| (source.record.created.unwrap_or(Timestamp::MAX), &source.key.object));
-        let not_ready = |source: &Filed<'_>| {
-            let secret = source.secret();
-            candidates::of_secret(source.meaning.not_ready, self.levers.rests(member, &secret, self.world.now))
-        };
-        let ready: Vec<&&&Filed<'_>> = matched.iter().filter(|source| not_ready(source).is_none()).collect();
-        let of_member = candidates::of_member(self.world.fleet.members.get(member));
-        let of_sources = || match (matched.first(), ready.first()) {
+        let rests = |source: &Filed<'_>| self.levers.rests(member, &source.secret(), self.world.now);
+        let is_ready = |source: &&&&Filed<'_>| source.meaning.not_ready.is_none() && rests(source).is_none();
+        let ready: Vec<&&&Filed<'_>> = matched.iter().filter(is_ready).collect();
+        let record = self.world.fleet.members.get(member);
+        let excluded = match (matched.first(), ready.first()) {
             (None, _) => Some(candidates::not_matched()),
-            (Some(oldest), None) => not_ready(oldest),
-            (Some(_), Some(_)) => None,
+            (Some(oldest), None) => candidates::exclusion(oldest.meaning.not_ready, record, rests(oldest)),
+            (Some(_), Some(_)) => candidates::exclusion(None, record, None),
         };
         Candidate {
             member: member.clone(),
@@ -260,7 +258,7 @@ impl<'a> Repository<'a> {
             source: ready.first().map(|source| source.key.object.clone()),
             reachable: holder::contact(self.world.fleet, member) != Contact::Unreachable,
             last_sync_succeeded: ready.first().is_some_and(|source| source.record.last_sync_succeeded),
-            excluded: if matched.is_empty() { of_sources() } else { of_member.or_else(of_sources) },
+            excluded,
         }
     }
 
@@ -274,8 +272,7 @@ impl<'a> Repository<'a> {
             for (member, meaning) in &matched.members {
                 let rests = self.levers.rests(member, &matched.secret, now);
                 let excluded = if serving.contains(&member) {
-                    candidates::of_member(fleet.members.get(member))
-                        .or_else(|| candidates::of_secret(meaning.not_ready, rests))
+                    candidates::exclusion(meaning.not_ready, fleet.members.get(member), rests)
                 } else {
                     Some(candidates::not_serving())
                 };

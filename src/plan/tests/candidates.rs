@@ -136,6 +136,19 @@ fn a_secret_that_failed_rests_and_the_next_member_is_elected() {
 }
 
 #[test]
+fn a_secret_that_rests_by_its_bare_name_rests_in_every_namespace() {
+    let mut fleet = Fixture::new(&["c1"]);
+    fleet.default_policy().source("c1/app/one", "bucket").source("c1/web/one", "bucket");
+    let id = fleet.only().id;
+    let status = json!({"notReady": [{"cluster": "c1", "secret": "one-secret", "until": "2026-06-01T13:00:00Z",
+        "reason": "AuthFailed"}]});
+    let object = json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "KopiaRepository",
+        "metadata": {"name": id.ledger_name()}, "spec": {}, "status": status});
+    fleet.fleet.ledger.insert(id, crate::plan::observe::ledger(&serde_json::from_value(object).unwrap()));
+    assert_eq!(fleet.only().reason, Some("ClaimFailed"));
+}
+
+#[test]
 fn another_matched_secret_comes_before_another_member() {
     let mut fleet = shared();
     let before = fleet.only();

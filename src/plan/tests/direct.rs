@@ -172,6 +172,15 @@ fn a_local_place_in_a_hub_secret_is_one_repository_per_admitted_member() {
 }
 
 #[test]
+fn a_local_place_in_a_hub_secret_for_no_member_at_all_says_so() {
+    let mut fleet = Fixture::new(&["c1"]);
+    fleet.policy("p", &admitting(&json!({"matchNames": ["c9"]}))).secret("hub/app/repo", at_endpoint("minio:9000"));
+    let policy = fleet.policy_plan("p");
+    assert_eq!((policy.valid, policy.repositories), (true, 0));
+    assert!(policy.message.contains("no member is admitted"), "{}", policy.message);
+}
+
+#[test]
 fn a_file_system_in_a_hub_secret_is_one_repository_per_admitted_member_and_never_run() {
     let mut fleet = Fixture::new(&["c1", "c2"]);
     fleet.policy("p", &direct());

@@ -150,6 +150,24 @@ fn a_secret_that_is_gone_for_a_moment_takes_no_grant() {
 }
 
 #[test]
+fn where_no_cron_job_tells_its_secret_any_source_that_can_not_be_seen_may_be_the_last_one() {
+    let (mut fleet, id, holder, other) = held();
+    let secret = format!("{holder}/app/one-secret");
+    fleet.secret(&secret, SecretState::Absent);
+    assert_eq!(said(&fleet.only()), pending(&holder));
+    // The same for a CronJob that says nothing.
+    fleet.pushed(&holder, id, None);
+    assert_eq!(said(&fleet.only()), pending(&holder));
+    // It is seen, and means another repository.
+    fleet.secret(&secret, s3("another"));
+    assert_eq!(said(&fleet.repository(&format!("{other}/app/one"))), maintained(&other));
+    // It is not seen, and was not the one that the CronJob used.
+    fleet.secret(&secret, SecretState::Absent);
+    fleet.pushed(&holder, id, Some(&format!("{holder}/app/two-secret")));
+    assert_eq!(said(&fleet.only()), maintained(&other));
+}
+
+#[test]
 fn at_once_goes_before_an_unsatisfied_pin() {
     let (mut fleet, id, holder, _) = held();
     fleet.ledger(id, |record| record.pin = Some("nowhere".into()));

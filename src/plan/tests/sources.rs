@@ -104,6 +104,9 @@ fn file_systems_have_no_candidate() {
         let repository = fleet.only();
         assert_eq!((repository.state, repository.reason), (State::NoCandidate, Some("Filesystem")), "{kopia}");
         assert_eq!(fleet.source_plan("c1/app/one").reason, Some("Filesystem"));
+        // Whatever is said of its member besides.
+        fleet.member("c1", |member| (member.paused, member.eligible) = (true, false));
+        assert_eq!(fleet.only().reason, Some("Filesystem"), "{kopia}");
     }
 }
 
@@ -175,10 +178,31 @@ fn a_namespace_that_appears_makes_a_two_label_host_local() {
         fleet.secret(&format!("{member}/app/repo"), secret.clone());
     }
     let shared = fleet.only();
-    assert!(shared.remarks.iter().any(|(reason, _)| *reason == "Ambiguous"));
+    // What is said is the doubt, not just any warning about the Secret.
+    let ambiguous = shared.remarks.iter().find(|(reason, _)| *reason == "Ambiguous").unwrap();
+    assert!(ambiguous.1.contains("could be the Service"), "{}", ambiguous.1);
     fleet.namespace("c2", "store", &[]);
     assert_eq!(fleet.plan().repositories.len(), 2);
     assert_eq!(fleet.id_of("c1/app/one"), shared.id);
+}
+
+#[test]
+fn the_namespace_of_a_secret_exists_where_it_stands() {
+    let endpoint = |host: &str| {
+        let place = [("KOPIA_REPOSITORY", "s3://bucket"), ("KOPIA_PASSWORD", "p"), ("KOPIA_S3_ENDPOINT", host)];
+        facts(&place)
+    };
+    // No Namespace object was seen, neither of `app` nor of `store`.
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    for (member, host) in [("c1", "minio.app:9000"), ("c2", "minio.app.svc:9000")] {
+        fleet.default_policy().kopia(&format!("{member}/app/one"), &json!({"repository": "repo"}));
+        fleet.secret(&format!("{member}/app/repo"), endpoint(host));
+    }
+    let location = |fleet: &Fixture, source: &str| fleet.repository(source).location;
+    assert_eq!(location(&fleet, "c1/app/one"), "s3://bucket/ at minio.app.svc:9000 in cluster c1");
+    assert_eq!(location(&fleet, "c2/app/one"), "s3://bucket/ at minio.app.svc:9000 in cluster c2");
+    fleet.secret("c1/app/repo", endpoint("minio.store:9000"));
+    assert_eq!(location(&fleet, "c1/app/one"), "s3://bucket/ at minio.store:9000");
 }
 
 #[test]
