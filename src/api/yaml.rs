@@ -212,7 +212,13 @@ fn unreadable(document: &Text, error: &serde_saphyr::Error) -> Unreadable {
     let text = error.to_string();
     // The parser's own words for the place count from the document's start; the line is given anew.
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    Unreadable { line: document.before + location.line().max(1), message: format!("not valid YAML: {message}") }
+    // The parser stops before a text costs more than it can be worth: aliases that multiply, brackets without end.
+    let message = if message.starts_with("budget breached") || message.starts_with("recursion limit") {
+        format!("larger or deeper than any Kubernetes object: {message}")
+    } else {
+        format!("not valid YAML: {message}")
+    };
+    Unreadable { line: document.before + location.line().max(1), message }
 }
 
 /// What a value is, for people.
