@@ -4,6 +4,7 @@ mod commands;
 mod invalid_policies;
 mod members;
 mod observe;
+mod other_group;
 mod outcomes;
 mod stage;
 mod stale_secret;

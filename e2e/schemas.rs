@@ -2,11 +2,18 @@
 
 use std::path::PathBuf;
 
+use bounds::Broken;
 use futures::future::join_all;
+use futures::{StreamExt as _, stream};
+use serde_json::Value;
+use volsync_hub::api::crd::Kind;
 
+use crate::harness::cluster::Cluster;
 use crate::harness::fleet::Fleet;
 use crate::harness::shell::Shell;
 use crate::harness::{self, Fail, repository};
+
+mod bounds;
 
 #[test]
 fn every_good_object_is_accepted() -> Result<(), Fail> {
@@ -24,6 +31,34 @@ fn every_bad_object_is_refused_with_the_words_of_its_first_line() -> Result<(), 
         let files = manifests("e2e/manifests/bad")?;
         all(join_all(files.iter().map(|file| refused(shell, file))).await)
     })
+}
+
+#[test]
+fn an_object_beyond_any_bound_is_refused_with_its_field_and_what_is_allowed() -> Result<(), Fail> {
+    harness::run(async {
+        let hub = &Fleet::shared().await?.hub;
+        let broken = bounds::broken();
+        assert!(broken.len() > 500, "only {} bounds were found", broken.len());
+        // As many at once as one API server answers without queueing them.
+        let results = stream::iter(&broken).map(|one| beyond(hub, one)).buffer_unordered(16);
+        all(results.collect().await)
+    })
+}
+
+async fn beyond(hub: &Cluster, one: &Broken) -> Result<(), Fail> {
+    let group = if one.kind == Kind::KopiaMaintenance { "volsync.backube" } else { "hub.volsync.backube" };
+    let path = format!("/apis/{group}/v1alpha1/{}?dryRun=All&fieldValidation=Strict", one.kind.plural());
+    let request = http::Request::post(path).header("Content-Type", "application/json");
+    let said = match hub.client.request::<Value>(request.body(one.object.to_string().into_bytes())?).await {
+        Ok(_) => return Err(format!("{}: {}: accepted: {}", one.kind.as_str(), one.field, one.object).into()),
+        Err(error) => error.to_string(),
+    };
+    match [&one.field].into_iter().chain(&one.allowed).find(|words| !said.contains(*words)) {
+        None => Ok(()),
+        Some(words) => {
+            Err(format!("{}: {}: expected {words:?}, and the server said: {said}", one.kind.as_str(), one.field).into())
+        }
+    }
 }
 
 /// Every failure in one message.

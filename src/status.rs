@@ -4,3 +4,4 @@ pub mod conditions;
 pub mod member;
 pub mod policy;
 pub mod repository;
+pub mod size;

@@ -80,3 +80,46 @@ pub async fn serve(address: SocketAddr, health: Arc<Health>, cancel: Cancellatio
     });
     Ok(bound)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    #[tokio::test]
+    async fn it_is_healthy_from_the_start_and_ready_between_reading_and_stopping() {
+        let (health, cancel) = (Arc::new(Health::default()), CancellationToken::new());
+        let address = serve("127.0.0.1:0".parse().unwrap(), Arc::clone(&health), cancel.clone()).await.unwrap();
+        let (status, body) = get(address, "/readyz").await;
+        assert_eq!((status, body.trim()), (503, "reading policies, the ledger and members"));
+        assert_eq!(get(address, "/healthz").await.0, 200);
+        health.set_ready();
+        assert_eq!(get(address, "/readyz").await, (200, "ready\n".to_owned()));
+        health.set_stopping();
+        assert_eq!(get(address, "/readyz").await, (503, "stopping\n".to_owned()));
+        assert_eq!(get(address, "/healthz").await, (200, "ok\n".to_owned()));
+        assert_eq!(get(address, "/anything").await.0, 404);
+        cancel.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_at_start() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = taken.local_addr().unwrap();
+        let said = serve(address, Arc::default(), CancellationToken::new()).await.unwrap_err();
+        assert!(said.contains(&address.to_string()) && said.contains("--listen"), "{said}");
+    }
+}

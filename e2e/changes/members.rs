@@ -101,7 +101,7 @@ fn a_member_is_added_gets_new_credentials_and_goes_while_the_hub_runs() -> Resul
         stage.member_condition("comes", ("Reachable", "False", "NotRegistered")).await?;
         assert_eq!(cron_job(comes, &id).await?["metadata"]["uid"], again["metadata"]["uid"]);
         assert!(hub_still_runs(&mut hub), "the hub ended meanwhile");
-        stage.assert_discreet();
+        stage.assert_discreet().await?;
         Ok(())
     })
 }

@@ -82,7 +82,7 @@ fn every_way_in_which_a_run_can_end_is_recorded_also_while_the_hub_is_down() -> 
         while_the_hub_is_down(stage, member).await?;
         let delete = "delete kopiamaintenance outcomes minutely";
         stage.fleet.hub.shell.kubectl(delete).await?.ok()?;
-        stage.assert_discreet();
+        stage.assert_discreet().await?;
         Ok(())
     })
 }

@@ -9,9 +9,10 @@ use tokio::sync::{OnceCell, RwLock};
 
 use crate::harness::Fail;
 use crate::harness::cluster::Cluster;
+use crate::harness::control_plane::base64;
 use crate::harness::fleet::Fleet;
 use crate::harness::hub::{Hub, Options};
-use crate::harness::objects::PASSWORD;
+use crate::harness::objects::{PASSWORD, SECRET_KEY};
 use crate::harness::wait::{Seen, wait_for};
 
 /// From an object that is applied to what the hub makes of it in a member, with a claim in between, while other
@@ -191,9 +192,26 @@ impl Stage {
         self.condition(async || self.policy(policy).await, wanted).await
     }
 
-    /// No log of a hub here has ever held a password.
-    pub fn assert_discreet(&self) {
-        assert!(!self.log().contains(PASSWORD), "the hub's log holds the password of a repository");
+    /// Nothing that people read holds a password or a key, in any form: logs, our objects, Events, and what is
+    /// pushed but for the Secrets themselves.
+    pub async fn assert_discreet(&self) -> Result<(), Fail> {
+        let mut told = vec![("the hub's log".to_owned(), self.log())];
+        for cluster in self.fleet.clusters() {
+            let mut kinds = "events,configmaps,serviceaccounts,cronjobs,jobs,pods".to_owned();
+            if cluster.name == self.fleet.hub.name {
+                kinds += ",kopiamaintenances,kopiarepositories,memberclusters";
+            }
+            let objects = cluster.shell.kubectl(&format!("get {kinds} -A -o json")).await?.ok()?;
+            told.push((format!("an object in {}", cluster.name), objects));
+        }
+        for (place, text) in told {
+            for value in [PASSWORD, SECRET_KEY] {
+                let encoded = base64(value);
+                let found = text.contains(value) || text.contains(encoded.trim_end_matches('='));
+                assert!(!found, "{place} holds a password or a key of a repository");
+            }
+        }
+        Ok(())
     }
 }
 

@@ -110,7 +110,8 @@ fn in_group(mut crd: CustomResourceDefinition, group: &str) -> CustomResourceDef
 /// behind. Where there is a default the API server replaces null by it, without being told.
 fn admit_null(schema: &mut Value) {
     let required = schema["required"].as_array().cloned().unwrap_or_default();
-    for (name, property) in schema["properties"].as_object_mut().into_iter().flatten() {
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
         if property.get("default").is_none() && !required.iter().any(|required| required == name) {
             property["nullable"] = true.into();
         }

@@ -41,7 +41,7 @@ use super::{lenient, rules};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::TARGET.rule())]
+#[x_kube(validation = rules::TARGET.rule(), validation = rules::SPREAD_FITS.rule())]
 pub struct KopiaMaintenanceSpec {
     /// The repositories of ReplicationSources whose Secret's name matches. Either this or repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,11 +60,12 @@ pub struct KopiaMaintenanceSpec {
     /// The zone of schedule; the hub's own where it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = ZONE))]
+    #[x_kube(validation = rules::TIME_ZONE.rule())]
     pub time_zone: Option<String>,
     /// Shifts a fixed time of day by a fixed part of this duration for each repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), regex(pattern = DURATION))]
-    #[x_kube(validation = rules::SPREAD.rule())]
+    #[x_kube(validation = rules::SPREAD.rule(), validation = rules::SPREAD_MINUTES.rule())]
     pub spread: Option<String>,
     /// False: the repositories that this policy wins are not maintained.
     #[serde(default = "yes")]

@@ -8,8 +8,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::lenient;
 use super::shapes::{REPOSITORY_ID, TOKEN};
+use super::{lenient, rules};
 
 /// The operator's levers on one repository; all of them optional.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +21,7 @@ use super::shapes::{REPOSITORY_ID, TOKEN};
     shortname = "kr",
     category = "volsync",
     status = "KopiaRepositoryStatus",
+    validation = rules::REPOSITORY_NAME.rule(),
     derive = "Default",
     derive = "PartialEq",
     printcolumn(name = "Backend", type_ = "string", json_path = ".status.backend"),

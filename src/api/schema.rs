@@ -12,7 +12,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::crd::Kind;
-use super::rules::CrossRule;
+use super::rules::{CrossRule, REPOSITORY_NAME};
 use super::shapes::{LABEL_VALUE, SUBDOMAIN, meaning};
 use super::yaml::{child, item};
 use super::{HUB_GROUP, POLICY_GROUP, Problem, VERSION};
@@ -28,7 +28,10 @@ pub fn check(kind: Kind, object: &Value) -> Vec<Problem> {
     for field in fields.keys().filter(|field| !known.contains(&field.as_str())) {
         problems.push(unknown(field, field, &mut known.into_iter()));
     }
-    check_metadata(kind, fields.get("metadata").unwrap_or(&Value::Null), &mut problems);
+    check_metadata(fields.get("metadata").unwrap_or(&Value::Null), &mut problems);
+    if kind == Kind::KopiaRepository && object.pointer("/metadata/name").is_some() && !(REPOSITORY_NAME.holds)(object) {
+        problems.push(Problem::new("metadata.name", REPOSITORY_NAME.message));
+    }
     let schema = &kind.schema()["properties"]["spec"];
     match fields.get("spec").filter(|spec| !spec.is_null()) {
         Some(spec) => {
@@ -76,7 +79,7 @@ pub fn check_version(kind: Kind, api_version: &str) -> Option<Problem> {
     (!known).then(|| Problem::new("apiVersion", message()))
 }
 
-fn check_metadata(kind: Kind, metadata: &Value, problems: &mut Vec<Problem>) {
+fn check_metadata(metadata: &Value, problems: &mut Vec<Problem>) {
     static SCHEMA: LazyLock<Value> = LazyLock::new(metadata_schema);
     if !metadata.is_null() {
         walk(&SCHEMA, metadata, "metadata", problems);
@@ -84,12 +87,6 @@ fn check_metadata(kind: Kind, metadata: &Value, problems: &mut Vec<Problem>) {
     let has = |field: &str| metadata.get(field).is_some_and(|value| !value.is_null());
     if !has("name") && !has("generateName") {
         problems.push(Problem::new("metadata.name", "Required value: name or generateName is required"));
-    }
-    let name = metadata.get("name").and_then(Value::as_str);
-    if let (Kind::KopiaRepository, Some(name)) = (kind, name)
-        && (!name.starts_with("kr-") || name.parse::<crate::names::RepositoryId>().is_err())
-    {
-        problems.push(Problem::new("metadata.name", "must be \"kr-\" and the repository's 16 lower-case hex digits"));
     }
 }
 
@@ -177,8 +174,9 @@ fn check_fields(schema: &Value, fields: &Map<String, Value>, path: &str, problem
 fn check_rules(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) {
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
         let message = rule["message"].as_str().unwrap_or_default();
-        if CrossRule::by_message(message).is_some_and(|rule| !(rule.holds)(value)) {
-            problems.push(Problem::new(path, message));
+        if let Some(rule) = CrossRule::by_message(message).filter(|rule| !(rule.holds)(value)) {
+            problems
+                .push(Problem::new(rule.field.map_or_else(|| path.to_owned(), |field| child(path, field)), message));
         }
     }
 }

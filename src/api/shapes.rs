@@ -25,8 +25,11 @@ pub const IMAGE: &str = "^[^[:space:]]+$";
 pub const QUANTITY: &str = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
 /// `<id16>` or `kr-<id16>`.
 pub const REPOSITORY_ID: &str = "^(kr-)?[0-9a-f]{16}$";
-/// IPv4 or IPv6 with a prefix length; the numbers are checked when it is read.
-pub const CIDR: &str = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)/[0-9]{1,3}$";
+/// IPv4 or IPv6 with a prefix length; whether the latter is an address is checked when it is read.
+pub const CIDR: &str = concat!(
+    r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}",
+    "/(3[0-2]|[12]?[0-9])|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))$"
+);
 /// A word that starts one run: a time, a number, a commit id.
 pub const TOKEN: &str = "^[A-Za-z0-9][-A-Za-z0-9_.:+]*$";
 
@@ -148,7 +151,9 @@ pub fn annotations(_: &mut SchemaGenerator) -> Schema {
 
 /// Resource names to quantities. A comparison of 6 costs three quarters of what an API server allows one rule.
 pub fn quantities(_: &mut SchemaGenerator) -> Schema {
+    let names = &rules::RESOURCE_NAMES;
     json_schema!({"type": "object", "maxProperties": 6,
+        "x-kubernetes-validations": [{"rule": names.cel, "message": names.message}],
         "additionalProperties": {"x-kubernetes-int-or-string": true, "minimum": 0, "pattern": QUANTITY}})
 }
 

@@ -214,7 +214,13 @@ fn unreadable(document: &Text, error: &serde_saphyr::Error) -> Unreadable {
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     // They quote a number, and a Secret's value may look like one.
     let message = if message.starts_with("non-finite float") { NO_NUMBER } else { message };
-    Unreadable { line: document.before + location.line().max(1), message: format!("not valid YAML: {message}") }
+    // The parser stops before a text costs more than it can be worth: aliases that multiply, brackets without end.
+    let message = if message.starts_with("budget breached") || message.starts_with("recursion limit") {
+        format!("larger or deeper than any Kubernetes object: {message}")
+    } else {
+        format!("not valid YAML: {message}")
+    };
+    Unreadable { line: document.before + location.line().max(1), message }
 }
 
 const NO_NUMBER: &str = "infinity and NaN are no numbers of JSON";

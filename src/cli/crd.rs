@@ -100,6 +100,37 @@ mod tests {
     }
 
     #[test]
+    fn kubectl_get_shows_the_columns_that_are_promised() {
+        let columns = |kind, wide| {
+            let crd = crd(kind, POLICY_GROUP);
+            let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap().clone();
+            let shown = columns.iter().filter(|column| wide || column["priority"].as_i64().unwrap_or(0) == 0);
+            shown.map(|column| column["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let policy = "Schedule Priority Enabled Suspended Matched Repositories Last Next Ready Age";
+        assert_eq!(columns(Kind::KopiaMaintenance, false), policy);
+        let repository = "Backend Location Policy Cluster State Last Outcome Next";
+        assert_eq!(columns(Kind::KopiaRepository, false), repository);
+        assert_eq!(columns(Kind::KopiaRepository, true), format!("{repository} Age"));
+        let member = "Reachable Synced Sources Repositories Held Paused Eligible Version Age";
+        assert_eq!(columns(Kind::MemberCluster, false), member);
+    }
+
+    #[test]
+    fn another_group_is_for_policies_alone_and_changes_nothing_else() {
+        for (kind, committed) in COMMITTED {
+            let other = yaml(kind, "hub.volsync.backube").unwrap();
+            let expected = match kind {
+                Kind::KopiaMaintenance => committed
+                    .replace("name: kopiamaintenances.volsync.backube", "name: kopiamaintenances.hub.volsync.backube")
+                    .replace("group: volsync.backube", "group: hub.volsync.backube"),
+                _ => committed.to_owned(),
+            };
+            assert_eq!(other, expected);
+        }
+    }
+
+    #[test]
     fn names_are_taken_in_every_form_that_kubectl_takes() {
         for name in ["km", "KopiaMaintenance", "kopiamaintenances", "kopiamaintenances.volsync.backube"] {
             assert_eq!(kind(name), Ok(Kind::KopiaMaintenance), "{name}");

@@ -135,16 +135,13 @@ impl fmt::Display for Finding {
 
 // === files ===
 
-/// Directories nested deeper than this are links in a circle.
-const DEPTH_MAX: usize = 32;
-
 /// Each file once, those of a directory in order of their names.
 fn files(paths: &[PathBuf], report: &mut Report) -> Vec<PathBuf> {
-    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    let (mut found, mut seen, mut walked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for path in paths {
         let mut below = Vec::new();
         if path.is_dir() {
-            if let Err(error) = walk(path, DEPTH_MAX, &mut below) {
+            if let Err(error) = walk(path, &mut walked, &mut below) {
                 report.unreadable(path, &format!("cannot be read: {error}"));
             }
         } else {
@@ -155,7 +152,11 @@ fn files(paths: &[PathBuf], report: &mut Report) -> Vec<PathBuf> {
     found
 }
 
-fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
+/// Links may lead in a circle: no directory is walked twice.
+fn walk(directory: &Path, walked: &mut BTreeSet<PathBuf>, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    if !walked.insert(fs::canonicalize(directory)?) {
+        return Ok(());
+    }
     let entries = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path()));
     let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
     paths.sort();
@@ -163,8 +164,8 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         let extension = path.extension().and_then(|extension| extension.to_str());
         if path.is_dir() {
-            if !hidden && depth > 0 {
-                walk(&path, depth - 1, found)?;
+            if !hidden {
+                walk(&path, walked, found)?;
             }
         } else if !hidden && matches!(extension, Some("yaml" | "yml" | "json")) {
             found.push(path);

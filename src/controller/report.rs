@@ -275,3 +275,24 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_waits_a_second_and_mere_counts_a_minute() {
+        let written = Written::default();
+        assert_eq!(written.wait("policy a", true, 1), Duration::ZERO);
+        written.note("policy a");
+        tokio::time::advance(Duration::from_millis(400)).await;
+        assert_eq!(written.wait("policy a", false, 1), Duration::from_millis(600));
+        assert_eq!(written.wait("policy a", true, 1), Duration::from_millis(59_600));
+        assert_eq!(written.wait("policy b", true, 1), Duration::ZERO);
+        tokio::time::advance(Duration::from_millis(600)).await;
+        assert_eq!(written.wait("policy a", false, 1), Duration::ZERO);
+        // Also where every wait is divided, two writes are a second apart.
+        written.note("policy a");
+        assert_eq!(written.wait("policy a", true, 1000), GAP);
+    }
+}

@@ -8,7 +8,6 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::read::Fields;
 use super::syntax;
 use crate::api::kopia_maintenance::{DEFAULT_MEMORY_LIMIT, DEFAULT_MEMORY_REQUEST, Resources};
-use crate::api::yaml::child;
 
 /// The default only where `resources` is absent altogether: an empty one asks for nothing.
 pub(super) fn read(fields: &mut Fields<'_>) -> ResourceRequirements {
@@ -24,17 +23,10 @@ pub(super) fn read(fields: &mut Fields<'_>) -> ResourceRequirements {
     for (field, amounts) in
         [("spec.resources.requests", &resources.requests), ("spec.resources.limits", &resources.limits)]
     {
-        for name in amounts.keys().filter(|name| !is_resource(name)) {
-            let allowed = "must be cpu, memory, ephemeral-storage, hugepages-<size> or a name with a domain such as \
-                           example.com/device";
-            fields.add(&child(field, name), allowed);
+        for name in amounts.keys() {
+            syntax::check_key(field, name, fields.problems);
         }
     }
     let present = |amounts: BTreeMap<_, _>| Some(amounts).filter(|amounts| !amounts.is_empty());
     ResourceRequirements { claims: None, limits: present(resources.limits), requests: present(resources.requests) }
-}
-
-fn is_resource(name: &str) -> bool {
-    let native = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
-    syntax::is_qualified(name) && (native || name.contains('/'))
 }

@@ -1,6 +1,7 @@
 //! What a policy asks for, with the defaults of the API filled in.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::Value;
 
 use super::read::Fields;
 use super::{Cycle, Failover, PolicyRules, PolicySettings, resources, scheduling};
@@ -65,10 +66,11 @@ struct Timing {
 }
 
 fn timing(fields: &mut Fields<'_>) -> Option<Timing> {
-    let zone = fields
-        .get::<String>("timeZone")
-        .and_then(|name| name.parse().map_err(|error| fields.add("spec.timeZone", format!("{error}"))).ok());
-    let spread = spread(fields);
+    let zone = fields.spec.get("timeZone").and_then(Value::as_str).map(str::parse::<ZoneName>);
+    if let Some(Err(error)) = &zone {
+        say_more(fields, "spec.timeZone", &error.to_string());
+    }
+    let spread = fields.spec.get("spread").and_then(Value::as_str).and_then(spread);
     let text = match fields.spec.get("schedule") {
         None => DEFAULT_SCHEDULE.to_owned(),
         Some(text) => text.as_str()?.to_owned(),
@@ -76,32 +78,28 @@ fn timing(fields: &mut Fields<'_>) -> Option<Timing> {
     let schedule: Schedule = match text.parse() {
         Ok(schedule) => schedule,
         Err(error) => {
-            schedule_problem(fields, &error.to_string());
+            say_more(fields, "spec.schedule", &error.to_string());
             return None;
         }
     };
     if let Some(Err(error)) = spread.map(|spread| schedule.check_spread(spread)) {
-        fields.add("spec.spread", error.to_string());
+        say_more(fields, "spec.spread", &error.to_string());
     }
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ").into();
-    Some(Timing { schedule, text, zone, spread })
+    Some(Timing { schedule, text, zone: zone.and_then(Result::ok), spread })
 }
 
-/// The schema knows the shape and says so; what exactly is wrong comes after it.
-fn schedule_problem(fields: &mut Fields<'_>, error: &str) {
-    match fields.problems.iter_mut().find(|problem| problem.field == "spec.schedule") {
+/// The schema knows what is allowed and says so; what exactly is wrong comes after it.
+fn say_more(fields: &mut Fields<'_>, field: &str, error: &str) {
+    match fields.problems.iter_mut().find(|problem| problem.field == field) {
         Some(problem) => problem.message = format!("{}: {error}", problem.message),
-        None => fields.add("spec.schedule", error),
+        None => fields.add(field, error),
     }
 }
 
-fn spread(fields: &mut Fields<'_>) -> Option<Spread> {
-    let text = fields.get::<String>("spread")?;
-    let seconds = duration_seconds(&text)?;
-    if seconds % 60.0 != 0.0 {
-        fields.add("spec.spread", "must be whole minutes, such as 30m or 2h");
-    }
-    // The schema keeps it below a day.
+/// The schema sees to whole minutes, less than a day.
+fn spread(text: &str) -> Option<Spread> {
+    let seconds = duration_seconds(text)?;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let minutes = (seconds / 60.0) as u32;
     Some(Spread { minutes })

@@ -30,7 +30,7 @@ const QUALIFIED: &str = "label name: an optional domain and '/', then at most 63
                          beginning and ending with a letter or digit";
 
 /// `name` or `domain/name`.
-pub(super) fn is_qualified(key: &str) -> bool {
+fn is_qualified(key: &str) -> bool {
     match key.split_once('/') {
         None => is_part(key),
         Some((domain, name)) => is_domain(domain) && is_part(name),

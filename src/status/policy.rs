@@ -127,3 +127,6 @@ fn degraded(won: &[&Competed]) -> Wanted {
 fn count(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

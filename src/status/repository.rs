@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Wanted, update, whole_seconds};
+use super::conditions::{Wanted, cut, update, whole_seconds};
+use super::size;
 use crate::api::kopia_repository::{
     CLUSTERS_MAX, ClusterCount, GrantPhase, GrantStatus, KopiaRepository, KopiaRepositoryStatus, NOT_READY_MAX,
     NotReadyStatus, RUNS_MAX, RunStatus, SHADOWED_MAX,
@@ -13,6 +14,9 @@ use crate::names::MemberName;
 use crate::plan::fleet::{Grant, NotReady, Phase};
 use crate::plan::result::{RepositoryPlan, State};
 use crate::schedule::{FixedSchedule, ZoneName};
+
+/// As long as the longest name in an object store. Bytes.
+const LOCATION_MAX: usize = 1024;
 
 /// What the status is made from, besides what it was before.
 #[derive(Clone, Debug)]
@@ -45,7 +49,7 @@ pub fn status(object: &KopiaRepository, input: &Input<'_>) -> KopiaRepositorySta
     let mut status = KopiaRepositoryStatus {
         observed_generation: object.metadata.generation,
         backend: Some(plan.backend.to_owned()),
-        location: Some(plan.location.clone()),
+        location: Some(cut(plan.location.clone(), LOCATION_MAX)),
         key: Some(plan.key.to_string()),
         state: Some(state_word(shown_state(input)).to_owned()),
         reason: plan.reason.map(str::to_owned).or_else(|| input.step.note.as_ref().map(|note| note.0.to_owned())),
@@ -65,6 +69,7 @@ pub fn status(object: &KopiaRepository, input: &Input<'_>) -> KopiaRepositorySta
     status.next_run = next_run(&before, input, recorded);
     let conditions = conditions(object, &before, &status, input);
     status.conditions = update(&before.conditions, conditions, object.metadata.generation, input.now);
+    size::fit(&mut status, &object.spec);
     status
 }
 
@@ -198,7 +203,7 @@ fn conditions(
         }
         None => {}
     };
-    rare("Contended", contended(status));
+    rare("Contended", contended(status, input.step));
     let asked = object.spec.run_now.as_ref().filter(|asked| status.run_now_seen.as_ref() != Some(*asked));
     rare(
         "RunNowPending",
@@ -207,9 +212,11 @@ fn conditions(
     rare("Ambiguous", input.plan.remarks.first().cloned());
     let replaced = input.unique_id.is_some_and(|id| before.unique_id.as_deref().is_some_and(|old| old != id));
     let was = before.conditions.iter().any(|old| old.type_ == "Replaced" && old.status == "True");
+    // Once the new one has been maintained it is as good as any.
+    let settled = input.runs.iter().any(|run| run.outcome == "Succeeded");
     rare(
         "Replaced",
-        (replaced || was).then(|| {
+        (replaced || was && !settled).then(|| {
             (
                 "UniqueIDChanged",
                 "another repository stands at this place than before: it was wiped and made anew".to_owned(),
@@ -265,7 +272,10 @@ pub fn state_word(state: State) -> &'static str {
 }
 
 /// Someone else maintains it, or tries to.
-fn contended(status: &KopiaRepositoryStatus) -> Option<(&'static str, String)> {
+fn contended(status: &KopiaRepositoryStatus, step: &Step) -> Option<(&'static str, String)> {
+    if let Some((reason @ ("ClaimRefused" | "ClaimIneffective"), message)) = &step.note {
+        return Some((reason, message.clone()));
+    }
     let last = status.runs.first()?;
     match last.outcome.as_str() {
         "NotGranted" => Some(("ForeignOwner", last.reason.clone().unwrap_or_default())),
@@ -279,37 +289,4 @@ fn count(length: usize) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(start: i64, outcome: &str) -> RunStatus {
-        let time = |seconds| Timestamp::from_second(seconds).ok().map(Time);
-        RunStatus {
-            start: time(start),
-            end: time(start + 300),
-            cluster: "m".to_owned(),
-            epoch: Some(1),
-            outcome: outcome.to_owned(),
-            reason: None,
-            reclaimed_bytes: None,
-        }
-    }
-
-    fn outcomes(status: &KopiaRepositoryStatus) -> Vec<(&str, i64)> {
-        let start = |run: &RunStatus| run.start.as_ref().map_or(0, |time| time.0.as_second());
-        status.runs.iter().map(|run| (run.outcome.as_str(), start(run))).collect()
-    }
-
-    #[test]
-    fn a_late_run_that_starts_after_all_counts_once() {
-        let mut status = KopiaRepositoryStatus::default();
-        record_runs(&mut status, &[run(0, "Failed"), run(1000, "NotStarted")]);
-        assert_eq!(status.consecutive_failures, Some(2));
-        record_runs(&mut status, &[run(1000, "AuthFailed")]);
-        assert_eq!(outcomes(&status), [("AuthFailed", 1000), ("Failed", 0)]);
-        assert_eq!((status.consecutive_failures, status.last_outcome.as_deref()), (Some(2), Some("AuthFailed")));
-        record_runs(&mut status, &[run(2000, "NotStarted"), run(2000, "Succeeded")]);
-        assert_eq!(status.consecutive_failures, Some(0));
-        assert_eq!(outcomes(&status), [("Succeeded", 2000), ("AuthFailed", 1000), ("Failed", 0)]);
-    }
-}
+mod tests;

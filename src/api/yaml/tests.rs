@@ -69,6 +69,18 @@ fn repeated_keys_are_all_reported_and_refused_as_a_value() {
 }
 
 #[test]
+fn a_text_that_would_cost_too_much_is_refused_in_time() {
+    let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (of, name) in ('a'..'i').zip('b'..='i') {
+        bomb += &format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 9].join(", "));
+    }
+    for text in [bomb, "[".repeat(1_000_000), "{a: ".repeat(100_000)] {
+        let said = objects(&text).remove(0).unwrap_err().to_string();
+        assert!(said.contains("larger or deeper than any Kubernetes object"), "{said}");
+    }
+}
+
+#[test]
 fn lists_yield_their_items() {
     let text =
         "kind: List\nitems:\n- kind: A\n  spec: {x: 1, x: 2}\n- 7\n- kind: B\n  metadata: {name: web, namespace: m}\n";
