@@ -25,7 +25,9 @@ use crate::member::registry::HubMember;
 use crate::member::registry::directory::Directory;
 use crate::member::registry::secrets::MemberSecrets;
 use crate::member::resolver::Reach;
-use crate::member::{self, Configs, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Registry, Supervisor};
+use crate::member::{
+    self, Configs, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Registry, SecretRef, Supervisor,
+};
 use crate::names::{MemberName, Place, PlacedName};
 use crate::plan::fleet::{Contact, PlanOptions, ReferencedSecrets};
 use crate::plan::planner::Planner;
@@ -259,7 +261,10 @@ impl Published {
             let config = MemberConfig {
                 created: cluster.metadata.creation_timestamp.as_ref().map(|time| time.0),
                 volsync_namespace: cluster.spec.volsync_namespace.as_deref().map(Into::into),
-                kubeconfig_secret: secret.map(|secret| secret.name.as_str().into()),
+                kubeconfig_secret: secret.map(|secret| SecretRef {
+                    name: secret.name.as_str().into(),
+                    key: secret.key.as_deref().map(Into::into),
+                }),
             };
             Some((name.clone(), config))
         });
