@@ -21,6 +21,7 @@ pub mod client;
 mod contact;
 pub mod error;
 pub mod event;
+mod exec;
 pub mod expiry;
 pub mod facts;
 pub mod fence;
@@ -74,7 +75,15 @@ pub struct MemberConfig {
     pub created: Option<Timestamp>,
     pub volsync_namespace: Option<Arc<str>>,
     /// `spec.kubeconfigSecretRef`, a Secret in the hub's own namespace.
-    pub kubeconfig_secret: Option<Arc<str>>,
+    pub kubeconfig_secret: Option<SecretRef>,
+}
+
+/// A Secret that a MemberCluster names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    pub name: Arc<str>,
+    /// Where the kubeconfig lies in it, if that is said.
+    pub key: Option<Arc<str>>,
 }
 
 /// All `MemberCluster`s.

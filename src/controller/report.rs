@@ -218,8 +218,8 @@ impl Engine {
                 message: it.message.to_string(),
             })
             .collect();
-        if state.origin.is_none() {
-            conditions.retain(|it| it.kind != ConditionKind::Reachable.as_str());
+        // What is wrong with a registration says more than that there is none.
+        if state.origin.is_none() && !state.conditions.contains_key(&ConditionKind::Reachable) {
             let message = "no registration of this name: no kubeconfig file, and no Secret that names it";
             conditions.insert(0, Wanted::new("Reachable", false, "NotRegistered", message));
         }

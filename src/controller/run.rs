@@ -29,7 +29,8 @@ use crate::member::registry::directory::Directory;
 use crate::member::registry::secrets::MemberSecrets;
 use crate::member::resolver::Reach;
 use crate::member::{
-    self, Configs, Fence, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Peer, Registry, Supervisor,
+    self, Configs, Fence, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Peer, Registry, SecretRef,
+    Supervisor,
 };
 use crate::names::{MemberName, Place, PlacedName};
 use crate::plan::fleet::{Contact, PlanOptions, ReferencedSecrets};
@@ -309,7 +310,10 @@ impl Published {
             let config = MemberConfig {
                 created: cluster.metadata.creation_timestamp.as_ref().map(|time| time.0),
                 volsync_namespace: cluster.spec.volsync_namespace.as_deref().map(Into::into),
-                kubeconfig_secret: secret.map(|secret| secret.name.as_str().into()),
+                kubeconfig_secret: secret.map(|secret| SecretRef {
+                    name: secret.name.as_str().into(),
+                    key: secret.key.as_deref().map(Into::into),
+                }),
             };
             Some((name.clone(), config))
         });

@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::AsyncReadExt;
 use jiff::Timestamp;
 use kube::Client;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -28,6 +29,9 @@ const RATE_PER_SECOND: u32 = 100;
 const BURST: u32 = 100;
 /// Requests under way in one member: with answers in 100 ms this reaches the rate limit three times over.
 const IN_FLIGHT_MAX: usize = 32;
+/// Pages of lists that one member may have in memory: one that sends them drop by drop takes no more than this of what
+/// the whole fleet shares.
+const PAGES_MAX: usize = 4;
 
 /// A member with its present credentials. Cheap to clone; a rotation makes a new one.
 #[derive(Clone)]
@@ -41,6 +45,7 @@ struct Inner {
     health: watch::Sender<Health>,
     rate: RateLimit,
     in_flight: Semaphore,
+    pages: Arc<Semaphore>,
     counters: Arc<Counters>,
     last_contact: Mutex<Option<Timestamp>>,
 }
@@ -64,6 +69,7 @@ impl Member {
             health: watch::Sender::new(Health::Up),
             rate: RateLimit::default(),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            pages: Arc::new(Semaphore::new(PAGES_MAX)),
             counters,
             last_contact: Mutex::new(None),
         }))
@@ -192,6 +198,29 @@ impl Member {
             CallError::new(&self.0.name, operation, Class::Invalid, &format!("no such request can be made: {error}"))
         })?;
         self.call(operation, self.0.client.request_text(request)).await.map(Zeroizing::new)
+    }
+
+    /// One page of a list, under the bound of the whole fleet, too: `fleet` is asked once the answer begins, so that a
+    /// member that does not answer takes nothing from others. The permits go with the text.
+    pub(super) async fn page(
+        &self,
+        operation: &Operation,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        fleet: &Arc<Semaphore>,
+    ) -> Result<(Zeroizing<String>, [OwnedSemaphorePermit; 2]), CallError> {
+        let fail = |class, detail: &str| CallError::new(&self.0.name, operation, class, detail);
+        let request =
+            request.map_err(|error| fail(Class::Invalid, &format!("no such request can be made: {error}")))?;
+        let closed = |_| fail(Class::Other, "this client was closed");
+        let own = Arc::clone(&self.0.pages).acquire_owned().await.map_err(closed)?;
+        let answer = self.call(operation, self.0.client.request_stream(request)).await?;
+        let shared = Arc::clone(fleet).acquire_owned().await.map_err(closed)?;
+        let read = async {
+            let (mut answer, mut bytes) = (std::pin::pin!(answer), Vec::new());
+            answer.read_to_end(&mut bytes).await.map_err(|error| kube::Error::Service(Box::new(error)))?;
+            String::from_utf8(bytes).map_err(kube::Error::FromUtf8)
+        };
+        Ok((self.call(operation, read).await.map(Zeroizing::new)?, [own, shared]))
     }
 
     pub(super) fn parse<T: DeserializeOwned>(&self, operation: &Operation, text: &str) -> Result<T, CallError> {

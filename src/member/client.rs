@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{HeaderValue, Uri, header};
 use hyper::rt::{Read, Write};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
@@ -14,8 +15,11 @@ use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config};
+use tower::util::MapRequestLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
+use super::exec::{Authorization, ExecError, Renewal};
+use super::kubeconfig::Credentials;
 use super::peer::Peer;
 use super::resolver::{GuardedResolver, Reach};
 use super::transport::TransportLayer;
@@ -41,13 +45,55 @@ pub enum ConnectError {
     Tls(String),
     #[error("the credentials can't be used; check token, certificate and key, or the credential program")]
     Credentials,
+    #[error(transparent)]
+    Program(#[from] ExecError),
     #[error("proxy-url {0:?} can't be used: its scheme has to be http, https or socks5")]
     Proxy(String),
 }
 
+/// A client, and what its credentials need to stay good.
+pub struct Made {
+    pub client: Client,
+    pub counters: Arc<Counters>,
+    pub renewal: Option<Renewal>,
+}
+
+/// Makes the client of a member: runs the credential program first, where there is one.
+pub async fn make(credentials: Credentials, peer: Peer) -> Result<Made, ConnectError> {
+    let Credentials { mut config, reach, program, .. } = credentials;
+    let mut renewal = None;
+    if let Some(program) = program {
+        let credential = program.run().await?;
+        let value = credential.authorization().map_err(|_| ConnectError::Credentials)?;
+        if let Some((certificate, key)) = &credential.certificate {
+            let encode = |pem: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+            config.auth_info.client_certificate_data = Some(encode(certificate));
+            config.auth_info.client_key_data = Some(encode(key).into());
+        }
+        let authorization: Option<Authorization> = value.map(|value| Arc::new(ArcSwap::from_pointee(value)));
+        renewal = Some(Renewal { program, authorization, expires: credential.expires });
+    }
+    let authorization = renewal.as_ref().and_then(|renewal| renewal.authorization.clone());
+    // Reads the system's certificates.
+    let building = tokio::task::spawn_blocking(move || build_with(config, reach, Outer { peer, authorization }));
+    let (client, counters) = building.await.map_err(|_| ConnectError::Credentials)??;
+    Ok(Made { client, counters, renewal })
+}
+
 /// Makes a client. Runs a credential program where the configuration names one, so it may block: call it on a thread
 /// that may. Needs a runtime. Dials nothing yet. Writes are sent only while the peer's fence is open.
-pub fn build(mut config: Config, reach: Reach, peer: Peer) -> Result<(Client, Arc<Counters>), ConnectError> {
+pub fn build(config: Config, reach: Reach, peer: Peer) -> Result<(Client, Arc<Counters>), ConnectError> {
+    build_with(config, reach, Outer { peer, authorization: None })
+}
+
+/// What lies above the connection.
+struct Outer {
+    peer: Peer,
+    /// Of a credential program, renewed while the client lives.
+    authorization: Option<Authorization>,
+}
+
+fn build_with(mut config: Config, reach: Reach, outer: Outer) -> Result<(Client, Arc<Counters>), ConnectError> {
     // The breaker decides about retries, and a second opinion would multiply them.
     config.default_retry = false;
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
@@ -55,24 +101,24 @@ pub fn build(mut config: Config, reach: Reach, peer: Peer) -> Result<(Client, Ar
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(TCP_KEEP_ALIVE));
-    let Some(proxy) = config.proxy_url.clone() else { return finish(&config, http, peer) };
+    let Some(proxy) = config.proxy_url.clone() else { return finish(&config, http, outer) };
     // A user part may hold a password, so it is not shown.
     let shown = || format!("{}://{}", proxy.scheme_str().unwrap_or_default(), proxy.host().unwrap_or_default());
     match proxy.scheme_str() {
-        Some("http") => finish(&config, tunnel(&proxy, http), peer),
+        Some("http") => finish(&config, tunnel(&proxy, http), outer),
         Some("https") => {
             let tls = HttpsConnectorBuilder::new().with_tls_config(tls(&config)?).https_or_http().enable_http1();
-            finish(&config, tunnel(&proxy, tls.wrap_connector(http)), peer)
+            finish(&config, tunnel(&proxy, tls.wrap_connector(http)), outer)
         }
         Some("socks5") => match user_of(&proxy) {
-            Some((user, password)) => finish(&config, SocksV5::new(proxy, http).with_auth(user, password), peer),
-            None => finish(&config, SocksV5::new(proxy, http), peer),
+            Some((user, password)) => finish(&config, SocksV5::new(proxy, http).with_auth(user, password), outer),
+            None => finish(&config, SocksV5::new(proxy, http), outer),
         },
         _ => Err(ConnectError::Proxy(shown())),
     }
 }
 
-fn finish<C>(config: &Config, connector: C, peer: Peer) -> Result<(Client, Arc<Counters>), ConnectError>
+fn finish<C>(config: &Config, connector: C, outer: Outer) -> Result<(Client, Arc<Counters>), ConnectError>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + Read + Write + Send + Unpin + 'static,
@@ -92,8 +138,14 @@ where
         .build::<_, Body>(connector);
     let counters = Arc::new(Counters::default());
     let service = ServiceBuilder::new()
-        .layer(TransportLayer::new(counters.clone(), peer))
+        .layer(TransportLayer::new(counters.clone(), outer.peer))
         .layer(config.base_uri_layer())
+        .option_layer(outer.authorization.map(|authorization| {
+            MapRequestLayer::new(move |mut request: http::Request<Body>| {
+                request.headers_mut().insert(header::AUTHORIZATION, authorization.load().as_ref().clone());
+                request
+            })
+        }))
         .option_layer(config.auth_layer().map_err(|_| ConnectError::Credentials)?)
         .layer(config.extra_headers_layer().map_err(|_| ConnectError::Credentials)?)
         .map_err(BoxError::from)

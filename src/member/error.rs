@@ -66,7 +66,11 @@ pub enum Class {
     Forbidden {
         rule: Box<str>,
     },
+    /// The object is not there, as the API server itself says.
     NotFound,
+    /// Nothing is served at that address: a kind that is not installed, or a proxy before the cluster. Says nothing
+    /// about any object.
+    NotServed,
     AlreadyExists,
     /// The object changed or is another one than expected.
     Conflict,
@@ -90,6 +94,7 @@ impl Class {
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden { .. } => "Forbidden",
             Self::NotFound => "NotFound",
+            Self::NotServed => "NotServed",
             Self::AlreadyExists => "AlreadyExists",
             Self::Conflict => "Conflict",
             Self::Invalid => "Invalid",
@@ -144,7 +149,8 @@ pub(super) fn classify_status(status: &Status) -> Class {
     match status.code {
         401 => Class::Unauthorized,
         403 => Class::Forbidden { rule: missing_rule(&status.message).into() },
-        404 => Class::NotFound,
+        404 if status.reason == "NotFound" => Class::NotFound,
+        404 => Class::NotServed,
         409 if status.reason == "AlreadyExists" => Class::AlreadyExists,
         409 => Class::Conflict,
         410 => Class::Expired,
@@ -219,9 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn only_a_404_is_absence() {
+    fn only_a_404_of_the_api_server_itself_is_absence() {
         let status = |code| Status { code, ..Status::default() };
-        assert_eq!(classify_status(&status(404)), Class::NotFound);
+        let not_found = Status { reason: "NotFound".to_owned(), ..status(404) };
+        assert_eq!(classify_status(&not_found), Class::NotFound);
+        // The page of a proxy before it.
+        assert_eq!(classify_status(&status(404)), Class::NotServed);
         for code in [401, 403, 409, 410, 422, 429, 500, 503] {
             assert_ne!(classify_status(&status(code)), Class::NotFound);
         }

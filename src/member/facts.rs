@@ -177,7 +177,7 @@ type Found = (MemberFacts, Vec<MemberCondition>);
 fn permitted<T>(result: Result<T, CallError>) -> Result<Option<T>, CallError> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(CallError { class: Class::Forbidden { .. } | Class::NotFound, .. }) => Ok(None),
+        Err(CallError { class: Class::Forbidden { .. } | Class::NotFound | Class::NotServed, .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -273,7 +273,7 @@ fn is_supported(version: &str) -> bool {
 async fn serves(member: &Member, path: &str) -> Result<bool, CallError> {
     match member.text(&Operation::new("get", path), plain(path)).await {
         Ok(_) => Ok(true),
-        Err(CallError { class: Class::NotFound | Class::Forbidden { .. }, .. }) => Ok(false),
+        Err(CallError { class: Class::NotFound | Class::NotServed | Class::Forbidden { .. }, .. }) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -80,12 +80,16 @@ async fn find(member: &Member, kind: ForeignKind, group: &str, plural: &str) -> 
     }
     let operation = Operation::new("find", format!("API group {group}"));
     let request = super::facts::plain(&format!("/apis/{group}"));
-    let Some(served) = optional::<Group>(member, &operation, request).await? else { return Ok(Found::new()) };
+    let served = match optional::<Group>(member, &operation, request).await {
+        Err(CallError { class: Class::NotServed, .. }) => None,
+        result => result?,
+    };
+    let Some(served) = served else { return Ok(Found::new()) };
     let version = served.preferred_version.version;
     let parameters = ListParams { limit: Some(OBJECTS_MAX), ..ListParams::default() };
     let request = Request::new(format!("/apis/{group}/{version}/{plural}")).list(&parameters);
     let page = match optional::<Page<Custom>>(member, &Operation::list(format!("{plural}.{group}")), request).await {
-        Err(CallError { class: Class::Forbidden { .. }, .. }) => None,
+        Err(CallError { class: Class::Forbidden { .. } | Class::NotServed, .. }) => None,
         result => result?,
     };
     let objects = page.map(|page| page.items).unwrap_or_default();

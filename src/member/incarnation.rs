@@ -14,6 +14,7 @@ use crate::names::MemberName;
 use super::call::{Class, Member};
 use super::contact::{self, Progress, until_up};
 use super::event::{ConditionKind, MemberCondition, MemberEvent};
+use super::exec::Renewal;
 use super::kinds::{
     CronJobs, Jobs, Keeper, Kind, Namespaces, Pods, Pushed, Sources, hub_selector, maintenance_selector,
 };
@@ -61,13 +62,19 @@ pub enum Role {
     Duplicate(MemberName),
 }
 
+/// How long the credentials are good, and what keeps them so.
+pub struct Upkeep {
+    pub expires: Option<Timestamp>,
+    pub renewal: Option<Renewal>,
+}
+
 pub struct Incarnation {
     pub member: Member,
     pub settings: MemberSettings,
     pub inputs: Inputs,
     pub events: Events,
     pub pages: Arc<Semaphore>,
-    pub expires: Option<Timestamp>,
+    pub upkeep: Upkeep,
     pub identified: mpsc::Sender<Identified>,
     pub role: Receiver<Role>,
     /// Replaced where the member was void as a duplicate.
@@ -75,12 +82,15 @@ pub struct Incarnation {
 }
 
 impl Incarnation {
-    /// Runs until one of its tasks ends, which none does by itself.
+    /// Runs until one of its tasks ends: by itself only the one that keeps credentials fresh, for a new client.
     pub async fn run(mut self) {
         let progress = Progress::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(contact::heartbeat(self.member.clone()));
         tasks.spawn(contact::report(self.member.clone(), progress.clone(), self.events.clone()));
+        if let Some(renewal) = self.upkeep.renewal.take() {
+            tasks.spawn(renewal.keep(self.member.clone()));
+        }
         tokio::select! {
             () = self.identify() => {}
             _ = tasks.join_next() => return,
@@ -186,7 +196,7 @@ impl Incarnation {
                 settings: self.settings.clone(),
                 configs: self.inputs.configs.clone(),
                 events: self.events.clone(),
-                expires: self.expires,
+                expires: self.upkeep.expires,
                 look_again,
             }
             .run(),

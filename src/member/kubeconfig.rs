@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::MemberSettings;
+use super::exec::Program;
 use super::expiry;
 use super::proxy;
 use super::registry::Origin;
@@ -29,6 +30,9 @@ const PART_SIZE_MAX: u64 = 1 << 20;
 pub struct Credentials {
     pub(super) config: Config,
     pub(super) reach: Reach,
+    /// What makes the token or certificate, where a file names it. Not part of `config`, whose own way of running it
+    /// blocks.
+    pub(super) program: Option<Program>,
     /// When they end, where that can be read.
     pub expires: Option<Timestamp>,
     /// Equal where nothing changed.
@@ -38,7 +42,7 @@ pub struct Credentials {
 impl Credentials {
     /// Those the hub itself runs with.
     pub fn of_config(config: Config) -> Self {
-        Self { config, reach: Reach::Anywhere, expires: None, fingerprint: [0; 32] }
+        Self { config, reach: Reach::Anywhere, program: None, expires: None, fingerprint: [0; 32] }
     }
 
     /// The address of the API server, without anything secret.
@@ -95,7 +99,11 @@ pub async fn read(bytes: &[u8], origin: &Origin, settings: &MemberSettings) -> R
     };
     trim_token(&mut part.user);
     check_user(&part.user)?;
-    finish(part, reach).await
+    let folder = match origin {
+        Origin::File(path) => path.parent().unwrap_or(Path::new(".")),
+        Origin::Secret(_) | Origin::Hub => Path::new("."),
+    };
+    finish(part, reach, folder).await
 }
 
 /// The cluster and user of the current context.
@@ -254,7 +262,7 @@ fn trim_token(user: &mut AuthInfo) {
     }
 }
 
-async fn finish(part: Part, reach: Reach) -> Result<Credentials, KubeconfigError> {
+async fn finish(part: Part, reach: Reach, folder: &Path) -> Result<Credentials, KubeconfigError> {
     let Part { namespace, cluster, user, server } = part;
     let expires = expiry::of(&user);
     let proxy = proxy::of(&cluster, &server).map_err(invalid)?;
@@ -267,7 +275,8 @@ async fn finish(part: Part, reach: Reach) -> Result<Credentials, KubeconfigError
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let mut config = config.map_err(|error| invalid(material(&error)))?;
     config.proxy_url = proxy;
-    Ok(Credentials { config, reach, expires, fingerprint: fingerprint.finalize().into() })
+    let program = config.auth_info.exec.take().map(|exec| Program::new(exec, folder)).transpose().map_err(invalid)?;
+    Ok(Credentials { config, reach, program, expires, fingerprint: fingerprint.finalize().into() })
 }
 
 /// A kubeconfig of one context, so that nothing else of the file has any effect.

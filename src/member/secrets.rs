@@ -114,7 +114,9 @@ pub async fn may_watch(member: &Member) -> Result<bool, CallError> {
         let rule = Rule { verb, group: "", resource: "secrets", name: None, namespace: None };
         match access::allowed(member, &rule).await {
             Ok(true) => {}
-            Ok(false) | Err(CallError { class: Class::NotFound | Class::Forbidden { .. }, .. }) => return Ok(false),
+            Ok(false) | Err(CallError { class: Class::NotFound | Class::NotServed | Class::Forbidden { .. }, .. }) => {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         }
     }

@@ -23,7 +23,8 @@ const PAGE_SIZE: u32 = 250;
 const PAGES_MAX: usize = 1000;
 /// Pages that may be under way or in memory at once in the whole fleet: 80 MB at the size above.
 pub const PAGES_AT_ONCE: usize = 32;
-/// API servers send a bookmark about each minute; two that are missing mean that nothing gets through.
+/// API servers send a bookmark about each minute; two that are missing mean that nothing gets through, so that a list
+/// has to tell what is there.
 const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// Asked of the server, seconds; below the 295 that the client refuses to exceed.
 const WATCH_SECONDS: u32 = 290;
@@ -69,25 +70,35 @@ pub trait Sink: Send {
 
 /// Observes for as long as it is polled.
 pub async fn run<S: Sink>(member: &Member, target: &Target, pages: &Arc<Semaphore>, sink: &mut S) {
-    let mut pause = Pause::default();
+    let (mut listing, mut watching) = (Pause::default(), Pause::default());
     loop {
         until_up(member).await;
-        match list(member, target, pages, sink).await {
-            Ok(version) => {
-                pause.reset();
-                let error = follow(member, target, version, sink, &mut pause).await;
-                if error.class == Class::Expired {
-                    continue;
-                }
-                sink.failed(&error).await;
-                tokio::time::sleep(pause.after(&error)).await;
-            }
+        let version = match list(member, target, pages, sink).await {
+            Ok(version) => version,
             Err(error) => {
                 sink.failed(&error).await;
-                tokio::time::sleep(pause.after(&error)).await;
+                tokio::time::sleep(listing.after(&error)).await;
+                continue;
+            }
+        };
+        listing.reset();
+        match follow(member, target, version, sink, &mut watching).await {
+            Over::Deaf => {}
+            // A server that says so of every watch would be listed without end.
+            Over::Failed(error) if error.class == Class::Expired => tokio::time::sleep(watching.next()).await,
+            Over::Failed(error) => {
+                sink.failed(&error).await;
+                tokio::time::sleep(watching.after(&error)).await;
             }
         }
     }
+}
+
+/// Why a new list is needed.
+enum Over {
+    /// Watches tell nothing: they fall silent or end at once, as behind a proxy that does not know them.
+    Deaf,
+    Failed(CallError),
 }
 
 /// Brings the whole kind to the sink, page by page; returns the version to go on from.
@@ -102,12 +113,11 @@ async fn list<S: Sink>(
     parameters.limit = Some(PAGE_SIZE);
     sink.begin();
     for _ in 0..PAGES_MAX {
-        // Held until the page is taken in: it bounds memory, too.
-        let Ok(_permit) = pages.acquire().await else { break };
         let request = Request::new(target.path.as_str());
         let request = if target.bare { request.list_metadata(&parameters) } else { request.list(&parameters) };
-        let text = member.text(&operation, request).await?;
+        let (text, _permits) = member.page(&operation, request, pages).await?;
         let page: Page<S::Object> = member.parse(&operation, &text)?;
+        drop(text);
         for object in page.items {
             sink.apply(object).await;
         }
@@ -128,25 +138,46 @@ async fn follow<S: Sink>(
     mut version: String,
     sink: &mut S,
     pause: &mut Pause,
-) -> CallError {
+) -> Over {
     loop {
         let began = Instant::now();
         let ended = watch(member, target, &mut version, sink).await;
+        if began.elapsed() >= WATCH_SHORT {
+            pause.reset();
+        }
         match ended {
-            Ok(()) if began.elapsed() < WATCH_SHORT => tokio::time::sleep(pause.next()).await,
-            Ok(()) => pause.reset(),
+            Ok(End::Silent) => return Over::Deaf,
+            Ok(End::Clean) if began.elapsed() >= WATCH_SHORT => {}
             // Whether it is still allowed or there at all is for a list to tell.
             Err(error) if !matches!(error.class, Class::Unreachable | Class::Timeout | Class::Unauthorized) => {
-                return error;
+                return Over::Failed(error);
             }
-            Err(_) => tokio::time::sleep(pause.next()).await,
+            Ok(End::Clean) | Err(_) => {
+                let length = pause.next();
+                tokio::time::sleep(length).await;
+                if length == PAUSE_MAX {
+                    return Over::Deaf;
+                }
+            }
         }
         until_up(member).await;
     }
 }
 
+enum End {
+    /// The server ended it, or the member is out of contact: the next one goes on where this one was.
+    Clean,
+    /// Nothing came, not even a bookmark.
+    Silent,
+}
+
 /// One watch, until it ends or falls silent.
-async fn watch<S: Sink>(member: &Member, target: &Target, version: &mut String, sink: &mut S) -> Result<(), CallError> {
+async fn watch<S: Sink>(
+    member: &Member,
+    target: &Target,
+    version: &mut String,
+    sink: &mut S,
+) -> Result<End, CallError> {
     let operation = Operation::new("watch", target.what);
     let parameters = WatchParams {
         label_selector: target.selector.clone(),
@@ -166,20 +197,22 @@ async fn watch<S: Sink>(member: &Member, target: &Target, version: &mut String, 
     let mut held = 0;
     loop {
         // While more is there to be read, deletions are collected.
-        let mut ready = events.next().now_or_never();
+        let ready = events.next().now_or_never();
         if ready.is_none() || held >= BATCH_MAX {
             sink.settle().await?;
             held = 0;
         }
-        if ready.is_none() {
-            ready = tokio::select! {
-                next = tokio::time::timeout(SILENCE_MAX, events.next()) => next.ok(),
-                () = until_down(member) => None,
-            };
-        }
-        // Silence: the next watch goes on where this one was.
-        let Some(next) = ready else { return Ok(()) };
-        let Some(event) = next else { return sink.settle().await };
+        let next = match ready {
+            Some(next) => next,
+            None => tokio::select! {
+                next = tokio::time::timeout(SILENCE_MAX, events.next()) => match next {
+                    Ok(next) => next,
+                    Err(_) => return Ok(End::Silent),
+                },
+                () = until_down(member) => return Ok(End::Clean),
+            },
+        };
+        let Some(event) = next else { return sink.settle().await.map(|()| End::Clean) };
         match event.map_err(|error| CallError::of_kube(member.name(), &operation, &error))? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 *version = object.meta().resource_version.to_string();
@@ -216,7 +249,7 @@ impl Pause {
 
     fn after(&mut self, error: &CallError) -> Duration {
         match error.class {
-            Class::Forbidden { .. } | Class::NotFound => PAUSE_REFUSED,
+            Class::Forbidden { .. } | Class::NotFound | Class::NotServed => PAUSE_REFUSED,
             _ => self.next(),
         }
     }

@@ -279,29 +279,67 @@ pub struct Terminated {
     pub finished_at: Option<Timestamp>,
 }
 
-/// One page of a list.
+/// One page of a list. What does not look like one in every respect is not read as an empty one: a proxy's `{}` must
+/// not pass for "there is nothing".
 #[derive(Debug, Deserialize)]
 #[serde(bound = "T: serde::de::DeserializeOwned")]
 pub struct Page<T> {
-    #[serde(default)]
+    #[serde(rename = "kind", deserialize_with = "kind_of_list")]
+    _kind: (),
     pub metadata: PageMeta,
-    #[serde(default = "Vec::new", deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "null_is_empty")]
     pub items: Vec<T>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PageMeta {
+    #[serde(deserialize_with = "not_blank")]
     pub resource_version: String,
-    #[serde(rename = "continue")]
+    #[serde(default, rename = "continue")]
     pub next: String,
 }
 
-/// Go writes an empty list as null where nobody made one.
+fn kind_of_list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    let kind = String::deserialize(deserializer)?;
+    if kind.ends_with("List") { Ok(()) } else { Err(serde::de::Error::custom("it is no list")) }
+}
+
+fn not_blank<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Err(serde::de::Error::custom("it has no version")) } else { Ok(text) }
+}
+
+/// Go writes an empty list as null where nobody made one. Absent is something else.
 fn null_is_empty<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: serde::de::DeserializeOwned,
 {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_list_reads_as_an_empty_list() {
+        let empty = r#"{"kind": "SecretList", "metadata": {"resourceVersion": "7"}, "items": null}"#;
+        let page: Page<Bare> = serde_json::from_str(empty).unwrap();
+        assert!(page.items.is_empty() && page.metadata.next.is_empty());
+        for other in [
+            "{}",
+            "null",
+            r#"{"items": []}"#,
+            r#"{"kind": "Status", "metadata": {"resourceVersion": "7"}, "items": []}"#,
+            r#"{"kind": "SecretList", "metadata": {}, "items": []}"#,
+            r#"{"kind": "SecretList", "metadata": {"resourceVersion": ""}, "items": []}"#,
+            r#"{"kind": "SecretList", "metadata": {"resourceVersion": "7"}}"#,
+            r#"{"kind": "SecretList", "metadata": {"resourceVersion": "7"}, "items": [{"#,
+        ] {
+            assert!(serde_json::from_str::<Page<Bare>>(other).is_err(), "{other}");
+        }
+    }
 }

@@ -78,7 +78,7 @@ async fn exec_in_a_file_needs_the_operators_word() {
     let refused = read(text.as_bytes(), &file(), &settings()).await.unwrap_err();
     assert!(refused.message.contains("--allow-exec"));
     let settings = MemberSettings { allow_exec: true, ..settings() };
-    assert!(read(text.as_bytes(), &file(), &settings).await.unwrap().config.auth_info.exec.is_some());
+    assert!(read(text.as_bytes(), &file(), &settings).await.unwrap().program.is_some());
 }
 
 #[tokio::test]

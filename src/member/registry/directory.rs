@@ -88,7 +88,7 @@ impl Directory {
             changes.extend(
                 self.known
                     .remove(&stem)
-                    .filter(|known| known.registered.is_some())
+                    .filter(|known| known.registered.is_some() || known.problem.as_ref().is_some_and(|(_, said)| *said))
                     .map(|known| RegistryEvent::Gone { name: stem.as_str().into(), origin: Origin::File(known.path) }),
             );
         }

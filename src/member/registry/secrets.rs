@@ -1,13 +1,13 @@
 //! Members from Secrets in the hub's own namespace: those with the member label, and those that a MemberCluster names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kube::core::params::GetParams;
 use kube::core::request::Request;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Origin, Registration, Registry, RegistryEvent, check_name};
@@ -16,8 +16,8 @@ use crate::member::call::{CallError, Member, Operation};
 use crate::member::contact::until_up;
 use crate::member::facts::optional;
 use crate::member::watch::{self, Sink, Target};
-use crate::member::wire::{Object, Secret};
-use crate::member::{Configs, MemberSettings, kubeconfig};
+use crate::member::wire::Secret;
+use crate::member::{Configs, MemberSettings, SecretRef, kubeconfig};
 use crate::names::MemberName;
 
 /// How soon a changed Secret that only a MemberCluster names is seen.
@@ -47,27 +47,32 @@ impl MemberSecrets {
     }
 
     /// Looks after the Secrets that a `MemberCluster` names.
-    async fn follow_named(&self, mut book: Book) {
+    async fn follow_named(&self, book: Arc<Mutex<Book>>) {
         let mut configs = self.configs.clone();
+        let look_again = book.lock().await.look_again.clone();
         loop {
             until_up(&self.hub).await;
-            let named: BTreeMap<MemberName, Arc<str>> = configs
+            let named: BTreeMap<String, SecretRef> = configs
                 .borrow_and_update()
                 .iter()
-                .filter_map(|(member, config)| Some((member.clone(), config.kubeconfig_secret.clone()?)))
+                .filter_map(|(member, config)| Some((member.to_string(), config.kubeconfig_secret.clone()?)))
                 .collect();
-            book.keep_only(|member| named.contains_key(member)).await;
-            for (member, secret) in &named {
-                let operation = Operation::new("get", format!("Secret {}/{secret}", self.namespace));
-                let request = Request::new(self.path()).get(secret, &GetParams::default());
-                match optional::<Secret>(&self.hub, &operation, request).await {
-                    Ok(Some(found)) => book.present(member.as_str(), &found).await,
-                    Ok(None) => book.gone(member.as_str()).await,
+            let is_named = |(member, secret): &Key| named.get(member).is_some_and(|it| it.name == *secret);
+            book.lock().await.keep_only(Claim::Named, is_named).await;
+            for (member, SecretRef { name, key }) in &named {
+                let operation = Operation::new("get", format!("Secret {}/{name}", self.namespace));
+                let request = Request::new(self.path()).get(name, &GetParams::default());
+                let found = optional::<Secret>(&self.hub, &operation, request).await;
+                let mut book = book.lock().await;
+                match found {
+                    Ok(Some(found)) => book.present(Claim::Named, member, &found, key.as_deref()).await,
+                    Ok(None) => book.gone(Claim::Named, &(member.clone(), name.clone())).await,
                     Err(error) => tracing::warn!(%member, %error, "its kubeconfig can't be read"),
                 }
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
+                () = look_again.notified() => {}
                 Ok(()) = configs.changed() => {}
             }
         }
@@ -77,75 +82,96 @@ impl MemberSecrets {
 impl Registry for MemberSecrets {
     fn run(self: Box<Self>, events: mpsc::Sender<RegistryEvent>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let book = || Book { events: events.clone(), settings: self.settings.clone(), known: BTreeMap::new() };
-            let mut labelled = Labelled { book: book(), listed: Vec::new(), deleted: Vec::new() };
+            let book = Arc::new(Mutex::new(Book::new(events, self.settings.clone())));
+            let mut labelled = Labelled { book: book.clone(), listed: BTreeSet::new(), deleted: Vec::new() };
             let selector = Some(format!("{}=true", labels::MEMBER));
             let target = Target { what: "Secrets of members", path: self.path(), selector, bare: false };
             let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = watch::run(&self.hub, &target, &pages, &mut labelled) => {}
-                () = self.follow_named(book()) => {}
+                () = self.follow_named(book) => {}
             }
         })
     }
 }
 
-/// What was registered so far, by member name.
+/// A member and the Secret that registers it.
+type Key = (String, Arc<str>);
+
+/// Why a Secret registers a member. Either is enough: one that has lost its label counts on for as long as a
+/// `MemberCluster` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    Labelled,
+    Named,
+}
+
+/// What was registered so far.
 struct Book {
     events: mpsc::Sender<RegistryEvent>,
     settings: MemberSettings,
-    known: BTreeMap<String, Entry>,
+    known: BTreeMap<Key, Entry>,
+    /// Wakes whoever follows the Secrets that are named.
+    look_again: Arc<Notify>,
 }
 
+#[derive(Default)]
 struct Entry {
-    secret: Arc<str>,
+    claims: BTreeSet<Claim>,
     fingerprint: Option<[u8; 32]>,
     problem: Option<String>,
 }
 
 impl Book {
+    fn new(events: mpsc::Sender<RegistryEvent>, settings: MemberSettings) -> Self {
+        Self { events, settings, known: BTreeMap::new(), look_again: Arc::default() }
+    }
+
     async fn send(&self, event: RegistryEvent) {
         // A closed queue means that the hub is stopping.
         let _ = self.events.send(event).await;
     }
 
-    async fn present(&mut self, name: &str, secret: &Secret) {
+    /// `key`: where the kubeconfig lies, if that is said.
+    async fn present(&mut self, claim: Claim, name: &str, secret: &Secret, key: Option<&str>) {
         let secret_name: Arc<str> = Arc::from(&*secret.metadata.name);
-        // Another Secret than before: what the former registered is over.
-        if self.known.get(name).is_some_and(|entry| entry.secret != secret_name) {
-            self.gone(name).await;
-        }
-        let (reason, message) = match self.read(name, secret).await {
+        let read = self.read(name, secret, key).await;
+        let entry = self.known.entry((name.to_owned(), secret_name.clone())).or_default();
+        entry.claims.insert(claim);
+        match read {
             Ok(registration) => {
                 let fingerprint = Some(registration.credentials.fingerprint);
-                let entry = Entry { secret: secret_name, fingerprint, problem: None };
-                let before = self.known.insert(name.to_owned(), entry);
                 // Said again where a problem is over.
-                if before.is_none_or(|it| it.fingerprint != fingerprint || it.problem.is_some()) {
+                if entry.problem.take().is_some() || entry.fingerprint != fingerprint {
+                    entry.fingerprint = fingerprint;
                     self.send(RegistryEvent::Present(Box::new(registration))).await;
                 }
-                return;
             }
-            Err(problem) => problem,
-        };
-        let entry = self.known.entry(name.to_owned()).or_insert_with(|| Entry {
-            secret: secret_name.clone(),
-            fingerprint: None,
-            problem: None,
-        });
-        if entry.problem.as_ref() != Some(&message) {
-            entry.problem = Some(message.clone());
-            let (name, origin) = (Arc::from(name), Origin::Secret(secret_name));
-            self.send(RegistryEvent::Broken { name, origin, reason, message }).await;
+            Err((_, message)) if entry.problem.as_ref() == Some(&message) => {}
+            Err((reason, message)) => {
+                entry.problem = Some(message.clone());
+                let (name, origin) = (Arc::from(name), Origin::Secret(secret_name));
+                self.send(RegistryEvent::Broken { name, origin, reason, message }).await;
+            }
         }
     }
 
-    async fn read(&self, name: &str, secret: &Secret) -> Result<Registration, (&'static str, String)> {
+    async fn read(
+        &self,
+        name: &str,
+        secret: &Secret,
+        key: Option<&str>,
+    ) -> Result<Registration, (&'static str, String)> {
         let name = check_name(name).map_err(|message| ("InvalidName", message))?;
-        let value = KEYS.iter().find_map(|key| secret.data.get(*key));
-        let value =
-            value.ok_or_else(|| ("InvalidKubeconfig", "it has neither the key kubeconfig nor value".to_owned()))?;
+        let value = match key {
+            Some(key) => secret.data.get(key).ok_or_else(|| format!("it has no key {key}")),
+            None => KEYS
+                .iter()
+                .find_map(|key| secret.data.get(*key))
+                .ok_or_else(|| "it has neither the key kubeconfig nor value".to_owned()),
+        };
+        let value = value.map_err(|message| ("InvalidKubeconfig", message))?;
         let bytes = value.decode().ok_or_else(|| ("InvalidKubeconfig", "its data is not base64".to_owned()))?;
         let origin = Origin::Secret(Arc::from(&*secret.metadata.name));
         let credentials = kubeconfig::read(&bytes, &origin, &self.settings).await;
@@ -153,27 +179,37 @@ impl Book {
         Ok(Registration { name, origin, created: secret.metadata.creation_timestamp, credentials })
     }
 
-    async fn gone(&mut self, name: &str) {
-        let Some(entry) = self.known.remove(name) else { return };
-        if entry.fingerprint.is_some() {
-            let (name, origin) = (MemberName::from(name), Origin::Secret(entry.secret));
-            self.send(RegistryEvent::Gone { name, origin }).await;
+    async fn gone(&mut self, claim: Claim, key: &Key) {
+        let Some(entry) = self.known.get_mut(key) else { return };
+        entry.claims.remove(&claim);
+        if !entry.claims.is_empty() {
+            // Whether it is there still is for the other to see.
+            self.look_again.notify_one();
+            return;
         }
+        self.known.remove(key);
+        let (name, origin) = (MemberName::from(key.0.as_str()), Origin::Secret(key.1.clone()));
+        self.send(RegistryEvent::Gone { name, origin }).await;
     }
 
-    async fn keep_only(&mut self, keep: impl Fn(&MemberName) -> bool) {
-        let over: Vec<_> = self.known.keys().filter(|name| !keep(&MemberName::from(name.as_str()))).cloned().collect();
-        for name in over {
-            self.gone(&name).await;
+    async fn keep_only(&mut self, claim: Claim, keep: impl Fn(&Key) -> bool) {
+        let claimed = self.known.iter().filter(|(_, entry)| entry.claims.contains(&claim)).map(|(key, _)| key);
+        let over: Vec<_> = claimed.filter(|key| !keep(key)).cloned().collect();
+        for key in over {
+            self.gone(claim, &key).await;
         }
     }
 }
 
 /// Takes in the Secrets with the member label: each registers a member of its own name.
 struct Labelled {
-    book: Book,
-    listed: Vec<String>,
-    deleted: Vec<String>,
+    book: Arc<Mutex<Book>>,
+    listed: BTreeSet<Key>,
+    deleted: Vec<Key>,
+}
+
+fn key_of(secret: &Secret) -> Key {
+    (secret.metadata.name.to_string(), Arc::from(&*secret.metadata.name))
 }
 
 impl Sink for Labelled {
@@ -185,27 +221,27 @@ impl Sink for Labelled {
     }
 
     async fn apply(&mut self, secret: Secret) {
-        let name = secret.meta().name.to_string();
-        self.deleted.retain(|deleted| *deleted != name);
-        self.book.present(&name, &secret).await;
-        self.listed.push(name);
+        let key = key_of(&secret);
+        self.deleted.retain(|deleted| *deleted != key);
+        self.book.lock().await.present(Claim::Labelled, &key.0, &secret, None).await;
+        self.listed.insert(key);
     }
 
     fn delete(&mut self, secret: Secret) {
-        self.deleted.push(secret.metadata.name.to_string());
+        self.deleted.push(key_of(&secret));
     }
 
     async fn complete(&mut self) -> Result<(), CallError> {
         let listed = std::mem::take(&mut self.listed);
-        self.book.keep_only(|name| listed.iter().any(|it| it == name.as_str())).await;
+        self.book.lock().await.keep_only(Claim::Labelled, |key| listed.contains(key)).await;
         Ok(())
     }
 
     async fn settle(&mut self) -> Result<(), CallError> {
         // What came since the list needs no place there.
         self.listed.clear();
-        for name in std::mem::take(&mut self.deleted) {
-            self.book.gone(&name).await;
+        for key in std::mem::take(&mut self.deleted) {
+            self.book.lock().await.gone(Claim::Labelled, &key).await;
         }
         Ok(())
     }
@@ -239,8 +275,8 @@ mod tests {
 
     fn labelled() -> (Labelled, mpsc::Receiver<RegistryEvent>) {
         let (events, received) = mpsc::channel(16);
-        let book = Book { events, settings: settings(), known: BTreeMap::new() };
-        (Labelled { book, listed: Vec::new(), deleted: Vec::new() }, received)
+        let book = Arc::new(Mutex::new(Book::new(events, settings())));
+        (Labelled { book, listed: BTreeSet::new(), deleted: Vec::new() }, received)
     }
 
     fn next(events: &mut mpsc::Receiver<RegistryEvent>) -> Option<String> {
@@ -280,5 +316,36 @@ mod tests {
         labelled.apply(exec).await;
         assert!(next(&mut events).unwrap().starts_with("!eu exec is refused"));
         assert_eq!(next(&mut events), None, "said once, and nothing is gone");
+    }
+
+    #[tokio::test]
+    async fn a_secret_without_its_label_counts_for_as_long_as_a_member_cluster_names_it() {
+        let (mut labelled, mut events) = labelled();
+        let eu = secret("eu", "kubeconfig", "token: a");
+        labelled.apply(eu.clone()).await;
+        assert_eq!(next(&mut events).unwrap(), "+eu");
+        let book = labelled.book.clone();
+        book.lock().await.present(Claim::Named, "eu", &eu, None).await;
+        assert_eq!(next(&mut events), None, "known already");
+        labelled.delete(eu.clone());
+        labelled.settle().await.unwrap();
+        assert_eq!(next(&mut events), None, "it is named still");
+        book.lock().await.gone(Claim::Named, &key_of(&eu)).await;
+        assert_eq!(next(&mut events).unwrap(), "-eu");
+    }
+
+    #[tokio::test]
+    async fn a_member_cluster_may_name_the_key_and_another_name() {
+        let (labelled, mut events) = labelled();
+        let shared = secret("shared", "prod", "token: a");
+        let mut book = labelled.book.lock().await;
+        book.present(Claim::Named, "eu", &shared, Some("prod")).await;
+        assert_eq!(next(&mut events).unwrap(), "+eu");
+        book.present(Claim::Named, "us", &shared, Some("test")).await;
+        assert_eq!(next(&mut events).unwrap(), "!us it has no key test");
+        book.present(Claim::Named, "us", &shared, None).await;
+        assert!(next(&mut events).unwrap().starts_with("!us it has neither"), "the key is not guessed");
+        book.keep_only(Claim::Named, |key| key.0 == "eu").await;
+        assert_eq!(next(&mut events).unwrap(), "-us", "its problem is over");
     }
 }

@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Client;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::member::call::Member;
-use crate::member::client::{self, ConnectError, Counters};
+use crate::member::client::{self, ConnectError, Made};
 use crate::member::event::{ConditionKind, MemberCondition, MemberEvent};
-use crate::member::incarnation::{Identified, Incarnation, Memory, Role};
+use crate::member::incarnation::{Identified, Incarnation, Memory, Role, Upkeep};
 use crate::member::registry::{Origin, Registration, RegistryEvent};
 use crate::member::seen::Events;
 use crate::member::watch::PAGES_AT_ONCE;
@@ -81,7 +80,7 @@ struct Built {
     origin: Origin,
     fingerprint: [u8; 32],
     expires: Option<Timestamp>,
-    client: Result<(Client, Arc<Counters>), ConnectError>,
+    client: Result<Made, ConnectError>,
 }
 
 impl Core {
@@ -135,10 +134,9 @@ impl Core {
                 self.choose(&name).await;
             }
             RegistryEvent::Gone { name, origin } => {
-                if let Some(entry) = self.entries.get_mut(&name) {
-                    entry.registrations.remove(&origin);
-                    self.choose(&name).await;
-                }
+                let entry = self.entries.entry(name.clone()).or_default();
+                entry.registrations.remove(&origin);
+                self.choose(&name).await;
             }
             RegistryEvent::Broken { name, origin, reason, message } => {
                 tracing::warn!(%name, %origin, reason, message, "a registration can't be used");
@@ -178,13 +176,8 @@ impl Core {
         let peer = Peer::new(name.as_str(), self.settings.fence.clone());
         self.builds.spawn(async move {
             tokio::time::sleep_until(start).await;
-            // A credential program would block the others.
-            let building =
-                tokio::task::spawn_blocking(move || client::build(credentials.config, credentials.reach, peer));
-            let client = match tokio::time::timeout(BUILD_TIMEOUT, building).await {
-                Ok(Ok(client)) => client,
-                Ok(Err(_)) | Err(_) => Err(ConnectError::Credentials),
-            };
+            let made = tokio::time::timeout(BUILD_TIMEOUT, client::make(credentials, peer)).await;
+            let client = made.unwrap_or(Err(ConnectError::Credentials));
             Built { name, incarnation, origin, fingerprint, expires, client }
         });
     }
@@ -197,9 +190,10 @@ impl Core {
         }
         entry.building = None;
         match built.client {
-            Ok((client, counters)) => {
+            Ok(Made { client, counters, renewal }) => {
                 let member = Member::new(built.name.clone(), built.incarnation, client, counters);
-                self.start(member, built.origin, built.fingerprint, built.expires).await;
+                let upkeep = Upkeep { expires: built.expires, renewal };
+                self.start(member, built.origin, built.fingerprint, upkeep).await;
             }
             Err(error) => {
                 let message = error.to_string();
@@ -219,7 +213,7 @@ impl Core {
     }
 
     /// Puts a new client in the place of the old one, and nothing else.
-    async fn start(&mut self, member: Member, origin: Origin, fingerprint: [u8; 32], expires: Option<Timestamp>) {
+    async fn start(&mut self, member: Member, origin: Origin, fingerprint: [u8; 32], upkeep: Upkeep) {
         let (name, incarnation) = (member.name().clone(), member.incarnation());
         let Some(entry) = self.entries.get_mut(&name) else { return };
         // From here on nothing that the old tasks still say counts.
@@ -236,7 +230,7 @@ impl Core {
             inputs: self.inputs.clone(),
             events: Events::new(name.clone(), incarnation, entry.current.clone(), self.events.clone()),
             pages: self.pages.clone(),
-            expires,
+            upkeep,
             identified: self.identified.0.clone(),
             role: role.subscribe(),
             memory: entry.memory.clone(),
