@@ -64,6 +64,14 @@ pub fn load(directory: &Path, rules: &PolicyRules, options: &PlanOptions) -> Res
 }
 
 impl Offline {
+    /// Takes policies as if they were applied.
+    pub fn try_policies(&mut self, policies: Vec<PolicyRecord>, options: &PlanOptions) {
+        for record in policies {
+            self.fleet.observe(observe::tried(&self.fleet, record));
+        }
+        self.settle(options);
+    }
+
     /// Member folders are reachable and synced; MemberClusters without one are not reachable.
     fn register(&mut self, folders: Vec<MemberName>) {
         for member in folders {
@@ -294,7 +302,7 @@ fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
 }
 
 /// `data`, and over it `stringData`. No error names a value.
-fn secret_data(value: &Value) -> Result<BTreeMap<String, Vec<u8>>, String> {
+pub fn secret_data(value: &Value) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let part = |name: &str| match value.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(map)) => Ok(Some(map)),

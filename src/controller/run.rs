@@ -40,8 +40,6 @@ const REPORTERS: usize = 4;
 const EVENTS_MAX: usize = 256;
 /// Events that are taken in before the queues and the observers are told.
 const BATCH_MAX: usize = 256;
-/// Nothing new for this long: the fleet has been read.
-const QUIET: Duration = Duration::from_secs(1);
 /// Between two looks at what has been read since the start.
 const LOOK_GAP: Duration = Duration::from_millis(200);
 /// Work under way may end before the process does.
@@ -74,16 +72,9 @@ pub async fn run(
     health: Arc<Health>,
     cancel: CancellationToken,
 ) -> Result<(), String> {
-    let mut fleet = Observed::start(config, &options, Start::Run, &cancel).await?;
-    let engine = Arc::new(Engine::new(
-        Settings { hub_id: fleet.hub_id.clone(), ..options.settings },
-        fleet.world,
-        Ledger::new(&fleet.client),
-        Statuses::new(fleet.client.clone(), fleet.group),
-        Events::new(fleet.client, options.instance),
-        fleet.secrets,
-        Arc::clone(&fleet.supervisor),
-    ));
+    let fleet = Observed::start(config, &options, Start::Run, &cancel).await?;
+    let (engine, mut hub, mut members, published) = fleet.into_engine(&options);
+    let engine = Arc::new(engine);
     let mut tasks = JoinSet::new();
     work(&engine, &mut tasks, &cancel);
     health.set_ready();
@@ -92,66 +83,44 @@ pub async fn run(
         let (engine, cancel) = (Arc::clone(&engine), cancel.clone());
         async move { cancel.run_until_cancelled(look_around(&engine)).await }
     });
-    pump(&engine, &mut fleet.hub, &mut fleet.members, &fleet.published, &cancel).await;
+    pump(&engine, &mut hub, &mut members, &published, &cancel).await;
 
     health.set_stopping();
     info!("the hub stops; what is under way ends first");
     if tokio::time::timeout(STOP_TIMEOUT, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
         warn!("some work did not end in time; it is taken up at the next start");
     }
+    let supervisor = Arc::clone(&engine.supervisor);
     drop(engine);
-    if let Some(supervisor) = Arc::into_inner(fleet.supervisor) {
+    if let Some(supervisor) = Arc::into_inner(supervisor) {
         supervisor.stopped().await;
     }
     info!("the hub has stopped");
     Ok(())
 }
 
-/// The fleet as the hub sees it now, for people: nothing is written anywhere. Waits until every member has been read
-/// or can't be reached, but no longer than `patience`.
-pub async fn look(config: Config, options: &Options, patience: Duration) -> Result<Planner, String> {
-    let cancel = CancellationToken::new();
-    let _stop = cancel.clone().drop_guard();
-    let mut fleet = Observed::start(config, options, Start::Look, &cancel).await?;
-    let end = tokio::time::Instant::now() + patience;
-    loop {
-        // Registrations come in one by one, so that quiet is the only sign of being whole.
-        let wait = if fleet.is_whole() { QUIET } else { patience };
-        let until = end.min(tokio::time::Instant::now() + wait);
-        tokio::select! {
-            () = tokio::time::sleep_until(until) => break,
-            Some(event) = fleet.hub.recv() => { fleet.world.apply_hub(event); }
-            Some(event) = fleet.members.recv() => { fleet.world.apply_member(event); }
-        }
-        if std::mem::take(&mut fleet.world.wants_changed) {
-            fleet.published.publish(&fleet.world);
-        }
-    }
-    Ok(fleet.world.planner)
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Start {
+pub(super) enum Start {
     Run,
     /// Reads only.
     Look,
 }
 
 /// The fleet under observation.
-struct Observed {
+pub(super) struct Observed {
     client: kube::Client,
     group: &'static str,
     hub_id: String,
-    world: World,
-    hub: mpsc::Receiver<HubEvent>,
-    members: mpsc::Receiver<MemberEvent>,
-    published: Published,
+    pub(super) world: World,
+    pub(super) hub: mpsc::Receiver<HubEvent>,
+    pub(super) members: mpsc::Receiver<MemberEvent>,
+    pub(super) published: Published,
     secrets: HubSecrets,
     supervisor: Arc<Supervisor>,
 }
 
 impl Observed {
-    async fn start(
+    pub(super) async fn start(
         config: Config,
         options: &Options,
         start: Start,
@@ -201,8 +170,24 @@ impl Observed {
         Ok(Self { client, group, hub_id, world, hub, members, published, secrets, supervisor })
     }
 
+    pub(super) fn into_engine(
+        self,
+        options: &Options,
+    ) -> (Engine, mpsc::Receiver<HubEvent>, mpsc::Receiver<MemberEvent>, Published) {
+        let engine = Engine::new(
+            Settings { hub_id: self.hub_id, ..options.settings.clone() },
+            self.world,
+            Ledger::new(&self.client),
+            Statuses::new(self.client.clone(), self.group),
+            Events::new(self.client, options.instance.clone()),
+            self.secrets,
+            self.supervisor,
+        );
+        (engine, self.hub, self.members, self.published)
+    }
+
     /// Every member that is registered has been read or can't be reached, and so have the Secrets.
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         let world = &self.world;
         let known = |secret: &PlacedName| match secret.place.member() {
             Some(member) if world.contact(member) != Contact::Synced => true,
@@ -210,7 +195,11 @@ impl Observed {
         };
         let registered = world.members.values().filter(|state| state.origin.is_some() && state.duplicate_of.is_none());
         registered.clone().count() > 0
-            && registered.clone().all(|state| matches!(state.contact, Some(Contact::Synced | Contact::Unreachable)))
+            && registered.clone().all(|state| match state.contact {
+                Some(Contact::Unreachable) => true,
+                Some(Contact::Synced) => state.facts.is_some(),
+                Some(Contact::Syncing) | None => false,
+            })
             && world.planner.referenced_secrets().iter().all(known)
     }
 }
@@ -235,7 +224,7 @@ fn registries(
 }
 
 /// What observers are told to read.
-struct Published {
+pub(super) struct Published {
     configs: watch::Sender<Arc<BTreeMap<MemberName, MemberConfig>>>,
     secrets: watch::Sender<Arc<ReferencedSecrets>>,
     config_maps: watch::Sender<Arc<BTreeSet<PlacedName>>>,
@@ -252,7 +241,7 @@ impl Published {
         }
     }
 
-    fn publish(&self, world: &World) {
+    pub(super) fn publish(&self, world: &World) {
         let configs = world.members.iter().filter_map(|(name, state)| {
             let cluster = state.cluster.as_ref()?;
             let secret = cluster.spec.kubeconfig_secret_ref.as_ref();
