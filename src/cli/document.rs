@@ -92,7 +92,7 @@ pub struct ProblemLine {
 
 /// Writes a plan out, with what it would change and what was wrong besides.
 pub fn document(plan: &FleetPlan, options: &PlanOptions, mut changes: Vec<Change>, others: &[Problem]) -> Document {
-    changes.sort();
+    changes.sort_by_key(Change::order);
     let mut problems: Vec<&Problem> = plan.problems.iter().chain(others).collect();
     problems.sort();
     problems.dedup();

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::document::{self, Repository};
-use super::live::LiveArgs;
+use super::live::{self, Ask, LiveArgs};
 use super::offline;
 use super::options::DecisionArgs;
 use super::output::{Cell, Format, Table, Tone, print_text, serialized};
@@ -66,7 +66,7 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
         }
         (loaded.fleet, loaded.incomplete)
     } else {
-        let fleet = super::live::fleet(&args.live, &args.decisions)?.fleet().clone();
+        let fleet = live::look(&args.live, &args.decisions, Vec::new(), Ask::Fleet)?.fleet;
         warn_of_unread(&fleet);
         (fleet, false)
     };

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::options::DecisionArgs;
 use super::run::{HubArgs, MemberArgs, hub_config, options};
-use crate::controller::run::look;
-use crate::plan::planner::Planner;
+use crate::controller::look;
+use crate::controller::preview::Preview;
+use crate::plan::fleet::Fleet;
+use crate::policy::PolicyRecord;
 
 /// The same options as the hub was started with: in its Pod they are in the environment already.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,7 +22,20 @@ pub struct LiveArgs {
     pub patience: Duration,
 }
 
-pub fn fleet(args: &LiveArgs, decisions: &DecisionArgs) -> Result<Planner, String> {
+/// What was seen, and where it was asked for, what would be written.
+pub struct Seen {
+    pub fleet: Fleet,
+    pub preview: Preview,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    Fleet,
+    Changes,
+}
+
+/// `policies` are taken as if they were applied.
+pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecord>, ask: Ask) -> Result<Seen, String> {
     // The client library panics where it finds no provider, or two.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -33,6 +48,12 @@ pub fn fleet(args: &LiveArgs, decisions: &DecisionArgs) -> Result<Planner, Strin
     runtime.block_on(async {
         let config = hub_config(args.hub.hub_kubeconfig.as_deref()).await?;
         let options = options(&args.hub, &args.members, decisions, &config)?;
-        look(config, &options, args.patience).await
+        let look = look::look(config, &options, policies, args.patience).await?;
+        let preview = match ask {
+            Ask::Fleet => Preview::default(),
+            Ask::Changes => look.engine.preview().await,
+        };
+        let fleet = look.engine.world().planner.fleet().clone();
+        Ok(Seen { fleet, preview })
     })
 }

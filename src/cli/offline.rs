@@ -64,6 +64,14 @@ pub fn load(directory: &Path, rules: &PolicyRules, options: &PlanOptions) -> Res
 }
 
 impl Offline {
+    /// Takes policies as if they were applied.
+    pub fn try_policies(&mut self, policies: Vec<PolicyRecord>, options: &PlanOptions) {
+        for record in policies {
+            self.fleet.observe(observe::tried(&self.fleet, record));
+        }
+        self.settle(options);
+    }
+
     /// Member folders are reachable and synced; MemberClusters without one are not reachable.
     fn register(&mut self, folders: Vec<MemberName>) {
         for member in folders {

@@ -62,7 +62,7 @@ impl<T: AsRef<str>> From<T> for Cell {
 }
 
 /// Text from clusters must not move the cursor, and a row is one line.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 

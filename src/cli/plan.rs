@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::changes::changes;
+use super::changes;
 use super::document::{self, Document};
-use super::live::LiveArgs;
+use super::live::{self, Ask, LiveArgs, Seen};
 use super::offline;
 use super::options::DecisionArgs;
-use super::output::{Cell, Format, Table, Tone, print_text, serialized};
+use super::output::{Cell, Format, Table, Tone, one_line, print_text, serialized};
 use crate::api::yaml;
-use crate::diff::Action;
+use crate::controller::preview::Preview;
+use crate::diff::{Action, Change, Field};
 use crate::plan::fleet::{Contact, Fleet, PlanOptions};
 use crate::plan::result::State;
 use crate::plan::scratch;
@@ -47,36 +47,46 @@ pub const INCOMPLETE: u8 = 2;
 pub fn run(args: &PlanArgs) -> Result<ExitCode, String> {
     let options = args.decisions.plan_options()?;
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let Some(directory) = &args.offline else { return live(args, &options, now) };
-    let mut fleet = match offline::load(directory, &args.decisions.policy_rules(), &options) {
-        Ok(fleet) => fleet,
+    let policies = policies_to_try(args)?;
+    let Some(directory) = &args.offline else { return live(args, policies, &options, now) };
+    let mut offline = match offline::load(directory, &args.decisions.policy_rules(), &options) {
+        Ok(offline) => offline,
         Err(message) => {
             anstream::eprintln!("volsync-hub: {message}");
             return Ok(ExitCode::from(INCOMPLETE));
         }
     };
-    try_policies(&mut fleet.fleet, args)?;
-    let plan = scratch::plan(&fleet.fleet, &options, now);
-    let changes = changes(&plan, &fleet.fleet, &options);
-    print(&document::document(&plan, &options, changes, &fleet.problems), args.output)?;
-    Ok(if fleet.incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
+    offline.try_policies(policies, &options);
+    let plan = scratch::plan(&offline.fleet, &options, now);
+    let hub =
+        changes::Hub { id: args.live.hub.hub_id.as_deref(), mover_image: args.live.members.mover_image.as_deref() };
+    let Preview { changes, mut problems } = changes::changes(&plan, &offline, &options, hub);
+    problems.append(&mut offline.problems);
+    print(&document::document(&plan, &options, changes, &problems), args.output)?;
+    Ok(if offline.incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
 }
 
 /// The fleet as it is now, with the policies of `-f` in place of those of their name.
-fn live(args: &PlanArgs, options: &PlanOptions, now: Timestamp) -> Result<ExitCode, String> {
-    let planner = super::live::fleet(&args.live, &args.decisions)?;
-    let mut fleet = planner.fleet().clone();
-    try_policies(&mut fleet, args)?;
+fn live(
+    args: &PlanArgs,
+    policies: Vec<PolicyRecord>,
+    options: &PlanOptions,
+    now: Timestamp,
+) -> Result<ExitCode, String> {
+    let Seen { fleet, preview } = live::look(&args.live, &args.decisions, policies, Ask::Changes)?;
     let plan = scratch::plan(&fleet, options, now);
-    let changes = changes(&plan, &fleet, options);
-    print(&document::document(&plan, options, changes, &[]), args.output)?;
+    print(&document::document(&plan, options, preview.changes, &preview.problems), args.output)?;
     warn_of_unread(&fleet);
+    if args.live.members.observe {
+        anstream::eprintln!("the hub only observes (--observe), so it writes none of these changes");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A policy that exists keeps its age; a new one is the newest of all, as it would be.
-fn try_policies(fleet: &mut Fleet, args: &PlanArgs) -> Result<(), String> {
+/// The policies of `-f`.
+fn policies_to_try(args: &PlanArgs) -> Result<Vec<PolicyRecord>, String> {
     let rules = args.decisions.policy_rules();
+    let mut policies = Vec::new();
     for file in &args.filename {
         let shown = file.display();
         let text = fs::read_to_string(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
@@ -86,14 +96,10 @@ fn try_policies(fleet: &mut Fleet, args: &PlanArgs) -> Result<(), String> {
             if value.get("kind").and_then(Value::as_str) != Some("KopiaMaintenance") {
                 return Err(format!("{shown} holds something that is no KopiaMaintenance; -f takes policies only"));
             }
-            let mut record = PolicyRecord::read(&value, &rules);
-            if let Some(standing) = fleet.policies.get(&record.name) {
-                record.created = standing.created;
-            }
-            fleet.policies.insert(record.name.clone(), Arc::new(record));
+            policies.push(PolicyRecord::read(&value, &rules));
         }
     }
-    Ok(())
+    Ok(policies)
 }
 
 fn print(document: &Document, format: Format) -> Result<(), String> {
@@ -124,9 +130,15 @@ pub fn tone(state: State) -> Tone {
 }
 
 fn table(document: &Document) -> String {
-    let tables = [repositories(document), sources(document), policies(document), changed(document), problems(document)];
-    let texts: Vec<String> = tables.iter().filter(|table| !table.is_empty()).map(Table::render).collect();
-    if texts.is_empty() { "nothing to maintain\n".to_owned() } else { texts.join("\n") }
+    let tables = [repositories(document), sources(document), policies(document)];
+    let render = |table: &Table| (!table.is_empty()).then(|| table.render());
+    let mut texts: Vec<String> = tables.iter().filter_map(render).collect();
+    if texts.is_empty() {
+        texts.push("nothing to maintain\n".to_owned());
+    }
+    texts.push(diff(&document.changes));
+    texts.extend(render(&problems(document)));
+    texts.join("\n")
 }
 
 fn repositories(document: &Document) -> Table {
@@ -175,18 +187,44 @@ fn policies(document: &Document) -> Table {
     table
 }
 
-fn changed(document: &Document) -> Table {
-    let mut table = Table::new(["CHANGE", "CLUSTER", "OBJECT"]);
-    for change in &document.changes {
-        let (action, tone) = match change.action {
-            Action::Create => ("create", Tone::Good),
-            Action::Update => ("update", Tone::Warning),
-            Action::Delete => ("delete", Tone::Bad),
-        };
-        let object = format!("{} {}", change.kind, change.object);
-        table.row([Cell::new(action, tone), change.cluster.to_string().into(), object.into()]);
+/// A section a member, and below an update a line a field.
+fn diff(changes: &[Change]) -> String {
+    if changes.is_empty() {
+        return "NO CHANGES\n".to_owned();
     }
-    table
+    let sections = changes.chunk_by(|one, next| one.cluster == next.cluster).map(|changes| {
+        let width = changes.iter().map(|change| change.kind.as_str().len()).max().unwrap_or(0);
+        let rows = changes.iter().map(|change| {
+            let (action, tone) = match change.action {
+                Action::Create => ("create", Tone::Good),
+                Action::Update => ("update", Tone::Warning),
+                Action::Delete => ("delete", Tone::Bad),
+            };
+            let fields: String = change.fields.iter().map(|field| format!("      {}\n", field_line(field))).collect();
+            format!(
+                "  {}   {:width$}   {}\n{fields}",
+                tone.paint(action),
+                change.kind.as_str(),
+                one_line(&change.object.to_string())
+            )
+        });
+        let rows: String = rows.collect();
+        format!("CHANGES IN {}\n{rows}", one_line(changes.first().map_or("", |change| change.cluster.as_str())))
+    });
+    sections.collect::<Vec<_>>().join("\n")
+}
+
+fn field_line(field: &Field) -> String {
+    let side = |value: &Option<Value>| match value {
+        None => "(none)".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    let change = match (&field.from, &field.to) {
+        (None, None) => "contents changed".to_owned(),
+        (from, to) => format!("{} -> {}", side(from), side(to)),
+    };
+    one_line(&format!("{}: {change}", field.path))
 }
 
 fn problems(document: &Document) -> Table {

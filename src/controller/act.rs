@@ -15,8 +15,9 @@ use crate::grant::Step;
 use crate::member::event::ReferencedKind;
 use crate::member::{CallError, Class, Member, SecretValues};
 use crate::names::{Place, PlacedName};
-use crate::plan::fleet::{Contact, Phase};
+use crate::plan::fleet::Contact;
 use crate::plan::result::{Assignment, Push as Planned};
+use crate::policy::CustomCa;
 use crate::render::pod::Permit;
 use crate::render::{Platform, RenderContext, cron_job, secret};
 
@@ -33,6 +34,12 @@ pub struct Trouble {
 const MENDED_BY_PEOPLE: Duration = Duration::from_mins(1);
 /// What mends itself.
 const SOON: Duration = Duration::from_secs(1);
+
+/// A copy of a Secret or CA as it should stand, and of which state of it.
+pub(super) struct Copy {
+    pub object: Secret,
+    version: Box<str>,
+}
 
 impl Trouble {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
@@ -62,12 +69,7 @@ impl Engine {
         if work.ledger_lost {
             return Ok(());
         }
-        let may_push = match (&work.grant, &work.target) {
-            (Some(grant), Some(target)) => grant.cluster == target.member,
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
-        if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, may_push) {
+        if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, work.may_push()) {
             self.push(work, step, assignment, target).await?;
         }
         if step.remove_claim {
@@ -77,7 +79,7 @@ impl Engine {
         self.clear(work).await
     }
 
-    fn member(&self, name: &crate::names::MemberName) -> Result<Member, Trouble> {
+    pub(super) fn member(&self, name: &crate::names::MemberName) -> Result<Member, Trouble> {
         self.supervisor.member(name).ok_or_else(|| Trouble {
             reason: "MemberUnreachable",
             message: format!("member {name} has no registration that can be used"),
@@ -92,13 +94,7 @@ impl Engine {
             return Err(Trouble::new("MemberUnreachable", message));
         }
         let platform = self.platform(assignment, target)?;
-        let context = RenderContext {
-            hub_id: &self.settings.hub_id,
-            namespace: &self.settings.member_namespace,
-            member: &platform,
-            epoch: work.epoch(),
-            time_factor: self.settings.time_factor,
-        };
+        let context = self.context(&platform, work.epoch());
         let member = self.member(&target.member)?;
         let mut push =
             Push { member: &member, hub_id: &self.settings.hub_id, standing: &target.standing, noted: Vec::new() };
@@ -130,7 +126,17 @@ impl Engine {
         Ok(())
     }
 
-    fn platform(&self, assignment: &Assignment, target: &Target) -> Result<Platform, Trouble> {
+    pub(super) fn context<'a>(&'a self, platform: &'a Platform, epoch: u64) -> RenderContext<'a> {
+        RenderContext {
+            hub_id: &self.settings.hub_id,
+            namespace: &self.settings.member_namespace,
+            member: platform,
+            epoch,
+            time_factor: self.settings.time_factor,
+        }
+    }
+
+    pub(super) fn platform(&self, assignment: &Assignment, target: &Target) -> Result<Platform, Trouble> {
         let Some(facts) = &target.facts else {
             return Err(Trouble {
                 retry: SOON,
@@ -178,10 +184,22 @@ impl Engine {
         if target.secret_version.as_deref().is_some_and(|version| push.copy_is_current(&name, version)) {
             return Ok(());
         }
-        let values = self.read(&assignment.secret, ReferencedKind::Secret, push.member).await?;
+        let copy = self.secret_copy(assignment, context, push.member).await?;
+        push.ensure_secret(copy.object, &copy.version).await?;
+        Ok(())
+    }
+
+    /// What the Job needs of the Secret as it is now.
+    pub(super) async fn secret_copy(
+        &self,
+        assignment: &Assignment,
+        context: &RenderContext<'_>,
+        member: &Member,
+    ) -> Result<Copy, Trouble> {
+        let values = self.read(&assignment.secret, ReferencedKind::Secret, member).await?;
         // The plan was made from what the Secret said a moment ago. A copy never gets contents of another identity.
         let kopia = match &assignment.source {
-            Some(source) if self.world().planner.has_overrides(assignment) => push.member.read_kopia(source).await?,
+            Some(source) if self.world().planner.has_overrides(assignment) => member.read_kopia(source).await?,
             _ => None,
         };
         let copy = self.world().planner.copy_of(assignment, &values.data, &kopia.unwrap_or_default());
@@ -189,8 +207,8 @@ impl Engine {
             let message = format!("Secret {} means another repository now", assignment.secret);
             return Err(Trouble { retry: SOON, ..Trouble::new("SecretChanged", message) });
         };
-        push.secret_copy(assignment, context, data, &values.resource_version).await?;
-        Ok(())
+        let object = secret::copy(assignment, context, data, &values.resource_version);
+        Ok(Copy { object, version: values.resource_version.clone() })
     }
 
     async fn copy_ca(
@@ -202,15 +220,27 @@ impl Engine {
     ) -> Result<(), Trouble> {
         let Some(ca) = &assignment.custom_ca else { return Ok(()) };
         let name = crate::names::ObjectName::new(context.namespace, secret::ca_name(assignment.id));
-        let (kind, from) = ca.placed(&assignment.secret);
         if target.ca_version.as_deref().is_some_and(|version| push.copy_is_current(&name, version)) {
             return Ok(());
         }
-        let values = self.read(&from, kind, push.member).await?;
+        let copy = self.ca_copy(assignment, ca, context, push.member).await?;
+        push.ensure_secret(copy.object, &copy.version).await?;
+        Ok(())
+    }
+
+    pub(super) async fn ca_copy(
+        &self,
+        assignment: &Assignment,
+        ca: &CustomCa,
+        context: &RenderContext<'_>,
+        member: &Member,
+    ) -> Result<Copy, Trouble> {
+        let (kind, from) = ca.placed(&assignment.secret);
+        let values = self.read(&from, kind, member).await?;
         let bundle = push::bundle(&values, &ca.key, &from.to_string())
             .map_err(|message| Trouble::new("CustomCAMissing", message))?;
-        push.ca_copy(assignment, context, bundle, &values.resource_version).await?;
-        Ok(())
+        let object = secret::ca_copy(assignment, context, bundle, &values.resource_version);
+        Ok(Copy { object, version: values.resource_version.clone() })
     }
 
     async fn read(&self, from: &PlacedName, kind: ReferencedKind, member: &Member) -> Result<SecretValues, Trouble> {
@@ -285,15 +315,8 @@ impl Engine {
 
     /// Takes away what should not stand: the CronJob once nothing of it runs, the Secrets after it.
     async fn clear(&self, work: &Work) -> Result<(), Trouble> {
-        for leftover in &work.leftovers {
-            let handover = work.plan.cluster.is_some()
-                && work
-                    .grant
-                    .as_ref()
-                    .is_some_and(|grant| grant.cluster == leftover.member && grant.phase != Phase::Claiming);
-            if !handover {
-                self.clear_member(leftover).await?;
-            }
+        for leftover in work.leftovers.iter().filter(|leftover| !work.is_holders(leftover)) {
+            self.clear_member(leftover).await?;
         }
         Ok(())
     }

@@ -7,14 +7,14 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use serde_json::Value;
 
 use super::member_state::Verified;
-use crate::diff;
+use crate::diff::{self, Kind};
 use crate::labels;
 use crate::member::apply::{Applied, Guard, Pushed, SecretValues};
 use crate::member::event::{CronState, OwnedKind, OwnedObject};
 use crate::member::{CallError, Member};
 use crate::names::{ObjectName, RepositoryId};
 use crate::plan::result::Assignment;
-use crate::render::{self, RenderContext, cron_job, secret, support};
+use crate::render::{self, RenderContext, cron_job, support};
 
 /// What stands in the member for this repository, as last seen.
 #[derive(Debug, Default)]
@@ -76,34 +76,13 @@ impl Push<'_> {
         !object.deleting && verified.is_some_and(|it| *it.version == object.version() && &*it.wanted == version)
     }
 
-    pub async fn secret_copy(
-        &mut self,
-        assignment: &Assignment,
-        context: &RenderContext<'_>,
-        data: BTreeMap<String, Vec<u8>>,
-        version: &str,
-    ) -> Result<(), CallError> {
-        self.ensure_secret(secret::copy(assignment, context, data, version), version).await
-    }
-
-    pub async fn ca_copy(
-        &mut self,
-        assignment: &Assignment,
-        context: &RenderContext<'_>,
-        bundle: Vec<u8>,
-        version: &str,
-    ) -> Result<(), CallError> {
-        self.ensure_secret(secret::ca_copy(assignment, context, bundle, version), version).await
-    }
-
     /// Secrets carry no hash: what stands is read and compared, once for each version of it.
-    async fn ensure_secret(&mut self, wanted: Secret, version: &str) -> Result<(), CallError> {
+    pub async fn ensure_secret(&mut self, wanted: Secret, version: &str) -> Result<(), CallError> {
         let name = name_of(&wanted);
         let standing = self.standing.object(OwnedKind::Secret, &name);
         if let Some(standing) = standing
             && let Some(live) = self.member.get::<Secret>(&name).await?
-            && live.data == wanted.data
-            && labels_stand(&wanted, standing)
+            && diff::fields(Kind::Secret, &body(&wanted), &body(&live)).is_empty()
         {
             let verified = Verified { version: standing.version().into(), wanted: version.into() };
             self.noted.push(Noted { kind: OwnedKind::Secret, name, verified, written: None });
@@ -127,7 +106,7 @@ impl Push<'_> {
                 return Ok(());
             }
             if let Some(live) = self.member.get::<K>(&name).await?
-                && diff::difference(&body(wanted), &body(&live)).is_none()
+                && diff::differences(&body(wanted), &body(&live)).is_empty()
             {
                 self.noted.push(Noted { kind, name, verified, written: None });
                 return Ok(());
@@ -190,7 +169,7 @@ pub fn copy_name(namespace: &str, id: RepositoryId) -> ObjectName {
     ObjectName::new(namespace, id.object_name())
 }
 
-fn name_of<K: Pushed>(object: &K) -> ObjectName {
+pub fn name_of<K: Pushed>(object: &K) -> ObjectName {
     let meta = object.meta();
     ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
@@ -206,7 +185,8 @@ fn labels_stand<K: Pushed>(wanted: &K, standing: &OwnedObject) -> bool {
             .all(|(key, value)| standing.annotations.get(key.as_str()).is_some_and(|it| **it == **value))
 }
 
-fn body<K: Pushed>(object: &K) -> Value {
+/// What is compared: all but the status.
+pub fn body<K: Pushed>(object: &K) -> Value {
     let mut value = serde_json::to_value(object).unwrap_or_default();
     if let Some(map) = value.as_object_mut() {
         map.remove("status");

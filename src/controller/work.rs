@@ -15,7 +15,7 @@ use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
 use crate::names::{MemberName, ObjectName, RepositoryId};
-use crate::plan::fleet::{Contact, Grant};
+use crate::plan::fleet::{Contact, Grant, Phase};
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
 
@@ -124,6 +124,21 @@ impl Work {
 
     pub fn status(&self) -> KopiaRepositoryStatus {
         self.object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default()
+    }
+
+    /// The grant, if there is one, is for the member where the objects should stand.
+    pub fn may_push(&self) -> bool {
+        match (&self.grant, &self.target) {
+            (Some(grant), Some(target)) => grant.cluster == target.member,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        }
+    }
+
+    /// What stands in the member that still holds the grant stays until a hand-over.
+    pub fn is_holders(&self, leftover: &Leftover) -> bool {
+        let holds = |grant: &Grant| grant.cluster == leftover.member && grant.phase != Phase::Claiming;
+        self.plan.cluster.is_some() && self.grant.as_ref().is_some_and(holds)
     }
 
     /// The grant is claimed, or on its way: the epoch that pushed objects carry.

@@ -137,6 +137,18 @@ impl Member {
         }
     }
 
+    /// As [`Self::get`], of this hub's objects; `NotOurs` where another's stands.
+    pub async fn get_own<K: Pushed>(&self, hub: &str, name: &ObjectName) -> Result<Option<K>, CallError> {
+        let Some(object) = self.get::<K>(name).await? else { return Ok(None) };
+        match stranger(object.meta(), hub) {
+            None => Ok(Some(object)),
+            Some(stranger) => {
+                let operation = Operation::new("get", describe::<K>(name));
+                Err(CallError::new(self.name(), &operation, Class::NotOurs, &stranger))
+            }
+        }
+    }
+
     /// Deletes exactly this version of this object of this hub, its dependents in the background. True if it was
     /// there; an object that is gone already is no error.
     pub async fn delete<K: Pushed>(&self, hub: &str, name: &ObjectName, guard: &Guard) -> Result<bool, CallError> {
@@ -303,7 +315,7 @@ fn values_of(metadata: ObjectMeta, data: BTreeMap<String, Vec<u8>>) -> SecretVal
 
 /// Why an object is not this hub's; none if it is. The hub's id stands in a label and in an annotation of the same
 /// key, and the API server keeps who applied an object, so that one whose label someone removed is still known.
-fn stranger(metadata: &ObjectMeta, hub: &str) -> Option<String> {
+pub fn stranger(metadata: &ObjectMeta, hub: &str) -> Option<String> {
     let mark = [&metadata.labels, &metadata.annotations].into_iter().flatten().find_map(|marks| marks.get(labels::HUB));
     match mark {
         Some(other) if other == hub => None,

@@ -38,6 +38,13 @@ pub struct MemberRecord {
     pub contact: Contact,
 }
 
+impl MemberRecord {
+    /// Nothing is written where nothing can be seen, nor where the operator said so.
+    pub fn is_written_to(&self) -> bool {
+        self.contact == Contact::Synced && !self.paused
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contact {
     /// Every initial list is complete: what is not there is absent.

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::fleet::{
-    Contact, Grant, Labels, LedgerRecord, MemberRecord, NotReady, Phase, PushedCronJob, SourceRecord, SourceRepository,
+    Contact, Fleet, Grant, Labels, LedgerRecord, MemberRecord, NotReady, Observation, Phase, PushedCronJob,
+    SourceRecord, SourceRepository,
 };
 use super::readiness::DEFAULT_DOMAIN;
 use crate::api::kopia_repository::{GrantPhase, GrantStatus, KopiaRepository, NotReadyStatus};
@@ -14,7 +15,7 @@ use crate::api::member_cluster::MemberCluster;
 use crate::identity::Overrides;
 use crate::labels;
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId};
-use crate::policy::{CaSource, CustomCa};
+use crate::policy::{CaSource, CustomCa, PolicyRecord};
 
 /// A member, from its MemberCluster if it has one. Networks that can't be read are left out: what is in them then
 /// counts as shared, which merges and never splits.
@@ -38,6 +39,12 @@ pub fn member(object: Option<&MemberCluster>, contact: Contact) -> MemberRecord 
         cidrs: object.spec.cidrs.iter().filter_map(|text| text.parse().ok()).collect(),
         contact,
     }
+}
+
+/// A policy as if it were applied: one that exists keeps its age, a new one is the newest of all.
+pub fn tried(fleet: &Fleet, mut record: PolicyRecord) -> Observation {
+    record.created = fleet.policies.get(&record.name).and_then(|standing| standing.created);
+    Observation::Policy { name: record.name.clone(), record: Some(Box::new(record)) }
 }
 
 /// The parts of a KopiaRepository that planning reads.

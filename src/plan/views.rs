@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::fleet::{Fleet, PlanOptions};
 use super::planner::Planner;
 use super::readiness;
 use super::result::{Assignment, RepositoryPlan};
@@ -19,11 +20,7 @@ impl Planner {
         data: &BTreeMap<String, Vec<u8>>,
         kopia: &Value,
     ) -> Option<(RepositoryKey, BTreeMap<String, Vec<u8>>)> {
-        let backend = SecretFacts::read(data).backend(&Overrides::read(kopia)).ok()?;
-        let read = |scope: &crate::identity::Scope<'_>| {
-            Some((backend.identity(scope).ok()?.key, backend.copy_data(data, kopia, scope)))
-        };
-        readiness::in_member(self.fleet(), self.options(), &assignment.member, &assignment.secret, read).0
+        copy_of(self.fleet(), self.options(), assignment, data, kopia)
     }
 
     /// The winner only observes: whatever stands in the members stays.
@@ -37,4 +34,19 @@ impl Planner {
         let key = assignment.source.clone().map(|object| SourceKey { member: assignment.member.clone(), object });
         key.and_then(|key| self.fleet().sources.get(&key)).is_some_and(|source| source.overrides.is_some())
     }
+}
+
+/// As [`Planner::copy_of`], for a fleet that no planner follows.
+pub fn copy_of(
+    fleet: &Fleet,
+    options: &PlanOptions,
+    assignment: &Assignment,
+    data: &BTreeMap<String, Vec<u8>>,
+    kopia: &Value,
+) -> Option<(RepositoryKey, BTreeMap<String, Vec<u8>>)> {
+    let backend = SecretFacts::read(data).backend(&Overrides::read(kopia)).ok()?;
+    let read = |scope: &crate::identity::Scope<'_>| {
+        Some((backend.identity(scope).ok()?.key, backend.copy_data(data, kopia, scope)))
+    };
+    readiness::in_member(fleet, options, &assignment.member, &assignment.secret, read).0
 }

@@ -1,0 +1,60 @@
+//! The fleet as a hub sees it that does nothing, for people who ask.
+
+use std::time::Duration;
+
+use kube::Config;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::engine::Engine;
+use super::observed::{Observed, Start};
+use super::run::Options;
+use crate::hub::event::HubEvent;
+use crate::member::MemberEvent;
+use crate::plan::observe;
+use crate::policy::PolicyRecord;
+
+/// Nothing new for this long: the fleet has been read.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Observes until it is dropped.
+pub struct Look {
+    pub engine: Engine,
+    /// Observers that nobody listens to would end.
+    _events: (mpsc::Receiver<HubEvent>, mpsc::Receiver<MemberEvent>),
+    _stop: DropGuard,
+}
+
+/// Waits until every member has been read or can't be reached, but no longer than `patience`. Nothing is written
+/// anywhere. `policies` are taken as if they were applied.
+pub async fn look(
+    config: Config,
+    options: &Options,
+    policies: Vec<PolicyRecord>,
+    patience: Duration,
+) -> Result<Look, String> {
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone().drop_guard();
+    let mut fleet = Observed::start(config, options, Start::Look, &cancel).await?;
+    for record in policies {
+        let tried = observe::tried(fleet.world.planner.fleet(), record);
+        fleet.world.apply_hub(HubEvent::Observed(tried));
+    }
+    fleet.published.publish(&fleet.world);
+    let end = Instant::now() + patience;
+    loop {
+        // Registrations come in one by one, so that quiet is the only sign of being whole.
+        let wait = if fleet.is_whole() { QUIET } else { patience };
+        tokio::select! {
+            () = tokio::time::sleep_until(end.min(Instant::now() + wait)) => break,
+            Some(event) = fleet.hub.recv() => { fleet.world.apply_hub(event); }
+            Some(event) = fleet.members.recv() => { fleet.world.apply_member(event); }
+        }
+        if std::mem::take(&mut fleet.world.wants_changed) {
+            fleet.published.publish(&fleet.world);
+        }
+    }
+    let (engine, hub, members, _) = fleet.into_engine(options);
+    Ok(Look { engine, _events: (hub, members), _stop: stop })
+}

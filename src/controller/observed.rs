@@ -1,0 +1,249 @@
+//! The fleet under observation: the hub's own watches, the members' supervisor, and what both are told to read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kube::Config;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::engine::{Engine, Settings};
+use super::observe;
+use super::run::Options;
+use super::world::World;
+use crate::hub::event::HubEvent;
+use crate::hub::events::Events;
+use crate::hub::ledger::Ledger;
+use crate::hub::secrets::HubSecrets;
+use crate::hub::statuses::Statuses;
+use crate::hub::{id, kinds};
+use crate::member::client::Counters;
+use crate::member::event::ReferencedKind;
+use crate::member::registry::HubMember;
+use crate::member::registry::directory::Directory;
+use crate::member::registry::secrets::MemberSecrets;
+use crate::member::resolver::Reach;
+use crate::member::{
+    self, Configs, Fence, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Peer, Registry, SecretRef,
+    Supervisor,
+};
+use crate::names::{MemberName, Place, PlacedName};
+use crate::plan::fleet::{Contact, ReferencedSecrets};
+use crate::plan::planner::Planner;
+
+/// Events of the hub's own cluster on their way.
+const EVENTS_MAX: usize = 256;
+/// The hub's own cluster, as traces and errors call it.
+const HUB: &str = "hub";
+
+pub(super) fn hub_client(config: &Config, fence: Fence) -> Result<(kube::Client, Arc<Counters>), String> {
+    member::client::build(config.clone(), Reach::Anywhere, Peer::new(HUB, fence))
+        .map_err(|error| format!("failed to make a client for the hub's cluster at {}: {error}", config.cluster_url))
+}
+
+pub(super) enum Start {
+    /// Writes pass this gate.
+    Run(Fence),
+    /// Reads only.
+    Look,
+}
+
+/// The fleet under observation.
+pub(super) struct Observed {
+    client: kube::Client,
+    fence: Fence,
+    group: &'static str,
+    hub_id: String,
+    pub(super) world: World,
+    pub(super) hub: mpsc::Receiver<HubEvent>,
+    pub(super) members: mpsc::Receiver<MemberEvent>,
+    pub(super) published: Published,
+    secrets: HubSecrets,
+    supervisor: Arc<Supervisor>,
+}
+
+impl Observed {
+    pub(super) async fn start(
+        config: Config,
+        options: &Options,
+        start: Start,
+        cancel: &CancellationToken,
+    ) -> Result<Self, String> {
+        let (fence, new_id) = match start {
+            Start::Run(fence) => (fence, Some(options.new_hub_id.as_str())),
+            Start::Look => (Fence::shut(), None),
+        };
+        let (client, counters) = hub_client(&config, fence.clone())?;
+        let group = kinds::policy_group(&client).await?;
+        kinds::check_own(&client).await?;
+        // The first replica to come makes the id, whichever leads.
+        let (unfenced, _) = hub_client(&config, Fence::open())?;
+        let hub_id = id::resolve(&unfenced, &options.namespace, options.hub_id.as_deref(), new_id).await?;
+        info!(hub_id, group, namespace = options.namespace, "the hub starts");
+
+        let (hub_tx, hub_rx) = mpsc::channel(EVENTS_MAX);
+        observe::start(&client, group, options.rules.clone(), hub_tx.clone(), cancel);
+        let hub = Member::new(MemberName::from(HUB), 0, client.clone(), counters);
+        tokio::spawn({
+            let (hub, cancel) = (hub.clone(), cancel.clone());
+            async move {
+                tokio::select! { () = cancel.cancelled() => {}, () = member::heartbeat(hub) => {} }
+            }
+        });
+        let published = Published::new();
+        let settings = MemberSettings {
+            hub_id: hub_id.as_str().into(),
+            member_namespace: options.settings.member_namespace.as_str().into(),
+            volsync_namespace: options.volsync_namespace.as_str().into(),
+            allow_exec: options.allow_exec,
+            allow_loopback: options.allow_loopback,
+            fence: fence.clone(),
+        };
+        let registries = registries(options, &settings, hub, config, published.configs.subscribe());
+        let inputs = Inputs {
+            configs: published.configs.subscribe(),
+            secrets: published.secrets.subscribe(),
+            config_maps: published.config_maps.subscribe(),
+        };
+        let secrets = HubSecrets::new(client.clone());
+        tokio::spawn({
+            let (secrets, wanted, cancel) = (secrets.clone(), published.of_hub.subscribe(), cancel.clone());
+            async move { secrets.run(wanted, hub_tx, cancel).await }
+        });
+        let mut world = World::new(Planner::new(options.plan.clone()));
+        let hub = read_hub(&mut world, hub_rx, &published, cancel).await;
+        let (supervisor, members) = Supervisor::start(settings, registries, inputs, cancel.clone());
+        let supervisor = Arc::new(supervisor);
+        Ok(Self { client, fence, group, hub_id, world, hub, members, published, secrets, supervisor })
+    }
+
+    pub(super) fn into_engine(
+        self,
+        options: &Options,
+    ) -> (Engine, mpsc::Receiver<HubEvent>, mpsc::Receiver<MemberEvent>, Published) {
+        let engine = Engine::new(
+            Settings { hub_id: self.hub_id, ..options.settings.clone() },
+            self.world,
+            Ledger::new(&self.client),
+            Statuses::new(self.client.clone(), self.group),
+            Events::new(self.client, Some(options.identity.clone()), self.fence.clone()),
+            self.secrets,
+            self.supervisor,
+            self.fence,
+        );
+        (engine, self.hub, self.members, self.published)
+    }
+
+    /// Every member that is registered has been read or can't be reached, and so have the Secrets.
+    pub(super) fn is_whole(&self) -> bool {
+        let world = &self.world;
+        let known = |secret: &PlacedName| match secret.place.member() {
+            Some(member) if world.contact(member) != Contact::Synced => true,
+            _ => world.planner.fleet().secrets.contains_key(secret),
+        };
+        let registered = world.members.values().filter(|state| state.origin.is_some() && state.duplicate_of.is_none());
+        registered.clone().count() > 0
+            && registered.clone().all(|state| match state.contact {
+                Some(Contact::Unreachable) => true,
+                Some(Contact::Synced) => state.facts.is_some(),
+                Some(Contact::Syncing) | None => false,
+            })
+            && world.planner.referenced_secrets().iter().all(known)
+    }
+}
+
+fn registries(
+    options: &Options,
+    settings: &MemberSettings,
+    hub: Member,
+    config: Config,
+    configs: Configs,
+) -> Vec<Box<dyn Registry>> {
+    let namespace: Arc<str> = options.namespace.as_str().into();
+    let mut registries: Vec<Box<dyn Registry>> =
+        vec![Box::new(MemberSecrets::new(hub, namespace, settings.clone(), configs))];
+    if let Some(directory) = &options.kubeconfig_dir {
+        registries.push(Box::new(Directory::new(directory.clone(), settings.clone())));
+    }
+    if let Some(name) = &options.include_hub {
+        registries.push(Box::new(HubMember { name: name.clone(), config }));
+    }
+    registries
+}
+
+/// What observers are told to read.
+pub(super) struct Published {
+    configs: watch::Sender<Arc<BTreeMap<MemberName, MemberConfig>>>,
+    secrets: watch::Sender<Arc<ReferencedSecrets>>,
+    config_maps: watch::Sender<Arc<BTreeSet<PlacedName>>>,
+    of_hub: watch::Sender<Arc<crate::hub::secrets::Wanted>>,
+}
+
+impl Published {
+    fn new() -> Self {
+        Self {
+            configs: watch::Sender::default(),
+            secrets: watch::Sender::default(),
+            config_maps: watch::Sender::default(),
+            of_hub: watch::Sender::default(),
+        }
+    }
+
+    pub(super) fn publish(&self, world: &World) {
+        let configs = world.members.iter().filter_map(|(name, state)| {
+            let cluster = state.cluster.as_ref()?;
+            let secret = cluster.spec.kubeconfig_secret_ref.as_ref();
+            let config = MemberConfig {
+                created: cluster.metadata.creation_timestamp.as_ref().map(|time| time.0),
+                volsync_namespace: cluster.spec.volsync_namespace.as_deref().map(Into::into),
+                kubeconfig_secret: secret.map(|secret| SecretRef {
+                    name: secret.name.as_str().into(),
+                    key: secret.key.as_deref().map(Into::into),
+                }),
+            };
+            Some((name.clone(), config))
+        });
+        send(&self.configs, configs.collect());
+        let cas = || world.used_cas().filter(|(kind, _)| *kind == ReferencedKind::ConfigMap).map(|(_, name)| name);
+        // CAs in Secrets are Secrets that are referenced, too.
+        let ca_secrets = world.used_cas().filter(|(kind, _)| *kind == ReferencedKind::Secret).map(|(_, name)| name);
+        let secrets: BTreeSet<_> = world.planner.referenced_secrets().iter().chain(ca_secrets).cloned().collect();
+        let is_there = |name: &&PlacedName| name.place == Place::Hub;
+        let of_hub = secrets.iter().filter(is_there).map(|name| (ReferencedKind::Secret, name.object.clone()));
+        let bundles = cas().filter(is_there).map(|name| (ReferencedKind::ConfigMap, name.object.clone()));
+        send(&self.of_hub, of_hub.chain(bundles).collect());
+        send(&self.config_maps, cas().filter(|name| name.place != Place::Hub).cloned().collect());
+        send(&self.secrets, secrets.into_iter().filter(|name| name.place != Place::Hub).collect());
+    }
+}
+
+fn send<T: PartialEq>(channel: &watch::Sender<Arc<T>>, value: T) {
+    channel.send_if_modified(|current| {
+        let changed = **current != value;
+        if changed {
+            *current = Arc::new(value);
+        }
+        changed
+    });
+}
+
+/// Nothing is decided, and no member is looked at, before policies, ledger and MemberClusters have been read.
+async fn read_hub(
+    world: &mut World,
+    mut events: mpsc::Receiver<HubEvent>,
+    published: &Published,
+    cancel: &CancellationToken,
+) -> mpsc::Receiver<HubEvent> {
+    while !world.hub_is_read() {
+        let event = tokio::select! {
+            () = cancel.cancelled() => break,
+            event = events.recv() => event,
+        };
+        let Some(event) = event else { break };
+        world.apply_hub(event);
+    }
+    world.inherit();
+    published.publish(world);
+    events
+}

@@ -1,0 +1,145 @@
+//! What the hub would write to the members if it acted now. Reads what stands there and writes nothing.
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+
+use super::act::Trouble;
+use super::engine::Engine;
+use super::jobs::{Look, Told};
+use super::push::{body, name_of};
+use super::work::{Target, Work};
+use crate::diff::{self, Action, Change, Kind};
+use crate::member::Member;
+use crate::member::apply::Pushed;
+use crate::names::{MemberName, ObjectName};
+use crate::outcome::start_limit;
+use crate::plan::fleet::Phase;
+use crate::plan::result::{Assignment, Problem, Push};
+use crate::render::{self, RenderContext, cron_job, support};
+
+/// Repositories that are compared at once: most of the time they wait for answers of members.
+const COMPARED_AT_ONCE: usize = 32;
+
+/// In the order of its parts.
+#[derive(Debug, Default)]
+pub struct Preview {
+    pub changes: Vec<Change>,
+    /// Why something can't be written now.
+    pub problems: Vec<Problem>,
+}
+
+impl Engine {
+    /// Everything, for the whole fleet. What a claim has to come before is shown as if it had.
+    pub async fn preview(&self) -> Preview {
+        let works: Vec<Work> = {
+            let mut world = self.world();
+            let (hub, namespace) = (&self.settings.hub_id, &self.settings.member_namespace);
+            let ids = world.everything().repositories;
+            let told = Told::new();
+            let look = Look { now: Self::now(), limit: start_limit(self.settings.time_factor), told: &told };
+            ids.into_iter().filter_map(|id| Work::gather(&mut world, id, hub, namespace, look)).collect()
+        };
+        // Of a lost grant, and under a policy that only observes, everything stays as it is.
+        let works: Vec<&Work> = works.iter().filter(|work| !work.ledger_lost && !work.observed).collect();
+        let mut members: Vec<&MemberName> =
+            works.iter().filter_map(|work| Some(&self.written_to(work)?.1.member)).collect();
+        members.sort();
+        members.dedup();
+        let mut preview = Preview::default();
+        for member in members {
+            let result = self.preview_support(member, &mut preview.changes).await;
+            preview.note(member.as_str(), result);
+        }
+        let mut parts = stream::iter(works)
+            .map(|work| async move {
+                let mut changes = Vec::new();
+                let result = self.preview_repository(work, &mut changes).await;
+                (work.id.ledger_name(), changes, result)
+            })
+            .buffer_unordered(COMPARED_AT_ONCE);
+        while let Some((object, changes, result)) = parts.next().await {
+            preview.changes.extend(changes);
+            preview.note(&object, result);
+        }
+        drop(parts);
+        preview.changes.sort_by_key(Change::order);
+        preview.problems.sort();
+        preview
+    }
+
+    /// What is pushed for it, and where; none where nothing is written.
+    fn written_to<'a>(&self, work: &'a Work) -> Option<(&'a Assignment, &'a Target)> {
+        let (Push::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, work.may_push()) else {
+            return None;
+        };
+        let world = self.world();
+        let member = world.planner.fleet().members.get(&target.member);
+        member.is_some_and(|member| member.is_written_to()).then_some((assignment, target))
+    }
+
+    /// What all repositories of a member share.
+    async fn preview_support(&self, member: &MemberName, changes: &mut Vec<Change>) -> Result<(), Trouble> {
+        let member = self.member(member)?;
+        let (hub, namespace) = (self.settings.hub_id.as_str(), self.settings.member_namespace.as_str());
+        let mut account: ServiceAccount = support::service_account(hub, namespace);
+        render::seal(&mut account);
+        changes.extend(self.compare(&member, Kind::ServiceAccount, &account).await?);
+        let mut script: ConfigMap = support::script(hub, namespace);
+        render::seal(&mut script);
+        changes.extend(self.compare(&member, Kind::ConfigMap, &script).await?);
+        Ok(())
+    }
+
+    async fn preview_repository(&self, work: &Work, changes: &mut Vec<Change>) -> Result<(), Trouble> {
+        for leftover in work.leftovers.iter().filter(|leftover| !work.is_holders(leftover)) {
+            let cron_job = leftover.cron_job.iter().map(|(name, ..)| (Kind::CronJob, name));
+            let secrets = leftover.secrets.iter().map(|(name, _)| (Kind::Secret, name));
+            let gone = cron_job.chain(secrets);
+            changes.extend(gone.map(|(kind, name)| Change {
+                cluster: leftover.member.clone(),
+                action: Action::Delete,
+                kind,
+                object: name.clone(),
+                fields: Vec::new(),
+            }));
+        }
+        let Some((assignment, target)) = self.written_to(work) else { return Ok(()) };
+        let platform = self.platform(assignment, target)?;
+        let epoch = work.grant.as_ref().map_or(work.highest_epoch + 1, |grant| grant.epoch);
+        let context: RenderContext<'_> = self.context(&platform, epoch);
+        let member = self.member(&target.member)?;
+        let copy = self.secret_copy(assignment, &context, &member).await?;
+        changes.extend(self.compare::<Secret>(&member, Kind::Secret, &copy.object).await?);
+        if let Some(ca) = &assignment.custom_ca {
+            let copy = self.ca_copy(assignment, ca, &context, &member).await?;
+            changes.extend(self.compare::<Secret>(&member, Kind::Secret, &copy.object).await?);
+        }
+        let waits = work.grant.as_ref().is_some_and(|grant| grant.phase != Phase::Active);
+        let mut wanted: CronJob = cron_job::cron_job(assignment, &context, assignment.suspend || waits);
+        render::seal(&mut wanted);
+        changes.extend(self.compare(&member, Kind::CronJob, &wanted).await?);
+        Ok(())
+    }
+
+    async fn compare<K: Pushed>(&self, member: &Member, kind: Kind, wanted: &K) -> Result<Option<Change>, Trouble> {
+        let object: ObjectName = name_of(wanted);
+        let live: Option<K> = member.get_own(&self.settings.hub_id, &object).await?;
+        let fields = live.as_ref().map(|live| diff::fields(kind, &body(wanted), &body(live)));
+        let action = match &fields {
+            None => Action::Create,
+            Some(fields) if fields.is_empty() => return Ok(None),
+            Some(_) => Action::Update,
+        };
+        let (cluster, fields) = (member.name().clone(), fields.unwrap_or_default());
+        Ok(Some(Change { cluster, action, kind, object, fields }))
+    }
+}
+
+impl Preview {
+    fn note(&mut self, object: &str, result: Result<(), Trouble>) {
+        if let Err(Trouble { reason, message, .. }) = result {
+            self.problems.push(Problem { object: object.to_owned(), reason, message });
+        }
+    }
+}
