@@ -3,6 +3,7 @@
 mod commands;
 mod invalid_policies;
 mod members;
+mod not_started;
 mod observe;
 mod other_group;
 mod outcomes;

@@ -88,7 +88,7 @@ fn every_way_in_which_a_run_can_end_is_recorded_also_while_the_hub_is_down() -> 
 }
 
 /// A namespace with a source for each place; Secrets and sources have the buckets' names.
-async fn back_up(stage: &Stage, member: &Cluster, name: &str, buckets: &[String]) -> Result<(), Fail> {
+pub async fn back_up(stage: &Stage, member: &Cluster, name: &str, buckets: &[String]) -> Result<(), Fail> {
     let mut manifests = namespace(name, &[]);
     for bucket in buckets {
         let place = S3::bucket(bucket);
@@ -128,7 +128,7 @@ async fn bring_about(stage: &Stage, member: &Cluster, outcome: &str, cause: Caus
 }
 
 /// Starts a run as an administrator of the member does.
-async fn run_now(stage: &Stage, member: &Cluster, bucket: &str, name: &str) -> Result<(), Fail> {
+pub async fn run_now(stage: &Stage, member: &Cluster, bucket: &str, name: &str) -> Result<(), Fail> {
     let id = id(&stage.repository(bucket).await?);
     wait_for("the CronJob to be let go", LONG, async || {
         let seen = cron_job(member, &id).await?;
