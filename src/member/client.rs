@@ -107,7 +107,9 @@ fn build_with(
             finish(&config, authorization, tunnel(&proxy, tls.wrap_connector(http)))
         }
         Some("socks5") => match user_of(&proxy) {
-            Some((user, password)) => finish(&config, authorization, SocksV5::new(proxy, http).with_auth(user, password)),
+            Some((user, password)) => {
+                finish(&config, authorization, SocksV5::new(proxy, http).with_auth(user, password))
+            }
             None => finish(&config, authorization, SocksV5::new(proxy, http)),
         },
         _ => Err(ConnectError::Proxy(shown())),
