@@ -17,7 +17,7 @@ mod faults;
 mod fields;
 mod managed;
 mod merge;
-mod pki;
+pub(crate) mod pki;
 mod present;
 mod read;
 mod request;
@@ -73,7 +73,7 @@ impl SimCluster {
 
     /// The same on the given port.
     pub async fn start_at(name: &str, port: u16) -> io::Result<Self> {
-        let identity = pki::identity(name)?;
+        let identity = pki::identity(name, &["127.0.0.1", "localhost"])?;
         let (listener, address) = server::bind(port).await?;
         let seed = RandomState::new().hash_one((Instant::now(), name, address));
         let backend =

@@ -267,7 +267,8 @@ async fn finish(part: Part, reach: Reach, folder: &Path) -> Result<Credentials, 
     let expires = expiry::of(&user);
     let proxy = proxy::of(&cluster, &server).map_err(invalid)?;
     let kubeconfig = minimal(namespace, cluster, user);
-    let text = serde_json::to_vec(&kubeconfig).map(Zeroizing::new);
+    // By way of a value, whose keys are sorted: the variables of a program have no order of their own.
+    let text = serde_json::to_value(&kubeconfig).and_then(|value| serde_json::to_vec(&value)).map(Zeroizing::new);
     let text = text.map_err(|_| invalid("the kubeconfig can't be written again"))?;
     let mut fingerprint = Sha256::new();
     fingerprint.update(&*text);

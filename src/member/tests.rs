@@ -8,7 +8,19 @@ use super::MemberSettings;
 #[cfg(feature = "sim")]
 mod acting;
 #[cfg(feature = "sim")]
+mod front;
+#[cfg(feature = "sim")]
+mod hostile;
+#[cfg(feature = "sim")]
 mod observing;
+#[cfg(feature = "sim")]
+mod programs;
+#[cfg(feature = "sim")]
+mod proxies;
+#[cfg(feature = "sim")]
+mod reaching;
+#[cfg(feature = "sim")]
+mod registering;
 #[cfg(feature = "sim")]
 mod world;
 

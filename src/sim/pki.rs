@@ -7,13 +7,14 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// PEM, for kubeconfigs.
     pub authority: String,
     pub config: Arc<ServerConfig>,
 }
 
-pub(super) fn identity(cluster: &str) -> io::Result<Identity> {
+/// `names`: what the server is called, as names or addresses.
+pub(crate) fn identity(cluster: &str, names: &[&str]) -> io::Result<Identity> {
     let refused = |error: rcgen::Error| io::Error::other(format!("make certificates of cluster {cluster}: {error}"));
     let authority_key = KeyPair::generate().map_err(refused)?;
     let mut authority = CertificateParams::new(Vec::new()).map_err(refused)?;
@@ -23,7 +24,7 @@ pub(super) fn identity(cluster: &str) -> io::Result<Identity> {
     let issuer = Issuer::new(authority, authority_key);
 
     let key = KeyPair::generate().map_err(refused)?;
-    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
     let mut server = CertificateParams::new(names).map_err(refused)?;
     server.distinguished_name.push(DnType::CommonName, format!("simulated API server of {cluster}"));
     let certificate = server.signed_by(&key, &issuer).map_err(refused)?;

@@ -82,6 +82,18 @@ async fn exec_in_a_file_needs_the_operators_word() {
 }
 
 #[tokio::test]
+async fn the_same_program_is_no_new_registration_however_often_it_is_read() {
+    let variables = "[{name: A, value: a}, {name: B, value: b}, {name: C, value: c}, {name: D, value: d}]";
+    let exec = format!("exec: {{apiVersion: client.authentication.k8s.io/v1, command: sh, env: {variables}}}");
+    let text = kubeconfig(SERVER, &exec);
+    let settings = MemberSettings { allow_exec: true, ..settings() };
+    let first = read(text.as_bytes(), &file(), &settings).await.unwrap().fingerprint;
+    for _ in 0..20 {
+        assert_eq!(read(text.as_bytes(), &file(), &settings).await.unwrap().fingerprint, first);
+    }
+}
+
+#[tokio::test]
 async fn files_that_a_file_names_are_read_relative_to_it_and_count_as_its_content() {
     let folder = tempfile::tempdir().unwrap();
     let origin = Origin::File(folder.path().join("eu.yaml"));

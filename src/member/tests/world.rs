@@ -13,7 +13,7 @@ use super::settings;
 use crate::member::event::{ConditionKind, MemberCondition, MemberFacts, OwnedObject};
 use crate::member::registry::Registry;
 use crate::member::registry::directory::Directory;
-use crate::member::{Inputs, MemberConfig, MemberEvent, Supervisor};
+use crate::member::{Inputs, MemberConfig, MemberEvent, MemberSettings, Supervisor};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, SourceKey};
 use crate::plan::fleet::{Contact, Observation, SecretState};
 use crate::sim::SimCluster;
@@ -112,14 +112,20 @@ impl View {
 
 impl World {
     pub fn start() -> Self {
+        Self::start_with(settings(), |_| Vec::new())
+    }
+
+    /// `more`: other places where members are registered, beside the folder.
+    pub fn start_with(settings: MemberSettings, more: impl FnOnce(&Inputs) -> Vec<Box<dyn Registry>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (configs, configs_received) = watch::channel(Arc::default());
         let (secrets, secrets_received) = watch::channel(Arc::default());
         let (config_maps, config_maps_received) = watch::channel(Arc::default());
         let inputs = Inputs { configs: configs_received, secrets: secrets_received, config_maps: config_maps_received };
         let stop = CancellationToken::new();
-        let registry: Box<dyn Registry> = Box::new(Directory::new(folder.path().to_owned(), settings()));
-        let (supervisor, events) = Supervisor::start(settings(), vec![registry], inputs, stop.clone());
+        let mut registries = more(&inputs);
+        registries.push(Box::new(Directory::new(folder.path().to_owned(), settings.clone())));
+        let (supervisor, events) = Supervisor::start(settings, registries, inputs, stop.clone());
         Self {
             folder,
             supervisor,
