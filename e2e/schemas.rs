@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use bounds::Broken;
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
-use serde_json::Value;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 use volsync_hub::api::crd::Kind;
+use volsync_hub::api::kopia_repository::{KopiaRepository, KopiaRepositorySpec};
+use volsync_hub::status::size::METADATA_MAX;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::fleet::Fleet;
@@ -42,6 +46,45 @@ fn an_object_beyond_any_bound_is_refused_with_its_field_and_what_is_allowed() ->
         // As many at once as one API server answers without queueing them.
         let results = stream::iter(&broken).map(|one| beyond(hub, one)).buffer_unordered(16);
         all(results.collect().await)
+    })
+}
+
+/// Every field of a KopiaRepository's status at once.
+fn everything() -> Value {
+    let time = "2030-01-31T08:00:00Z";
+    let kinds = ["Maintained", "Overdue", "Contended", "RunNowPending", "Ambiguous", "Replaced"];
+    let condition = |kind| {
+        json!({"type": kind, "status": "True", "reason": "R", "message": "m", "observedGeneration": 1,
+        "lastTransitionTime": time})
+    };
+    json!({
+        "observedGeneration": 1, "backend": "s3", "location": "l", "key": "k", "uniqueID": "u", "state": "Held",
+        "reason": "r", "policy": "p", "shadowedPolicies": ["a"], "drain": [{"cluster": "a", "deadlineSeconds": 1}],
+        "grant": {"cluster": "a", "clusterUID": "u", "epoch": 1, "phase": "Active", "since": time, "until": time},
+        "notReady": [{"cluster": "a", "secret": "a/b", "until": time, "reason": "r", "attempts": 1}],
+        "clusters": [{"cluster": "a", "sources": 1, "ready": 1}], "clusterCount": 1, "sourceCount": 1,
+        "runs": [{"cluster": "a", "outcome": "Failed"}], "lastOutcome": "Failed", "lastSuccess": time, "nextRun": time,
+        "consecutiveFailures": 1, "runNowSeen": "a", "conditions": kinds.map(condition),
+    })
+}
+
+#[test]
+fn what_the_api_server_adds_to_a_repository_fits_what_is_set_aside_for_it() -> Result<(), Fail> {
+    harness::run(async {
+        let hub = &Fleet::shared().await?.hub;
+        let api = Api::<KopiaRepository>::all(hub.client.clone());
+        let by_hub = PostParams { field_manager: Some("volsync-hub".to_owned()), ..PostParams::default() };
+        let mut object = KopiaRepository::new("kr-00000000000000ff", KopiaRepositorySpec::default());
+        object = api.create(&by_hub, &object).await?;
+        object.status = Some(serde_json::from_value(everything())?);
+        api.replace_status("kr-00000000000000ff", &by_hub, &object).await?;
+        // An operator's levers make one more manager.
+        let levers = json!({"spec": {"cluster": "a", "reason": "r", "runNow": "a", "sameAs": "kr-00000000000000fe"}});
+        let object = api.patch("kr-00000000000000ff", &PatchParams::default(), &Patch::Merge(levers)).await?;
+        let added = serde_json::to_vec(&object.metadata)?.len();
+        assert!(added <= METADATA_MAX, "{added} bytes");
+        api.delete("kr-00000000000000ff", &DeleteParams::default()).await?;
+        Ok(())
     })
 }
 

@@ -8,7 +8,7 @@ use crate::harness::cluster::Cluster;
 use crate::harness::kubelet::{Answer, Rule};
 use crate::harness::objects::{self, S3};
 use crate::harness::wait::{Seen, wait_for};
-use crate::harness::{self, Fail};
+use crate::harness::{self, Fail, repository};
 
 const WATCH: &str = "kubectl get kopiamaintenance -w";
 const DESCRIBE: &str = "kubectl describe kopiamaintenance production-maintenance";
@@ -76,6 +76,7 @@ fn every_command_of_the_reference_works_as_it_is_written() -> Result<(), Fail> {
         stage.policy_condition("production-maintenance", ("Ready", "True", "Reconciled")).await?;
         on_the_hub(stage).await?;
         in_the_member(member, &name).await?;
+        as_documented(hub, member, &id).await?;
         hub.shell.kubectl("delete kopiamaintenance production-maintenance").await?.ok()?;
         Ok(())
     })
@@ -171,5 +172,34 @@ async fn in_the_member(member: &Cluster, cron_job: &str) -> Result<(), Fail> {
         .await?;
     let message: serde_json::Value = serde_json::from_str(&message)?;
     assert_eq!(message["outcome"], json!("Succeeded"));
+    Ok(())
+}
+
+/// What troubleshooting tells a reader to type, on the cluster that it is about, with the names of what is here.
+async fn as_documented(hub: &Cluster, member: &Cluster, id: &str) -> Result<(), Fail> {
+    let page = std::fs::read_to_string(repository("docs/troubleshooting.md"))?;
+    let ids = regex::Regex::new("(kr-|kopia-maintenance-)[0-9a-f]{16}")?;
+    let commands = page.lines().map(|line| line.strip_prefix("$ ").unwrap_or(line));
+    // No stand-in has a shell in its containers, and no registration here is broken.
+    let commands =
+        commands.filter(|line| line.starts_with("kubectl ") && !line.contains("exec") && !line.contains("can't"));
+    let mut ran = 0;
+    for command in commands {
+        let command = ids.replace_all(command, format!("${{1}}{id}")).replace(" NAME ", " production-maintenance ");
+        // Not everybody who runs the tests has a program for columns.
+        let command = command.replace(" | column -t", "");
+        let of_member = ["get jobs", "get cronjobs", "job/"].iter().any(|what| command.contains(what));
+        let cluster = if of_member { member } else { hub };
+        let said = run(cluster, &command).await?;
+        assert!(!said.is_empty() || command.contains("get events"), "{command} printed nothing");
+        if command.contains("CLUSTER:") || command.contains("@tsv") {
+            assert!(said.contains("member-b"), "{command} names no cluster:\n{said}");
+        }
+        if command.contains("COMPLETE:") {
+            assert_eq!(row(&said, "commands-run")?[1], "True", "{said}");
+        }
+        ran += 1;
+    }
+    assert!(ran >= 12, "only {ran} commands were found");
     Ok(())
 }

@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::stage::{Stage, condition, id, object, policy};
+use crate::harness::audit::Mark;
+use crate::harness::fleet::HUB_USER;
 use crate::harness::hub::{self, Hub};
 use crate::harness::objects::{self, S3};
 use crate::harness::wait::{PATIENCE, Seen, wait_for};
@@ -73,6 +75,7 @@ fn policies_live_under_the_hubs_own_group_where_volsync_has_their_name() -> Resu
         columns(&stage).await?;
         events(&stage, &id(&granted)).await?;
         member_status(&stage).await?;
+        writes(&stage).await?;
         stage.assert_discreet().await?;
         let status = hub.stop()?;
         assert!(status.success(), "a graceful stop ended with {status}");
@@ -151,6 +154,26 @@ async fn member_status(stage: &Stage) -> Result<(), Fail> {
         let read = status[time].as_str().and_then(|time| time.parse::<Timestamp>().ok());
         assert!(read.is_some(), "{time}: {status}");
     }
+    Ok(())
+}
+
+/// However fast a policy changes, its status is written a second apart.
+async fn writes(stage: &Stage) -> Result<(), Fail> {
+    let hub = &stage.fleet.hub;
+    for priority in 1..=6 {
+        let patch = format!("patch km ours --type merge -p {{\"spec\":{{\"priority\":{priority}}}}}");
+        hub.shell.kubectl(&patch).await?.ok()?;
+    }
+    wait_for("the status of the last change", PATIENCE, async || {
+        let seen = hub.shell.value("km ours", "{.metadata.generation} {.status.observedGeneration}").await?;
+        Ok(Seen::when(seen.split_once(' ').is_some_and(|(changed, told)| changed == told), seen))
+    })
+    .await?;
+    let writes = hub.audit().writes_by(HUB_USER, Mark::START)?;
+    let told = writes.iter().filter(|one| one.object() == "hub.volsync.backube/kopiamaintenances/status ours");
+    let times: Vec<Timestamp> = told.map(|one| one.at).collect();
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1].duration_since(pair[0])).collect();
+    assert!(gaps.len() >= 2 && gaps.iter().all(|gap| gap.as_millis() >= 1000), "{gaps:?}");
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Fail;
@@ -35,6 +36,8 @@ pub struct Request {
     pub code: u16,
     pub user_agent: String,
     pub uri: String,
+    /// When it was received.
+    pub at: Timestamp,
 }
 
 impl Request {
@@ -120,6 +123,7 @@ struct Entry {
     user_agent: String,
     #[serde(rename = "requestURI")]
     request_uri: String,
+    request_received_timestamp: Timestamp,
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
 }
@@ -159,6 +163,7 @@ impl From<Entry> for Request {
             code: entry.response_status.map_or(0, |status| status.code),
             user_agent: entry.user_agent,
             uri: entry.request_uri,
+            at: entry.request_received_timestamp,
         }
     }
 }

@@ -74,7 +74,9 @@ impl Engine {
         self.written.note(&key);
         let resource = self.statuses.policy_resource();
         for condition in changed(&before.conditions, &after.conditions) {
-            let good = (condition.status == "True") != (condition.type_ == "Degraded");
+            // What is on its way is no trouble yet.
+            let good =
+                (condition.status == "True") != (condition.type_ == "Degraded") || condition.reason == "Progressing";
             info!(policy = %name, condition = %condition.type_, status = %condition.status, reason = %condition.reason,
                 message = %condition.message, matched = after.matched_source_count, "KopiaMaintenance {name}");
             let about = ObjectReference {
