@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod ca;
+pub mod causes;
 pub mod census;
 pub mod deletions;
 pub mod engine;

@@ -32,5 +32,7 @@ pub const PREFIX: &str = "hub.volsync.backube/";
 pub const KEY: &str = "hub.volsync.backube/repository-key";
 /// The version of the source that was copied: `uid/resourceVersion`.
 pub const SOURCE_VERSION: &str = "hub.volsync.backube/source-version";
+/// `traceparent` of what wrote a CronJob or Job: on the object, and on the Jobs that a CronJob makes.
+pub const TRACEPARENT: &str = "hub.volsync.backube/traceparent";
 /// Which attempt at claiming an epoch a Job belongs to.
 pub const ATTEMPT: &str = "hub.volsync.backube/attempt";

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 
+use super::causes::{self, Causes};
 use super::deletions::{Deletions, Notice, Turn};
 use super::push::Noted;
 use super::queue::Queue;
@@ -56,6 +57,7 @@ pub struct Engine {
     pub secrets: HubSecrets,
     pub supervisor: Arc<Supervisor>,
     pub metrics: Metrics,
+    pub(super) causes: Causes,
     /// Open while this replica leads.
     pub fence: Fence,
     pub(super) written: Written,
@@ -90,6 +92,7 @@ impl Engine {
             secrets,
             supervisor,
             metrics: Metrics::default(),
+            causes: Causes::default(),
             fence,
             written: Written::default(),
             told: Mutex::default(),
@@ -125,13 +128,21 @@ impl Engine {
             };
             self.events.publish(about, false, reason, message);
         }
+        let change = causes::of_member(&event);
         let dirty = self.world().apply_member(event);
+        if let Some(change) = change {
+            self.causes.note(&change, &dirty.repositories);
+        }
         self.enqueue(dirty);
     }
 
     /// What the hub's own watches report.
     pub fn take_in_of_hub(&self, event: HubEvent) {
+        let change = causes::of_hub(&event);
         let dirty = self.world().apply_hub(event);
+        if let Some(change) = change {
+            self.causes.note(&change, &dirty.repositories);
+        }
         self.enqueue(dirty);
     }
 

@@ -62,6 +62,8 @@ pub struct EndedRun {
     pub job: Option<(ObjectName, Guard)>,
     pub report: RunReport,
     pub run: RunStatus,
+    /// `traceparent` of the look at the repository that pushed its CronJob.
+    pub pushed_by: Option<Box<str>>,
 }
 
 /// The claim Job of the grant's epoch, and what it takes to remove it.
@@ -158,6 +160,7 @@ fn ended(
         job: job.is_terminal().then(|| (name.clone(), guard)),
         run: status_of(&report, member, start, epoch),
         report,
+        pushed_by: job.annotations.get(labels::TRACEPARENT).cloned(),
     })
 }
 
@@ -208,7 +211,7 @@ pub fn refused(
     report.ended = fire_time.checked_add(look.limit).ok();
     let epoch = cron_job.annotations.get(labels::EPOCH).and_then(|epoch| epoch.parse().ok());
     let run = status_of(&report, member, Some(fire_time), epoch);
-    Some(EndedRun { recorded: is_recorded(ledger, &run), job: None, report, run })
+    Some(EndedRun { recorded: is_recorded(ledger, &run), job: None, report, run, pushed_by: None })
 }
 
 /// What nobody has been asked about yet: Jobs without a container, a CronJob without a Job.

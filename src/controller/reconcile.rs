@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::act::Trouble;
+use super::causes;
 use super::engine::Engine;
 use super::jobs::{Late, Look, Told};
 use super::work::Work;
@@ -24,6 +25,7 @@ use crate::plan::result::{Push, RepositoryPlan, State};
 use crate::plan::{assignment, observe};
 use crate::status::repository::Due;
 use crate::status::{conditions, repository};
+use crate::telemetry::trace;
 
 /// Ledger writes in a row for one repository before others get their turn: a grant takes two.
 const WRITES_MAX: usize = 4;
@@ -39,6 +41,10 @@ const FAILED_RUNS_MAX: usize = 3;
 impl Engine {
     /// Works on one repository until there is nothing to do but wait.
     pub(super) async fn reconcile(&self, id: RepositoryId) {
+        self.look_at(id).instrument(self.causes.look(id)).await;
+    }
+
+    async fn look_at(&self, id: RepositoryId) {
         for _ in 0..WRITES_MAX {
             let now = Self::now();
             {
@@ -54,6 +60,7 @@ impl Engine {
                 self.world().set_uses(id, Vec::new());
                 return;
             };
+            causes::decided(&work);
             self.note_uses(&work);
             if self.note_failing(&work, now) {
                 continue;
@@ -128,7 +135,11 @@ impl Engine {
             self.write_ledger(work, &step, now).await?;
             return Ok(Next::Again);
         }
-        let acted = if self.observes(work) { Ok(()) } else { self.act(work, &step).await };
+        let acted = if self.observes(work) {
+            Ok(())
+        } else {
+            self.act(work, &step).instrument(info_span!(target: trace::TARGET, "act")).await
+        };
         let told = match &acted {
             Ok(()) => step.clone(),
             // A conflict is over before anybody could read of it.
@@ -215,7 +226,8 @@ impl Engine {
             return Ok(());
         }
         let before = object.status.clone().unwrap_or_default();
-        match self.ledger.write(&object, status).await {
+        let write = self.ledger.write(&object, status);
+        match write.instrument(info_span!(target: trace::TARGET, "ledger")).await {
             Ok(written) => {
                 self.metrics.ledger_written();
                 self.tell(work, &before, &written);
@@ -264,6 +276,7 @@ impl Engine {
         for run in work.runs.iter().filter(|run| !run.recorded) {
             let outcome = run.report.outcome;
             self.metrics.run_ended(outcome.as_str());
+            causes::run_ended(run);
             let note = format!(
                 "run in {} ended {}: {} {}",
                 run.run.cluster,

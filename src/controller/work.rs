@@ -18,6 +18,7 @@ use crate::names::{MemberName, ObjectName, RepositoryId};
 use crate::plan::fleet::{Contact, Grant, Phase};
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
+use crate::telemetry::trace;
 
 /// Labels or annotations of an observed object.
 type Marks = std::collections::BTreeMap<Box<str>, Box<str>>;
@@ -72,7 +73,8 @@ impl Work {
     /// None: nobody knows a repository of this id.
     pub fn gather(world: &mut World, id: RepositoryId, hub_id: &str, namespace: &str, look: Look<'_>) -> Option<Self> {
         let now = look.now;
-        let plan = world.planner.plan(id, now)?;
+        let planning = tracing::info_span!(target: trace::TARGET, "plan");
+        let plan = planning.in_scope(|| world.planner.plan(id, now))?;
         let object = world.ledger.get(&id).cloned();
         let record = object.as_deref().map(observe::ledger);
         let grant = record.and_then(|record| record.grant);

@@ -19,6 +19,8 @@ use zeroize::Zeroize;
 
 use crate::labels;
 use crate::names::ObjectName;
+use crate::telemetry::trace;
+use tracing::Span;
 
 use super::call::{CallError, Class, Member, Operation};
 use super::event::OwnedObject;
@@ -341,6 +343,20 @@ fn complete<K: Pushed>(body: &mut Value, guard: Option<&Guard>) {
         body["metadata"]["uid"] = (*guard.uid).into();
         body["metadata"]["resourceVersion"] = (*guard.resource_version).into();
     }
+    if let Some(traceparent) = trace::traceparent(&Span::current()) {
+        name_trace(body, &traceparent);
+    }
+}
+
+/// Lets a run be traced back to what pushed its CronJob. No part of what is wanted: it is written along with a change, and
+/// is no reason for one.
+fn name_trace(body: &mut Value, traceparent: &str) {
+    if matches!(body["kind"].as_str(), Some("CronJob" | "Job")) {
+        body["metadata"]["annotations"][labels::TRACEPARENT] = traceparent.into();
+    }
+    if let Some(template) = body.pointer_mut("/spec/jobTemplate") {
+        template["metadata"]["annotations"][labels::TRACEPARENT] = traceparent.into();
+    }
 }
 
 fn path<K: Pushed>(name: &ObjectName) -> Request {
@@ -387,6 +403,22 @@ mod tests {
         assert!(stranger(&managed(labels::FIELD_MANAGER, "Update", &[]), "one").is_some());
         assert!(stranger(&managed("kubectl", "Apply", &[]), "one").is_some());
         assert!(stranger(&managed(labels::FIELD_MANAGER, "Apply", &[(labels::HUB, "two")]), "one").is_some());
+    }
+
+    #[test]
+    fn a_trace_is_named_on_cron_jobs_their_jobs_and_jobs_and_nowhere_else() {
+        let named = |kind: &str| {
+            let mut body = json!({"kind": kind, "metadata": {"annotations": {"a": "b"}}});
+            if kind == "CronJob" {
+                body["spec"]["jobTemplate"]["metadata"] = json!({"labels": {}});
+            }
+            name_trace(&mut body, "00-1-2-01");
+            let on = |pointer: &str| body.pointer(pointer).and_then(|it| it.get(labels::TRACEPARENT)).is_some();
+            (on("/metadata/annotations"), on("/spec/jobTemplate/metadata/annotations"))
+        };
+        assert_eq!(named("CronJob"), (true, true));
+        assert_eq!(named("Job"), (true, false));
+        assert_eq!(named("Secret"), (false, false));
     }
 
     #[test]
