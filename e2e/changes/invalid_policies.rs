@@ -79,14 +79,29 @@ fn a_wrong_policy_is_refused_or_held_and_disturbs_no_other() -> Result<(), Fail>
             stage.fleet.hub_writes(&moment)?.into_iter().filter(|write| !write.starts_with("hub: ")).collect();
         assert!(writes.is_empty(), "{writes:#?}");
 
+        // Nobody's mistake outweighs a freeze: nothing runs under it.
+        let freeze = async |until: &str| {
+            let lever =
+                format!("patch kopiarepository kr-{} --type merge -p {{\"spec\":{{\"frozenUntil\":{until}}}}}", ids[1]);
+            shell.kubectl(&lever).await?.ok()
+        };
+        freeze("\"2099-01-01T00:00:00Z\"").await?;
+        wait_for("the CronJob to be suspended by the freeze", LONG, async || {
+            let seen = cron_job(member, &ids[1]).await?;
+            Ok(Seen::when(seen["spec"]["suspend"] == true, seen["spec"].to_string()))
+        })
+        .await?;
+        are_held(stage).await?;
+        freeze("null").await?;
+
         // Put right, it rules.
         let right = "patch kopiamaintenance wrong-schedule --type merge -p {\"spec\":{\"schedule\":\"@weekly\"}}";
         shell.kubectl(right).await?.ok()?;
         stage.policy_condition("wrong-schedule", ("Valid", "True", "Valid")).await?;
         stage.maintained("spoiled-later").await?;
         wait_for("the CronJob to follow", LONG, async || {
-            let schedule = cron_job(member, &ids[1]).await?["spec"]["schedule"].clone();
-            Ok(Seen::when(schedule == "@weekly", schedule.to_string()))
+            let spec = cron_job(member, &ids[1]).await?["spec"].clone();
+            Ok(Seen::when(spec["schedule"] == "@weekly" && spec["suspend"] == false, spec.to_string()))
         })
         .await?;
         stage.clear(&mut hub, member).await

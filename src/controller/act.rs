@@ -315,22 +315,34 @@ impl Engine {
 
     /// Takes away what should not stand: the CronJob once nothing of it runs, the Secrets after it.
     async fn clear(&self, work: &Work) -> Result<(), Trouble> {
-        for leftover in work.leftovers.iter().filter(|leftover| !work.is_holders(leftover)) {
-            self.clear_member(leftover).await?;
+        let stays = matches!(work.plan.push, Planned::Keep);
+        for leftover in &work.leftovers {
+            if stays {
+                self.suspend(leftover, "suspended by a freeze").await?;
+            } else if !work.is_holders(leftover) {
+                self.clear_member(leftover).await?;
+            }
         }
         Ok(())
     }
 
+    /// True: it was not suspended before. The watch brings the new version, and with it the next step.
+    async fn suspend(&self, leftover: &Leftover, why: &str) -> Result<bool, Trouble> {
+        let Some((name, guard, _)) = leftover.cron_job.as_ref().filter(|(.., cron)| !cron.suspend) else {
+            return Ok(false);
+        };
+        self.member(&leftover.member)?.set_suspended(name, guard, true).await?;
+        info!(cluster = %leftover.member, object = %name, "{why}");
+        Ok(true)
+    }
+
     async fn clear_member(&self, leftover: &Leftover) -> Result<(), Trouble> {
+        if self.suspend(leftover, "suspended before its removal").await? {
+            return Ok(());
+        }
         let member = self.member(&leftover.member)?;
         let hub = &self.settings.hub_id;
-        if let Some((name, guard, cron)) = &leftover.cron_job {
-            if !cron.suspend {
-                member.set_suspended(name, guard, true).await?;
-                info!(cluster = %leftover.member, object = %name, "suspended before its removal");
-                // The watch brings the new version, and with it the next step.
-                return Ok(());
-            }
+        if let Some((name, guard, _)) = &leftover.cron_job {
             if leftover.live == 0 && member.delete::<CronJob>(hub, name, guard).await? {
                 info!(cluster = %leftover.member, object = %name, "removed");
             }

@@ -92,18 +92,7 @@ impl Engine {
     }
 
     async fn preview_repository(&self, work: &Work, changes: &mut Vec<Change>) -> Result<(), Trouble> {
-        for leftover in work.leftovers.iter().filter(|leftover| !work.is_holders(leftover)) {
-            let cron_job = leftover.cron_job.iter().map(|(name, ..)| (Kind::CronJob, name));
-            let secrets = leftover.secrets.iter().map(|(name, _)| (Kind::Secret, name));
-            let gone = cron_job.chain(secrets);
-            changes.extend(gone.map(|(kind, name)| Change {
-                cluster: leftover.member.clone(),
-                action: Action::Delete,
-                kind,
-                object: name.clone(),
-                fields: Vec::new(),
-            }));
-        }
+        changes.extend(leftovers(work));
         let Some((assignment, target)) = self.written_to(work) else { return Ok(()) };
         let platform = self.platform(assignment, target)?;
         let epoch = work.grant.as_ref().map_or(work.highest_epoch + 1, |grant| grant.epoch);
@@ -134,6 +123,36 @@ impl Engine {
         let (cluster, fields) = (member.name().clone(), fields.unwrap_or_default());
         Ok(Some(Change { cluster, action, kind, object, fields }))
     }
+}
+
+/// What stands where it should not goes; under a freeze it stays, suspended.
+fn leftovers(work: &Work) -> Vec<Change> {
+    let stays = matches!(work.plan.push, Push::Keep);
+    let mut changes = Vec::new();
+    for leftover in work.leftovers.iter().filter(|leftover| !work.is_holders(leftover)) {
+        let change = |action, kind, object: &ObjectName, fields| Change {
+            cluster: leftover.member.clone(),
+            action,
+            kind,
+            object: object.clone(),
+            fields,
+        };
+        match &leftover.cron_job {
+            Some((name, _, cron)) if stays && !cron.suspend => {
+                let (from, to) = (Some(false.into()), Some(true.into()));
+                let fields = vec![diff::Field { path: "spec.suspend".to_owned(), from, to }];
+                changes.push(change(Action::Update, Kind::CronJob, name, fields));
+            }
+            Some((name, ..)) if !stays => changes.push(change(Action::Delete, Kind::CronJob, name, Vec::new())),
+            _ => {}
+        }
+        if !stays {
+            changes.extend(
+                leftover.secrets.iter().map(|(name, _)| change(Action::Delete, Kind::Secret, name, Vec::new())),
+            );
+        }
+    }
+    changes
 }
 
 impl Preview {

@@ -52,14 +52,11 @@ impl Written {
 impl Engine {
     pub(super) async fn report_policy(&self, name: &PolicyName) {
         let Some((uid, before, after)) = self.policy_status(name, Self::now()) else { return };
-        if before == after {
-            return;
-        }
         if self.world().must_wait_to_tell(name, &before) {
             return self.policies.add_after(name.clone(), EARLY);
         }
         self.log_matches(name, &before, &after);
-        if !self.leads() {
+        if before == after || !self.leads() {
             return;
         }
         let key = format!("policy {name}");
@@ -96,13 +93,10 @@ impl Engine {
 
     /// One line for each change of a policy, in every replica: what it matches, and what it just misses.
     fn log_matches(&self, name: &PolicyName, before: &KopiaMaintenanceStatus, status: &KopiaMaintenanceStatus) {
-        let Some(generation) =
-            status.observed_generation.filter(|_| before.observed_generation != status.observed_generation)
-        else {
-            return;
-        };
+        let Some(generation) = status.observed_generation else { return };
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), generation);
-        if told == Some(generation) {
+        // A replica that starts and finds a policy that was told of before need not tell of it again.
+        if told.or(before.observed_generation) == Some(generation) {
             return;
         }
         let world = self.world();

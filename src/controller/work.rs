@@ -40,6 +40,7 @@ pub struct Work {
     pub pod_missing: bool,
     /// The member where objects should stand, if it can be written to.
     pub target: Option<Target>,
+    /// Under a freeze that keeps what stands: that, to be suspended.
     pub leftovers: Vec<Leftover>,
     pub highest_epoch: u64,
     pub ledger_lost: bool,
@@ -235,8 +236,8 @@ fn target(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) 
 fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) -> Vec<Leftover> {
     let wanted_in = match &plan.push {
         Push::Objects(assignment) => Some(&assignment.member),
-        Push::Keep => return Vec::new(),
-        Push::Remove => None,
+        Push::Keep if !plan.frozen => return Vec::new(),
+        Push::Keep | Push::Remove => None,
     };
     let text = id.to_string();
     let mut leftovers = Vec::new();

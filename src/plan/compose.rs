@@ -44,6 +44,10 @@ pub fn compose(fleet: &Fleet, options: &PlanOptions, now: Timestamp, decided: De
         (Push::Keep, Some(member)) => found(fleet, options, &ids, member, &candidates),
         _ => None,
     };
+    // The holder may have nothing left from which the CronJob could be made anew; what stands is suspended all the same.
+    let suspend =
+        |found: FoundCronJob| FoundCronJob { suspend: found.suspend || verdict.state == State::Frozen, ..found };
+    let found = found.map(suspend);
     let (backend, location) = shown(fleet, &ids, &view);
     let mut plan = RepositoryPlan {
         id,
@@ -63,6 +67,7 @@ pub fn compose(fleet: &Fleet, options: &PlanOptions, now: Timestamp, decided: De
         holder_failing: verdict.holder_failing,
         clusters,
         push,
+        frozen: levers.frozen(now),
         found,
         candidates,
         remarks: all_remarks(remarks, &view, &levers),

@@ -72,6 +72,8 @@ pub struct RepositoryPlan {
     pub clusters: Vec<Share>,
     /// What has to stand in `cluster`; none: nothing of ours is pushed for this repository.
     pub push: Push,
+    /// An operator's freeze is not over: whatever stands is suspended, also where nothing new is pushed.
+    pub frozen: bool,
     /// Where nothing new is computed (`Held`): the CronJob found in the holder.
     pub found: Option<FoundCronJob>,
     /// In order of election; then those that can't be elected, by name.

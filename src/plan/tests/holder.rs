@@ -223,6 +223,26 @@ fn a_freeze_keeps_the_grant_and_suspends() {
 }
 
 #[test]
+fn a_freeze_suspends_what_stands_also_where_nothing_new_can_be_pushed() {
+    let (mut fleet, id, holder, _) = held();
+    fleet.pushed(&holder, id, Some(&format!("{holder}/app/one-secret")));
+    fleet.ledger(id, |record| record.frozen_until = Some(at("2026-07-01T00:00:00Z")));
+    // The grant stays, though the holder has nothing left from which a CronJob could be made.
+    fleet.fleet.sources.remove(&source_key(&format!("{holder}/app/one")));
+    let plan = fleet.only();
+    assert_eq!(said(&plan), (State::Frozen, None, Some(name(&holder))));
+    assert_eq!((&plan.push, plan.frozen), (&Push::Keep, true));
+    assert!(plan.found.is_some_and(|found| found.suspend));
+    // Held for another reason: it shows as it stands, and is to be suspended.
+    fleet.policy("default", &json!({"repositorySelector": {"repository": "*"}, "schedule": "never"}));
+    let plan = fleet.only();
+    assert_eq!(said(&plan), (State::Held, Some("InvalidPolicy"), Some(name(&holder))));
+    assert_eq!((&plan.push, plan.frozen), (&Push::Keep, true));
+    fleet.now = at("2026-07-01T00:00:00Z");
+    assert!(!fleet.only().frozen);
+}
+
+#[test]
 fn a_freeze_elects_where_there_was_no_grant_yet() {
     let (mut fleet, id, _, other) = held();
     fleet.ledger(id, |record| {
