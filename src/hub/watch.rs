@@ -73,7 +73,8 @@ pub async fn run<T: From<(&'static str, Seen)>>(
     if let Some(labels) = &target.labels {
         config = config.labels(labels);
     }
-    let mut events = watcher(target.api(&client), config).default_backoff().boxed();
+    let start = || watcher(target.api(&client), config.clone()).default_backoff().boxed();
+    let mut events = start();
     let mut failing = false;
     loop {
         let event = tokio::select! {
@@ -107,16 +108,18 @@ pub async fn run<T: From<(&'static str, Seen)>>(
             Event::Apply(object) => changed(&mut known, object),
             Event::Delete(object) => {
                 if wait_for_crd(&client, &target, kind, &cancel).await.is_kept() {
+                    events = later(&cancel, &start).await;
                     continue;
                 }
                 gone(&mut known, vec![key(&object)])
             }
             Event::InitDone => {
                 let missing: Vec<_> = known.keys().filter(|key| !relisted.contains(*key)).cloned().collect();
-                let mut seen = Vec::new();
-                if !missing.is_empty() && !wait_for_crd(&client, &target, kind, &cancel).await.is_kept() {
-                    seen = gone(&mut known, missing);
+                if !missing.is_empty() && wait_for_crd(&client, &target, kind, &cancel).await.is_kept() {
+                    events = later(&cancel, &start).await;
+                    continue;
                 }
+                let mut seen = gone(&mut known, missing);
                 seen.push(Seen::Listed);
                 seen
             }
@@ -139,6 +142,12 @@ fn changed(known: &mut BTreeMap<Key, String>, mut object: DynamicObject) -> Vec<
 fn gone(known: &mut BTreeMap<Key, String>, keys: Vec<Key>) -> Vec<Seen> {
     let gone = |key: Key| known.remove(&key).map(|_| Seen::Gone { namespace: key.0, name: key.1 });
     keys.into_iter().filter_map(gone).collect()
+}
+
+/// A watch that begins with a list, for what went with the kind is missed by one that goes on.
+async fn later<S>(cancel: &CancellationToken, start: impl Fn() -> S) -> S {
+    cancel.run_until_cancelled(tokio::time::sleep(CRD_RETRY)).await;
+    start()
 }
 
 enum Deletion {
@@ -176,5 +185,102 @@ async fn wait_for_crd(client: &Client, target: &Target, kind: &'static str, canc
             () = cancel.cancelled() => return Deletion::Kept,
             () = tokio::time::sleep(CRD_RETRY) => {}
         }
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::api::crd::{Kind, crd};
+    use crate::hub::kinds;
+    use crate::sim::{Access, Rule, SimCluster};
+    use serde_json::json;
+
+    struct Tail {
+        hub: SimCluster,
+        events: mpsc::Receiver<(&'static str, Seen)>,
+        _stop: tokio_util::sync::DropGuard,
+    }
+
+    fn definition() -> serde_json::Value {
+        crd(Kind::MemberCluster, kinds::POLICY_GROUP)
+    }
+
+    fn object(name: &str) -> serde_json::Value {
+        json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "MemberCluster", "metadata": {"name": name}, "spec": {}})
+    }
+
+    /// A watch of the MemberClusters a and b, by a user of its own.
+    async fn tail() -> (Tail, String) {
+        let hub = SimCluster::start("hub").await.unwrap();
+        let actor = hub.actor("user");
+        actor.create(definition()).unwrap();
+        for name in ["a", "b"] {
+            actor.create(object(name)).unwrap();
+        }
+        let token = hub.add_user("hub", Access::Everything);
+        let client = hub.client_of(&token).await.unwrap();
+        let resource = kinds::member_cluster();
+        let target = Target { crd: Some(kinds::crd_name(&resource)), resource, namespace: None, labels: None };
+        let (tx, events) = mpsc::channel(16);
+        let stop = CancellationToken::new();
+        tokio::spawn(run(client, target, "MemberCluster", tx, stop.clone()));
+        let mut tail = Tail { hub, events, _stop: stop.drop_guard() };
+        assert_eq!(tail.next(10).await.unwrap(), "+a");
+        assert_eq!(tail.next(10).await.unwrap(), "+b");
+        assert_eq!(tail.next(10).await.unwrap(), "listed");
+        (tail, token)
+    }
+
+    impl Tail {
+        async fn next(&mut self, seconds: u64) -> Option<String> {
+            let next = tokio::time::timeout(Duration::from_secs(seconds), self.events.recv()).await.ok()??;
+            Some(match next.1 {
+                Seen::Object(object) => format!("+{}", object.name_any()),
+                Seen::Gone { name, .. } => format!("-{name}"),
+                Seen::Listed => "listed".to_owned(),
+            })
+        }
+
+        fn delete(&self, name: &str) {
+            self.hub.actor("user").delete("hub.volsync.backube", "memberclusters", "", name).unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_object_that_is_deleted_while_its_kind_stands_is_gone() {
+        let (mut tail, _) = tail().await;
+        tail.delete("a");
+        assert_eq!(tail.next(10).await.unwrap(), "-a");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_gone_because_its_kind_is_and_what_is_there_counts_once_it_is_back() {
+        let (mut tail, _) = tail().await;
+        let actor = tail.hub.actor("user");
+        actor
+            .delete("apiextensions.k8s.io", "customresourcedefinitions", "", "memberclusters.hub.volsync.backube")
+            .unwrap();
+        assert_eq!(tail.next(3).await, None, "nothing is said of what went with the kind");
+        actor.create(definition()).unwrap();
+        actor.create(object("b")).unwrap();
+        let mut said = Vec::new();
+        // It may be listed before b is there again.
+        while !(said.contains(&"-a".to_owned()) && said.contains(&"+b".to_owned())) {
+            said.push(tail.next(60).await.unwrap());
+        }
+        assert_ne!(said.iter().rfind(|it| it.ends_with('b')).unwrap(), "-b", "{said:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_deletion_waits_until_it_can_be_told_whether_the_kind_stands() {
+        let (mut tail, token) = tail().await;
+        let rules = vec![Rule::new(&["*"], "hub.volsync.backube", &["memberclusters"])];
+        tail.hub.set_access(&token, Access::Rules(rules));
+        tail.delete("a");
+        assert_eq!(tail.next(3).await, None);
+        tail.hub.set_access(&token, Access::Everything);
+        assert_eq!(tail.next(30).await.unwrap(), "-a");
     }
 }

@@ -76,6 +76,19 @@ impl std::fmt::Display for Rule<'_> {
     }
 }
 
+/// Every right that is asked about.
+fn asked<'a>(member_namespace: &'a str, volsync_namespace: &'a str) -> impl Iterator<Item = Rule<'a>> {
+    NEEDED.iter().chain(&WANTED).flat_map(move |needed| {
+        let namespace = match needed.scope {
+            Scope::Cluster => None,
+            Scope::Ours => Some(member_namespace),
+            Scope::VolSync => Some(volsync_namespace),
+        };
+        let Needed { verbs, group, resource, name, .. } = *needed;
+        verbs.iter().map(move |verb| Rule { verb, group, resource, name, namespace })
+    })
+}
+
 /// The rights that are missing; fails where the API server can't be asked.
 pub async fn missing(
     member: &Member,
@@ -83,18 +96,9 @@ pub async fn missing(
     volsync_namespace: &str,
 ) -> Result<Vec<String>, CallError> {
     let mut missing = Vec::new();
-    for needed in NEEDED.iter().chain(&WANTED) {
-        let namespace = match needed.scope {
-            Scope::Cluster => None,
-            Scope::Ours => Some(&*settings.member_namespace),
-            Scope::VolSync => Some(volsync_namespace),
-        };
-        for verb in needed.verbs {
-            let Needed { group, resource, name, .. } = *needed;
-            let rule = Rule { verb, group, resource, name, namespace };
-            if !allowed(member, &rule).await? {
-                missing.push(rule.to_string());
-            }
+    for rule in asked(&settings.member_namespace, volsync_namespace) {
+        if !allowed(member, &rule).await? {
+            missing.push(rule.to_string());
         }
     }
     Ok(missing)
@@ -139,5 +143,72 @@ mod tests {
         assert_eq!(rule.to_string(), "list cronjobs.batch in namespace a");
         let rule = Rule { verb: "get", group: "", resource: "secrets", name: None, namespace: None };
         assert_eq!(rule.to_string(), "get secrets");
+    }
+
+    #[cfg(feature = "sim")]
+    mod manifests {
+        #![allow(clippy::unwrap_used)]
+        use super::super::*;
+        use crate::member::tests::settings;
+        use crate::sim::{self, Access, SimCluster};
+
+        const NAMESPACE: &str = "volsync-system";
+
+        /// What `deploy/member` grants, one verb on one resource each.
+        fn granted() -> Vec<sim::Rule> {
+            let mut rules = Vec::new();
+            for text in
+                [include_str!("../../deploy/member/rbac.yaml"), include_str!("../../deploy/member/secrets.yaml")]
+            {
+                for document in text.split("\n---\n") {
+                    let role: serde_json::Value = serde_saphyr::from_str(document).unwrap();
+                    let namespaces: Vec<_> = role["metadata"]["namespace"].as_str().into_iter().collect();
+                    for rule in role["rules"].as_array().into_iter().flatten() {
+                        rules.extend(singles(rule).into_iter().map(|rule| rule.in_namespaces(&namespaces)));
+                    }
+                }
+            }
+            assert!(rules.len() > 40, "{rules:#?}");
+            rules
+        }
+
+        fn singles(rule: &serde_json::Value) -> Vec<sim::Rule> {
+            let texts = |key: &str| -> Vec<String> { serde_json::from_value(rule[key].clone()).unwrap_or_default() };
+            let (group, names) = (&texts("apiGroups")[0], texts("resourceNames"));
+            let of = |verb: &String| {
+                let rule = |resource: &String| sim::Rule {
+                    names: names.clone(),
+                    ..sim::Rule::new(&[verb], group, &[resource])
+                };
+                texts("resources").iter().map(rule).collect::<Vec<_>>()
+            };
+            texts("verbs").iter().flat_map(of).collect()
+        }
+
+        async fn missing_with(cluster: &SimCluster, rules: Vec<sim::Rule>) -> Vec<String> {
+            let token = cluster.add_user("hub", Access::Rules(rules));
+            let kubeconfig = kube::config::Kubeconfig::from_yaml(&cluster.kubeconfig_yaml_of(&token)).unwrap();
+            let options = kube::config::KubeConfigOptions::default();
+            let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+            let member = Member::connect("eu".into(), config).await.unwrap();
+            missing(&member, &settings(), NAMESPACE).await.unwrap()
+        }
+
+        #[tokio::test]
+        async fn each_right_is_granted_by_the_manifests_and_named_exactly_where_it_is_missing() {
+            let cluster = SimCluster::start("eu").await.unwrap();
+            assert_eq!(missing_with(&cluster, granted()).await, [""; 0]);
+            for rule in asked(NAMESPACE, NAMESPACE) {
+                let (verb, resource) = (rule.verb.to_owned(), rule.resource.to_owned());
+                let others = granted().into_iter().filter(|it| {
+                    let covers = it.verbs[0] == verb && it.resources[0] == resource && it.groups[0] == rule.group;
+                    !(covers && (rule.name.is_none() || it.names.iter().any(|name| Some(&**name) == rule.name)))
+                });
+                let missing = missing_with(&cluster, others.collect()).await;
+                assert!(missing.contains(&rule.to_string()), "{rule}: {missing:?}");
+                let of_it = |text: &String| text.starts_with(&format!("{} {}", rule.verb, rule.resource));
+                assert!(missing.iter().all(of_it), "{rule}: {missing:?}");
+            }
+        }
     }
 }

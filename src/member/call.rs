@@ -239,3 +239,51 @@ impl Member {
         Ok(Self::new(name, 0, client, counters))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A member whose client is never used: each call brings its own answer.
+    fn member() -> Member {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
+        });
+        Member::new("eu".into(), 1, Client::new(service, "default"), Arc::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_requests_a_second_go_out_and_a_hundred_at_once_after_a_pause() {
+        let (member, operation) = (member(), Operation::new("get", "it"));
+        member.call(&operation, async { Ok(()) }).await.unwrap();
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let began = Instant::now();
+        for _ in 0..400 {
+            member.call(&operation, async { Ok(()) }).await.unwrap();
+        }
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(2900) && took <= Duration::from_millis(3100), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_most_32_requests_are_under_way_and_one_without_an_answer_ends() {
+        let (member, operation) = (member(), Operation::new("get", "it"));
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let request = || async {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let calls = (0..200).map(|_| member.call(&operation, request()));
+        assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
+        assert_eq!(most.load(Ordering::SeqCst), IN_FLIGHT_MAX);
+        let began = Instant::now();
+        let silent = member.call(&operation, std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!(silent.class, Class::Timeout);
+        assert_eq!(began.elapsed(), operation.timeout);
+    }
+}

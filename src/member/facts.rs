@@ -34,6 +34,9 @@ const MINOR_MIN: u32 = 29;
 const SERVICE_ACCOUNT: &str = "volsync-hub-mover";
 const IMAGE_VARIABLE: &str = "RELATED_IMAGE_KOPIA_CONTAINER";
 const PROXY_VARIABLES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
+/// What to do about a right that is missing.
+const GRANT: &str = "an administrator of that cluster grants it with `kubectl apply --server-side -k deploy/member`, or by \
+                     a rule of one's own; it is looked for every half minute";
 const CRD: &str = "replicationsources.volsync.backube";
 
 /// Tells one cluster from all others: the UID of its `kube-system`. None where it may not be read.
@@ -197,7 +200,10 @@ fn supported(facts: &MemberFacts) -> MemberCondition {
 
 fn installed(facts: &MemberFacts, crd: Option<&Crd>, settings: &MemberSettings) -> MemberCondition {
     let (status, reason, message) = match crd {
-        None => (false, "Unknown", format!("the right to get the CustomResourceDefinition {CRD} is missing")),
+        None => {
+            let rule = "get customresourcedefinitions.apiextensions.k8s.io";
+            (false, "Unknown", format!("whether VolSync is there can't be told: missing: {rule} {CRD}; {GRANT}"))
+        }
         Some(Crd::Absent) => {
             (false, "NotInstalled", format!("there is no CustomResourceDefinition {CRD}; install VolSync"))
         }
@@ -230,7 +236,7 @@ fn authorized(missing: Option<&[String]>) -> MemberCondition {
         },
         Some([]) => condition(ConditionKind::Authorized, true, "Complete", "every right that is needed".to_owned()),
         Some(missing) => {
-            let message = format!("missing: {}", missing.join("; "));
+            let message = format!("missing: {}; {GRANT}", missing.join("; "));
             condition(ConditionKind::Authorized, false, "MissingRules", message)
         }
     }
@@ -360,6 +366,6 @@ mod tests {
         facts.namespace = true;
         assert_eq!(installed(&facts, Some(&Crd::Stands), &settings).status, Some(true));
         let missing = ["list cronjobs.batch".to_owned()];
-        assert_eq!(&*authorized(Some(&missing)).message, "missing: list cronjobs.batch");
+        assert_eq!(&*authorized(Some(&missing)).message, format!("missing: list cronjobs.batch; {GRANT}"));
     }
 }

@@ -254,3 +254,72 @@ impl Pause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use http::{Request as Asked, Response};
+    use http_body_util::combinators::UnsyncBoxBody;
+    use http_body_util::{BodyExt, Empty, Full, StreamBody};
+    use hyper::body::Frame;
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::member::wire::Bare;
+
+    type Answer = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+
+    /// Counts what comes to it, and lists nothing.
+    struct Nothing;
+
+    impl Sink for Nothing {
+        type Object = Bare;
+        fn begin(&mut self) {}
+        async fn apply(&mut self, _: Bare) {}
+        fn delete(&mut self, _: Bare) {}
+        async fn complete(&mut self) -> Result<(), CallError> {
+            Ok(())
+        }
+        async fn settle(&mut self) -> Result<(), CallError> {
+            Ok(())
+        }
+        fn live(&mut self) {}
+        async fn failed(&mut self, _: &CallError) {}
+    }
+
+    /// How many lists a server of such watches is asked for within `time`.
+    async fn lists_within(time: Duration, watch: fn() -> Answer) -> usize {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let count = lists.clone();
+        let service = tower::service_fn(move |asked: Asked<Body>| {
+            let is_watch = asked.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let list = r#"{"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": []}"#;
+            let body = if is_watch { watch() } else { Full::from(list).boxed_unsync() };
+            count.fetch_add((!is_watch).into(), Ordering::SeqCst);
+            async move { Ok::<_, std::convert::Infallible>(Response::new(body)) }
+        });
+        let member = Member::new("eu".into(), 1, Client::new(service, "default"), Arc::default());
+        let target = Target { what: "Pods", path: "/api/v1/pods".to_owned(), selector: None, bare: true };
+        let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
+        let _ = tokio::time::timeout(time, run(&member, &target, &pages, &mut Nothing)).await;
+        lists.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_falls_silent_is_followed_by_a_list() {
+        let silent = || StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, _>>()).boxed_unsync();
+        assert_eq!(lists_within(SILENCE_MAX - Duration::from_secs(1), silent).await, 1);
+        assert_eq!(lists_within(SILENCE_MAX * 4 - Duration::from_secs(1), silent).await, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_watches_end_at_once_lists_tell_what_is_there_once_a_minute() {
+        let ends = || Empty::new().boxed_unsync();
+        let lists = lists_within(Duration::from_mins(30), ends).await;
+        assert!((25..=31).contains(&lists), "{lists} lists in half an hour");
+    }
+}
