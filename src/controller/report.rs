@@ -136,8 +136,10 @@ impl Engine {
         let matched = matched.collect();
         let repositories = plans.iter().map(|plan| self.competed(&world, plan)).collect();
         let unread_members = world.members.keys().filter(|member| world.contact(member) != Contact::Synced).count();
-        let input =
-            policy::Input { plan: &plan, generation: object.generation, matched, repositories, unread_members, now };
+        let settings = world.planner.fleet().policies.get(name).and_then(|policy| policy.settings.as_ref().ok());
+        let failover = settings.is_some_and(|settings| settings.failover.automatic);
+        let generation = object.generation;
+        let input = policy::Input { plan: &plan, generation, matched, repositories, unread_members, failover, now };
         let after = policy::status(&before, &input);
         Some((object.uid, before, after))
     }

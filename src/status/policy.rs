@@ -35,6 +35,8 @@ pub struct Input<'a> {
     pub repositories: Vec<Competed>,
     /// Why nothing can be matched yet: members that were not read.
     pub unread_members: usize,
+    /// It asks for failover by itself.
+    pub failover: bool,
     pub now: Timestamp,
 }
 
@@ -59,7 +61,7 @@ pub fn status(before: &KopiaMaintenanceStatus, input: &Input<'_>) -> KopiaMainte
         maintenance_failures: Some(count(won.iter().filter(|it| it.failing).count())),
         conditions: Vec::new(),
     };
-    let wanted = vec![ready(input, &won), valid(input.plan), degraded(&won)];
+    let wanted = vec![ready(input, &won), valid(input), degraded(&won)];
     status.conditions = update(&before.conditions, wanted, Some(input.generation), input.now);
     status
 }
@@ -104,13 +106,17 @@ fn ready(input: &Input<'_>, won: &[&Competed]) -> Wanted {
     Wanted::new("Ready", true, "Reconciled", "every repository that it rules is as it should be")
 }
 
-fn valid(plan: &PolicyPlan) -> Wanted {
-    if plan.valid {
-        let message = if plan.message.is_empty() { "the policy can be read" } else { plan.message.as_str() };
-        Wanted::new("Valid", true, "Valid", message)
-    } else {
-        Wanted::new("Valid", false, "InvalidPolicy", plan.message.clone())
+/// Asked for, and not there yet: said where whoever asked looks first.
+pub const NO_FAILOVER: &str = "failover.mode Automatic is kept and has no effect yet: this version moves no grant";
+
+fn valid(input: &Input<'_>) -> Wanted {
+    let plan = input.plan;
+    if !plan.valid {
+        return Wanted::new("Valid", false, "InvalidPolicy", plan.message.clone());
     }
+    let message = if plan.message.is_empty() { "the policy can be read" } else { plan.message.as_str() };
+    let more = if input.failover { format!("; {NO_FAILOVER}") } else { String::new() };
+    Wanted::new("Valid", true, "Valid", format!("{message}{more}"))
 }
 
 fn degraded(won: &[&Competed]) -> Wanted {

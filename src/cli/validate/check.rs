@@ -9,6 +9,7 @@ use crate::api::schema;
 use crate::api::yaml::{self, YamlObject};
 use crate::api::{HUB_GROUP, POLICY_GROUP, Problem};
 use crate::policy::{PolicyRecord, PolicyRules};
+use crate::status::policy::NO_FAILOVER;
 
 /// One line of the result. Without a field it is about the whole object, without an object about the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -152,6 +153,16 @@ fn doubts(kind: Kind, object: &Value, allowed: &Allowed) -> Vec<Problem> {
     if kind == Kind::KopiaRepository && !spec["sameAs"].is_null() && spec["sameAs"] == spec["distinctFrom"] {
         doubts.push(Problem::new("spec.distinctFrom", "contradicts sameAs, which goes before it"));
     }
+    let mut in_vain = |kept: bool, field: &str, message: &str| {
+        if kept {
+            doubts.push(Problem::new(field, message));
+        }
+    };
+    let run_now = kind == Kind::KopiaRepository && !spec["runNow"].is_null();
+    in_vain(run_now, "spec.runNow", "is kept and has no effect yet: runs by hand are not supported");
+    let adopts = kind == Kind::MemberCluster && spec["adoptForeign"] == true;
+    in_vain(adopts, "spec.adoptForeign", "is kept and has no effect yet: nothing of other tools is suspended");
+    in_vain(spec["failover"]["mode"] == "Automatic", "spec.failover.mode", NO_FAILOVER);
     if kind != Kind::KopiaMaintenance {
         return doubts;
     }

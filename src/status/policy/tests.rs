@@ -35,7 +35,15 @@ fn competed(winner: &str, number: usize) -> Competed {
 }
 
 fn told(plan: &PolicyPlan, repositories: Vec<Competed>) -> KopiaMaintenanceStatus {
-    let input = Input { plan, generation: 3, matched: Vec::new(), repositories, unread_members: 0, now: now() };
+    let input = Input {
+        plan,
+        generation: 3,
+        matched: Vec::new(),
+        repositories,
+        unread_members: 0,
+        failover: false,
+        now: now(),
+    };
     status(&KopiaMaintenanceStatus::default(), &input)
 }
 
@@ -96,6 +104,23 @@ fn valid_and_degraded_name_the_trouble() {
 }
 
 #[test]
+fn failover_that_is_asked_for_in_vain_is_said_to_be_so() {
+    let plan = plan(true, 1, 1);
+    let input = Input {
+        plan: &plan,
+        generation: 3,
+        matched: Vec::new(),
+        repositories: vec![competed("ours", 1)],
+        unread_members: 0,
+        failover: true,
+        now: now(),
+    };
+    let status = status(&KopiaMaintenanceStatus::default(), &input);
+    assert_eq!(is(&status, "Valid"), pair("True", "Valid"));
+    assert!(condition(&status, "Valid").message.ends_with(NO_FAILOVER), "{status:?}");
+}
+
+#[test]
 fn counts_and_times_can_wait_and_conditions_and_new_specs_cannot() {
     let before = told(&plan(true, 1, 1), vec![competed("ours", 1)]);
     let more = told(&plan(true, 9, 2), vec![competed("ours", 1), competed("ours", 2)]);
@@ -112,6 +137,14 @@ fn telling_the_same_again_changes_nothing() {
     let before = told(&plan, vec![competed("ours", 1)]);
     let later = now() + jiff::SignedDuration::from_hours(5);
     let repositories = vec![competed("ours", 1)];
-    let input = Input { plan: &plan, generation: 3, matched: Vec::new(), repositories, unread_members: 0, now: later };
+    let input = Input {
+        plan: &plan,
+        generation: 3,
+        matched: Vec::new(),
+        repositories,
+        unread_members: 0,
+        failover: false,
+        now: later,
+    };
     assert_eq!(status(&before, &input), before);
 }

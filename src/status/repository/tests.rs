@@ -81,12 +81,13 @@ fn condition<'a>(status: &'a KopiaRepositoryStatus, kind: &str) -> Option<&'a Co
     status.conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-fn is(status: &KopiaRepositoryStatus, kind: &str) -> Option<(String, String)> {
-    condition(status, kind).map(|condition| (condition.status.clone(), condition.reason.clone()))
+/// Status and reason of a condition; empty where it is not there.
+fn is(status: &KopiaRepositoryStatus, kind: &str) -> (String, String) {
+    condition(status, kind).map(|condition| (condition.status.clone(), condition.reason.clone())).unwrap_or_default()
 }
 
-fn pair(status: &str, reason: &str) -> Option<(String, String)> {
-    Some((status.to_owned(), reason.to_owned()))
+fn pair(status: &str, reason: &str) -> (String, String) {
+    (status.to_owned(), reason.to_owned())
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn the_last_five_runs_are_kept_latest_first_and_failures_in_a_row_are_counted() 
 #[test]
 fn another_maintainer_makes_it_contended_until_a_run_is_let_through() {
     let mut object = object();
-    assert_eq!(is(&write(&mut object, |_| {}), "Contended"), None);
+    assert_eq!(is(&write(&mut object, |_| {}), "Contended"), pair("", ""));
     let status = write(&mut object, |facts| facts.runs = vec![run("NotGranted", hours(1))]);
     assert_eq!(is(&status, "Contended"), pair("True", "ForeignOwner"));
     let status = write(&mut object, |facts| facts.runs = vec![run("Fenced", hours(2))]);
@@ -200,7 +201,7 @@ fn doubts_about_its_identity_are_told_and_taken_back() {
 #[test]
 fn another_repository_at_the_same_place_is_replaced_until_that_one_was_maintained() {
     let mut object = object();
-    assert_eq!(is(&write(&mut object, |facts| facts.unique_id = Some("aa")), "Replaced"), None);
+    assert_eq!(is(&write(&mut object, |facts| facts.unique_id = Some("aa")), "Replaced"), pair("", ""));
     let status = write(&mut object, |facts| facts.unique_id = Some("bb"));
     assert_eq!((is(&status, "Replaced"), status.unique_id.as_deref()), (pair("True", "UniqueIDChanged"), Some("bb")));
     assert_eq!(is(&write(&mut object, |_| {}), "Replaced"), pair("True", "UniqueIDChanged"));

@@ -111,3 +111,17 @@ fn doubtful_values_are_warnings() {
     let rules = PolicyRules { allowed_images: vec!["r/i:2".into()], ..PolicyRules::default() };
     assert_eq!(check("f.yaml", &text, &Allowed(Some(rules))).errors[0].field.as_deref(), Some("spec.image"));
 }
+
+#[test]
+fn what_is_kept_without_effect_is_a_warning() {
+    let text = "apiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {name: p}\nspec:\n  \
+                repositorySelector: {repository: x}\n  failover: {mode: Automatic}\n---\n\
+                apiVersion: hub.volsync.backube/v1alpha1\nkind: MemberCluster\nmetadata: {name: m}\n\
+                spec: {adoptForeign: true}\n---\napiVersion: hub.volsync.backube/v1alpha1\n\
+                kind: KopiaRepository\nmetadata: {name: kr-0123456789abcdef}\nspec: {runNow: '1'}\n";
+    let checked = checked(text);
+    assert!(checked.errors.is_empty(), "{:?}", checked.errors);
+    let fields: Vec<_> = checked.warnings.iter().map(|finding| finding.field.clone().unwrap()).collect();
+    assert_eq!(fields, ["spec.failover.mode", "spec.adoptForeign", "spec.runNow"]);
+    assert!(checked.warnings.iter().all(|finding| finding.message.contains("has no effect yet")));
+}
