@@ -1,3 +1,5 @@
+//! What plan says of each object that stands or should stand, in fleets that are files.
+
 use std::fs;
 use std::path::Path;
 
