@@ -117,6 +117,29 @@ proptest! {
     }
 
     #[test]
+    fn each_state_keeps_its_promise(ops in history(60), hub: bool) {
+        let fleet = fleet_after(world(), &ops);
+        for plan in scratch::plan(&fleet, &options_of(hub), now()).repositories {
+            let suspended = match &plan.push {
+                Push::Objects(assignment) => Some(assignment.suspend),
+                Push::Keep | Push::Remove => None,
+            };
+            let (cluster, shown) = (plan.cluster.is_some(), plan.found.as_ref().map(|found| found.suspend));
+            match plan.state {
+                State::NoPolicy | State::Disabled | State::NoCandidate => {
+                    prop_assert!(!cluster && suspended.is_none() && shown.is_none(), "{:#?}", plan);
+                }
+                State::Held => prop_assert!(plan.push == Push::Keep && plan.reason.is_some(), "{:#?}", plan),
+                State::Frozen => {
+                    prop_assert!(cluster && suspended != Some(false) && shown != Some(false), "{:#?}", plan);
+                }
+                State::Suspended => prop_assert!(cluster && suspended == Some(true), "{:#?}", plan),
+                State::Maintained => prop_assert!(cluster && suspended == Some(false) && !plan.frozen, "{:#?}", plan),
+            }
+        }
+    }
+
+    #[test]
     fn a_bad_policy_changes_nothing_for_others(ops in history(50), bad in select(vec![
         json!({"repositorySelector": {"repository": "*"}, "priority": 4000}),
         json!({"repositorySelector": {"repository": ["*"]}}),
