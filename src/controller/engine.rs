@@ -17,7 +17,7 @@ use crate::hub::statuses::Statuses;
 use crate::member::Supervisor;
 use crate::member::event::MemberEvent;
 use crate::member::registry::Origin;
-use crate::names::{MemberName, PolicyName, RepositoryId};
+use crate::names::{MemberName, ObjectName, PolicyName, RepositoryId};
 
 /// What the hub was started with, as far as acting is concerned.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct Engine {
     pub(super) written: Written,
     /// Failed attempts in a row, for the wait before the next.
     failures: Mutex<BTreeMap<RepositoryId, u32>>,
+    /// Since when the source of a copy is gone that should go too. A hub that starts anew counts anew.
+    gone: Mutex<BTreeMap<(MemberName, ObjectName), Timestamp>>,
 }
 
 impl Engine {
@@ -77,6 +79,7 @@ impl Engine {
             supervisor,
             written: Written::default(),
             failures: Mutex::default(),
+            gone: Mutex::default(),
         }
     }
 
@@ -130,6 +133,15 @@ impl Engine {
 
     pub fn succeeded(&self, id: RepositoryId) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// Notes whether the source of a copy is gone now, and says since when it is.
+    pub fn gone_since(&self, copy: (MemberName, ObjectName), now: Option<Timestamp>) -> Option<Timestamp> {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        match now {
+            Some(now) => Some(*gone.entry(copy).or_insert(now)),
+            None => gone.remove(&copy),
+        }
     }
 
     pub fn now() -> Timestamp {

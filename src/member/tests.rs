@@ -10,7 +10,7 @@ mod acting;
 #[cfg(feature = "sim")]
 mod observing;
 #[cfg(feature = "sim")]
-mod world;
+pub mod world;
 
 pub fn settings() -> MemberSettings {
     MemberSettings {
