@@ -19,5 +19,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod report;
 pub mod run;
+#[cfg(all(test, feature = "demo"))]
+mod tests;
 pub mod work;
 pub mod world;

@@ -104,3 +104,6 @@ fn short_hash<const BYTES: usize>(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

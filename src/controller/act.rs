@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Secret;
 use tracing::info;
@@ -10,11 +11,11 @@ use tracing::info;
 use super::engine::Engine;
 use super::jobs::attempt;
 use super::push::{self, Push};
-use super::work::{Leftover, Target, Work};
+use super::work::{Copy, Leftover, Target, Work};
 use crate::grant::Step;
 use crate::member::event::ReferencedKind;
 use crate::member::{CallError, Class, Member, SecretValues};
-use crate::names::{Place, PlacedName};
+use crate::names::{ObjectName, Place, PlacedName};
 use crate::plan::fleet::Contact;
 use crate::plan::result::{Assignment, Push as Planned};
 use crate::policy::CustomCa;
@@ -32,11 +33,13 @@ pub struct Trouble {
 
 /// What somebody has to mend first: looked at again now and then, and at once when it changes.
 const MENDED_BY_PEOPLE: Duration = Duration::from_mins(1);
+/// How long a copy outlives its source.
+const COPY_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// What mends itself.
 const SOON: Duration = Duration::from_secs(1);
 
 /// A copy of a Secret or CA as it should stand, and of which state of it.
-pub(super) struct Copy {
+pub(super) struct WantedCopy {
     pub object: Secret,
     version: Box<str>,
 }
@@ -195,7 +198,7 @@ impl Engine {
         assignment: &Assignment,
         context: &RenderContext<'_>,
         member: &Member,
-    ) -> Result<Copy, Trouble> {
+    ) -> Result<WantedCopy, Trouble> {
         let values = self.read(&assignment.secret, ReferencedKind::Secret, member).await?;
         // The plan was made from what the Secret said a moment ago. A copy never gets contents of another identity.
         let kopia = match &assignment.source {
@@ -208,7 +211,7 @@ impl Engine {
             return Err(Trouble { retry: SOON, ..Trouble::new("SecretChanged", message) });
         };
         let object = secret::copy(assignment, context, data, &values.resource_version);
-        Ok(Copy { object, version: values.resource_version.clone() })
+        Ok(WantedCopy { object, version: values.resource_version.clone() })
     }
 
     async fn copy_ca(
@@ -219,7 +222,7 @@ impl Engine {
         context: &RenderContext<'_>,
     ) -> Result<(), Trouble> {
         let Some(ca) = &assignment.custom_ca else { return Ok(()) };
-        let name = crate::names::ObjectName::new(context.namespace, secret::ca_name(assignment.id));
+        let name = ObjectName::new(context.namespace, secret::ca_name(assignment.id));
         if target.ca_version.as_deref().is_some_and(|version| push.copy_is_current(&name, version)) {
             return Ok(());
         }
@@ -234,13 +237,13 @@ impl Engine {
         ca: &CustomCa,
         context: &RenderContext<'_>,
         member: &Member,
-    ) -> Result<Copy, Trouble> {
+    ) -> Result<WantedCopy, Trouble> {
         let (kind, from) = ca.placed(&assignment.secret);
         let values = self.read(&from, kind, member).await?;
         let bundle = push::bundle(&values, &ca.key, &from.to_string())
             .map_err(|message| Trouble::new("CustomCAMissing", message))?;
         let object = secret::ca_copy(assignment, context, bundle, &values.resource_version);
-        Ok(Copy { object, version: values.resource_version.clone() })
+        Ok(WantedCopy { object, version: values.resource_version.clone() })
     }
 
     async fn read(&self, from: &PlacedName, kind: ReferencedKind, member: &Member) -> Result<SecretValues, Trouble> {
@@ -349,12 +352,28 @@ impl Engine {
             return Ok(());
         }
         if leftover.live == 0 {
-            for (name, guard) in &leftover.secrets {
+            for Copy { name, guard, source } in &leftover.secrets {
+                if self.is_kept(&member, name, source.as_ref()).await {
+                    continue;
+                }
                 if member.delete::<Secret>(hub, name, guard).await? {
                     info!(cluster = %leftover.member, object = %name, "removed");
                 }
+                self.gone_since((leftover.member.clone(), name.clone()), None);
             }
         }
         Ok(())
+    }
+
+    /// The copy of a Secret that has disappeared may be the last one that there is, so it stays for a day: whoever
+    /// deleted that by mistake has it back. What can't be read now counts as gone too.
+    async fn is_kept(&self, member: &Member, copy: &ObjectName, source: Option<&PlacedName>) -> bool {
+        let Some(source) = source else { return false };
+        if self.read(source, ReferencedKind::Secret, member).await.is_ok() {
+            return false;
+        }
+        let now = Self::now();
+        let since = self.gone_since((member.name().clone(), copy.clone()), Some(now)).unwrap_or(now);
+        now.duration_since(since) < COPY_KEPT / i32::try_from(self.settings.time_factor.max(1)).unwrap_or(i32::MAX)
     }
 }

@@ -22,7 +22,7 @@ use crate::member::event::MemberEvent;
 use crate::member::registry::Origin;
 use crate::member::{Fence, Supervisor};
 use crate::metrics::Metrics;
-use crate::names::{MemberName, PolicyName, RepositoryId};
+use crate::names::{MemberName, ObjectName, PolicyName, RepositoryId};
 use crate::shrink::Moment;
 use tracing::warn;
 
@@ -65,6 +65,8 @@ pub struct Engine {
     pub(super) told: Mutex<BTreeMap<PolicyName, i64>>,
     /// Failed attempts in a row, for the wait before the next.
     failures: Mutex<BTreeMap<RepositoryId, u32>>,
+    /// Since when the source of a copy is gone that should go too. A hub that starts anew counts anew.
+    gone: Mutex<BTreeMap<(MemberName, ObjectName), Timestamp>>,
 }
 
 impl Engine {
@@ -97,6 +99,7 @@ impl Engine {
             written: Written::default(),
             told: Mutex::default(),
             failures: Mutex::default(),
+            gone: Mutex::default(),
         }
     }
 
@@ -224,6 +227,15 @@ impl Engine {
 
     pub fn succeeded(&self, id: RepositoryId) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// Notes whether the source of a copy is gone now, and says since when it is.
+    pub fn gone_since(&self, copy: (MemberName, ObjectName), now: Option<Timestamp>) -> Option<Timestamp> {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        match now {
+            Some(now) => Some(*gone.entry(copy).or_insert(now)),
+            None => gone.remove(&copy),
+        }
     }
 
     pub fn now() -> Timestamp {

@@ -148,7 +148,7 @@ fn leftovers(work: &Work) -> Vec<Change> {
         }
         if !stays {
             changes.extend(
-                leftover.secrets.iter().map(|(name, _)| change(Action::Delete, Kind::Secret, name, Vec::new())),
+                leftover.secrets.iter().map(|copy| change(Action::Delete, Kind::Secret, &copy.name, Vec::new())),
             );
         }
     }

@@ -14,7 +14,7 @@ use crate::grant::ClaimJob;
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
-use crate::names::{MemberName, ObjectName, RepositoryId};
+use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
 use crate::plan::fleet::{Contact, Grant, Phase};
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
@@ -65,9 +65,17 @@ pub struct Target {
 pub struct Leftover {
     pub member: MemberName,
     pub cron_job: Option<(ObjectName, Guard, CronState)>,
-    pub secrets: Vec<(ObjectName, Guard)>,
+    pub secrets: Vec<Copy>,
     /// Jobs and Pods that have not ended.
     pub live: usize,
+}
+
+/// A copied Secret or CA.
+pub struct Copy {
+    pub name: ObjectName,
+    pub guard: Guard,
+    /// The repository Secret that it was made for, as its annotation says.
+    pub source: Option<PlacedName>,
 }
 
 impl Work {
@@ -255,7 +263,11 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
                 (OwnedKind::CronJob, Some(cron)) => {
                     leftover.cron_job = Some((name.clone(), object.into(), cron.clone()));
                 }
-                (OwnedKind::Secret, _) => leftover.secrets.push((name.clone(), object.into())),
+                (OwnedKind::Secret, _) => {
+                    let source = object.annotations.get(labels::SOURCE);
+                    let source = source.and_then(|source| observe::placed(member, source));
+                    leftover.secrets.push(Copy { name: name.clone(), guard: object.into(), source });
+                }
                 _ => {}
             }
         }

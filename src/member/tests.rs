@@ -22,7 +22,7 @@ mod reaching;
 #[cfg(feature = "sim")]
 mod registering;
 #[cfg(feature = "sim")]
-mod world;
+pub mod world;
 
 pub fn settings() -> MemberSettings {
     MemberSettings {

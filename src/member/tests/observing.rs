@@ -206,7 +206,8 @@ async fn secrets_may_be_allowed_in_some_namespaces_only_and_missing_rules_are_na
         Rule::new(&read, "", &["namespaces"]),
         Rule::new(&read, "apiextensions.k8s.io", &["customresourcedefinitions"]),
         Rule::new(&["get"], "", &["secrets"]).in_namespaces(&["default"]),
-        Rule::new(&["*"], "", &["secrets", "configmaps", "pods", "serviceaccounts", "events"]).in_namespaces(&["volsync-system"]),
+        Rule::new(&["*"], "", &["secrets", "configmaps", "pods", "serviceaccounts", "events"])
+            .in_namespaces(&["volsync-system"]),
         Rule::new(&["*"], "batch", &["jobs"]).in_namespaces(&["volsync-system"]),
         Rule::new(&["create"], "authorization.k8s.io", &["selfsubjectaccessreviews"]),
     ];

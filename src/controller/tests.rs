@@ -1,0 +1,181 @@
+//! The whole controller over HTTP, against a simulated hub and one simulated member: the order of what it does, and
+//! what it leaves alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bench;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::run;
+use crate::labels;
+use crate::sim::{Access, Rule};
+use bench::{Bench, NAMESPACE, POLICY, id, name, secret};
+
+/// Everything but writing Secrets.
+fn without_secrets() -> Access {
+    let others = ["serviceaccounts", "configmaps", "cronjobs", "jobs", "selfsubjectaccessreviews"];
+    let reads = Rule::new(&["get", "list", "watch", "delete"], "*", &["*"]);
+    Access::Rules(vec![reads, Rule::new(&["create", "patch"], "*", &others)])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cron_job_does_not_stand_before_its_secret() {
+    let bench = Bench::start(60).await;
+    bench.member.set_access(bench.member.token(), without_secrets());
+    bench.back_up("bucket", &json!({}));
+    bench.policy(&json!({}));
+    bench.reason("Forbidden").await;
+    assert!(bench.get("serviceaccounts", "volsync-hub-mover").is_some(), "what all Jobs need is there");
+    assert_eq!(bench.list("configmaps").len(), 1);
+    assert!(bench.cron_job("bucket").is_none() && bench.list("jobs").is_empty());
+    bench.member.set_access(bench.member.token(), Access::Everything);
+    bench.maintained().await;
+    assert_eq!(bench.cron_job("bucket").unwrap()["spec"]["suspend"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cron_job_does_not_stand_before_its_ca_of_which_one_key_is_copied() {
+    let bench = Bench::start(60).await;
+    bench.back_up("bucket", &json!({"customCA": {"secretName": "ca", "key": "tls.crt"}}));
+    bench.policy(&json!({}));
+    bench.reason("SecretMissing").await;
+    assert!(bench.get("secrets", &name("bucket")).is_some());
+    bench
+        .member_apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca", "namespace": "default"},
+        "stringData": {"other": "key of a key"}}));
+    bench.reason("CustomCAMissing").await;
+    assert!(bench.cron_job("bucket").is_none());
+    bench
+        .member_apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca", "namespace": "default"},
+        "stringData": {"tls.crt": "PEM", "tls.key": "key of a key"}}));
+    bench.maintained().await;
+    let copy = bench.get("secrets", &format!("{}-ca", name("bucket"))).unwrap();
+    assert_eq!(copy["data"], json!({"ca.crt": "UEVN"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_go_in_the_reverse_order_and_the_secret_after_the_last_job() {
+    let bench = Bench::start(60).await;
+    bench.back_up("bucket", &json!({}));
+    bench.policy(&json!({}));
+    bench.maintained().await;
+    // Suspended, so that nobody here runs it; it may go on any time.
+    let job = bench.job_of("bucket", true);
+    bench.hub.actor("user").delete(POLICY.0, POLICY.1, "", "nightly").unwrap();
+    bench
+        .until("the CronJob is suspended", || bench.cron_job("bucket")?["spec"]["suspend"].as_bool()?.then_some(()))
+        .await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(bench.cron_job("bucket").is_some() && bench.get("secrets", &name("bucket")).is_some(), "a Job is there");
+    bench.member.actor("user").delete("batch", "jobs", NAMESPACE, &job).unwrap();
+    bench
+        .until("all is gone", || {
+            // In this order: a CronJob that is seen after its Secret was gone is one without it.
+            let secret = bench.get("secrets", &name("bucket"));
+            let cron_job = bench.cron_job("bucket");
+            assert!(secret.is_some() || cron_job.is_none(), "the Secret went first");
+            (secret.is_none() && cron_job.is_none()).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_of_a_secret_that_disappears_stays_for_a_day() {
+    let bench = Bench::start(60).await;
+    bench.hub_apply(secret(NAMESPACE, "direct", "bucket"));
+    bench.policy(&json!({"repository": {"repository": "direct", "namespace": NAMESPACE}, "repositorySelector": null}));
+    bench.maintained().await;
+    bench.hub.actor("user").delete("", "secrets", NAMESPACE, "direct").unwrap();
+    bench.until("the CronJob is gone", || bench.cron_job("bucket").is_none().then_some(())).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(bench.get("secrets", &name("bucket")).is_some(), "24 h are 24 minutes here");
+    bench.hub_apply(secret(NAMESPACE, "direct", "bucket"));
+    bench.until("the CronJob is back", || bench.cron_job("bucket").map(drop)).await;
+    bench.hub.actor("user").delete(POLICY.0, POLICY.1, "", "nightly").unwrap();
+    bench
+        .until("the copy goes, for its source is there", || {
+            bench.get("secrets", &name("bucket")).is_none().then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_of_a_secret_that_disappeared_a_day_ago_goes() {
+    let bench = Bench::start(14_400).await;
+    bench.hub_apply(secret(NAMESPACE, "direct", "bucket"));
+    bench.policy(&json!({"repository": {"repository": "direct", "namespace": NAMESPACE}, "repositorySelector": null}));
+    bench.maintained().await;
+    bench.hub.actor("user").delete("", "secrets", NAMESPACE, "direct").unwrap();
+    bench.until("the CronJob is gone", || bench.cron_job("bucket").is_none().then_some(())).await;
+    assert!(bench.get("secrets", &name("bucket")).is_some(), "24 h are 6 s here");
+    bench.until("the copy is gone", || bench.get("secrets", &name("bucket")).is_none().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_never_gets_the_contents_of_another_repository() {
+    let bench = Bench::start(60).await;
+    bench.hub_apply(secret(NAMESPACE, "direct", "bucket"));
+    bench.policy(&json!({"repository": {"repository": "direct", "namespace": NAMESPACE}, "repositorySelector": null}));
+    bench.maintained().await;
+    let before = bench.get("secrets", &name("bucket")).unwrap()["data"].clone();
+    // The hub looks at its own Secrets every ten seconds, and at what it pushed at once: so it reads the new contents
+    // while its plan is still that of the old ones.
+    bench.hub_apply(secret(NAMESPACE, "direct", "elsewhere"));
+    bench.member.actor("user").delete("", "secrets", NAMESPACE, &name("bucket")).unwrap();
+    bench
+        .until("the other repository has its own copy", || {
+            if let Some(copy) = bench.get("secrets", &name("bucket")) {
+                assert_eq!(copy["data"], before, "another repository's contents");
+            }
+            bench.get("secrets", &name("elsewhere"))
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_another_hub_are_reported_and_left_alone() {
+    let bench = Bench::start(60).await;
+    bench.member_apply(json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"theirs": "1"}, "metadata": {
+        "name": name("bucket"), "namespace": NAMESPACE, "labels": {labels::MANAGED_BY: labels::MANAGED_BY_VALUE,
+        labels::HUB: "another", labels::REPOSITORY: id("bucket"), labels::MAINTENANCE: "true"}}}));
+    let theirs = bench.get("secrets", &name("bucket")).unwrap();
+    bench.back_up("bucket", &json!({}));
+    bench.policy(&json!({}));
+    let message = bench.reason("NotOurs").await;
+    assert!(message.contains("it belongs to the hub \"another\""), "{message}");
+    bench.hub.actor("user").delete(POLICY.0, POLICY.1, "", "nightly").unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(bench.get("secrets", &name("bucket")), Some(theirs));
+    assert!(bench.cron_job("bucket").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_where_all_is_as_it_should_be() {
+    let mut bench = Bench::start(60).await;
+    bench.back_up("bucket", &json!({"customCA": {"secretName": "ca", "key": "tls.crt"}}));
+    bench
+        .member_apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca", "namespace": "default"},
+        "stringData": {"tls.crt": "PEM"}}));
+    bench.policy(&json!({}));
+    bench.maintained().await;
+    let version = bench.settled().await;
+    bench.restart().await;
+    // A whole resync: 20 minutes are 20 s here.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(bench.member.store().resource_version(), version);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_keeps_no_jobs_has_them_deleted_once_they_are_recorded() {
+    let bench = Bench::start(60).await;
+    bench.back_up("bucket", &json!({}));
+    bench.policy(&json!({"successfulJobsHistoryLimit": 0}));
+    bench.maintained().await;
+    assert_eq!(bench.cron_job("bucket").unwrap()["spec"]["successfulJobsHistoryLimit"], 1);
+    let job = bench.job_of("bucket", false);
+    let recorded = |status: &Value| status["runs"][0]["outcome"] == "Succeeded";
+    bench.until("its outcome is in the ledger", || bench.ledger().filter(recorded).map(drop)).await;
+    bench.until("the Job is gone", || bench.get_of("batch", "jobs", &job).is_none().then_some(())).await;
+}

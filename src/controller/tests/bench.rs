@@ -1,0 +1,235 @@
+//! A hub and a member in this process, with the controller between them and the member's own controllers at work.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::run::{self, Options};
+use crate::controller::engine::Settings;
+use crate::demo::Clock;
+use crate::demo::repositories::Repositories;
+use crate::demo::workload::Workload;
+use crate::plan::fleet::PlanOptions;
+use crate::plan::testing::{Fixture, options};
+use crate::policy::PolicyRules;
+use crate::sim::SimCluster;
+use crate::web::Health;
+
+pub const NAMESPACE: &str = "volsync-system";
+pub const POLICY: (&str, &str) = ("volsync.backube", "kopiamaintenances");
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Bench {
+    pub hub: SimCluster,
+    pub member: SimCluster,
+    time_factor: u32,
+    repositories: Repositories,
+    folder: tempfile::TempDir,
+    controller: Option<(CancellationToken, JoinHandle<Result<(), String>>)>,
+    _stop: DropGuard,
+}
+
+/// The Secret of a repository in a bucket.
+pub fn secret(namespace: &str, name: &str, bucket: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "stringData": {
+        "KOPIA_REPOSITORY": format!("s3://{bucket}/"), "KOPIA_PASSWORD": "password",
+        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}})
+}
+
+/// The id of the repository in a bucket.
+pub fn id(bucket: &str) -> String {
+    Fixture::new(&["eu"]).source("eu/default/db", bucket).id_of("eu/default/db").to_string()
+}
+
+pub fn name(bucket: &str) -> String {
+    format!("kopia-maintenance-{}", id(bucket))
+}
+
+impl Bench {
+    pub async fn start(time_factor: u32) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let hub = SimCluster::start("hub").await.unwrap();
+        let actor = hub.actor("test");
+        for definition in [
+            include_str!("../../../deploy/crds/kopiamaintenances.yaml"),
+            include_str!("../../../deploy/crds/kopiarepositories.yaml"),
+            include_str!("../../../deploy/crds/memberclusters.yaml"),
+        ] {
+            actor.apply(&serde_saphyr::from_str(definition).unwrap()).unwrap();
+        }
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+        actor.create(namespace).unwrap();
+        let member = crate::member::tests::world::cluster("eu", &[]).await;
+        let (repositories, stop) = (Repositories::default(), CancellationToken::new());
+        let workload = Workload::new(&member, Clock::starting_now(1), repositories.clone());
+        tokio::spawn(workload.run(stop.clone()));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("eu.yaml"), member.kubeconfig_yaml()).unwrap();
+        let mut bench =
+            Self { hub, member, time_factor, repositories, folder, controller: None, _stop: stop.drop_guard() };
+        bench.run().await;
+        bench
+    }
+
+    async fn run(&mut self) {
+        let kubeconfig = self.hub.kubeconfig().unwrap();
+        let config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await;
+        let stop = CancellationToken::new();
+        let running = run::run(config.unwrap(), self.options(), Arc::new(Health::default()), stop.clone());
+        self.controller = Some((stop, tokio::spawn(running)));
+    }
+
+    pub async fn restart(&mut self) {
+        let (stop, running) = self.controller.take().unwrap();
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        self.run().await;
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            kubeconfig_dir: Some(self.folder.path().to_owned()),
+            include_hub: None,
+            namespace: NAMESPACE.to_owned(),
+            hub_id: Some("hub-t".to_owned()),
+            new_hub_id: String::new(),
+            identity: "test".to_owned(),
+            leader_election: false,
+            volsync_namespace: NAMESPACE.to_owned(),
+            allow_exec: false,
+            allow_loopback: false,
+            rules: PolicyRules::default(),
+            plan: PlanOptions { endpoint_aliases: BTreeMap::new(), ..options() },
+            settings: Settings {
+                hub_id: String::new(),
+                namespace: NAMESPACE.to_owned(),
+                member_namespace: NAMESPACE.to_owned(),
+                observe: false,
+                mover_image: Some("mover:1".to_owned()),
+                max_claims: 50,
+                shrink_hold: Duration::from_mins(10),
+                time_factor: self.time_factor,
+            },
+        }
+    }
+
+    pub fn hub_apply(&self, object: Value) {
+        self.apply(&self.hub, &object);
+    }
+
+    pub fn member_apply(&self, object: Value) {
+        self.apply(&self.member, &object);
+    }
+
+    fn apply(&self, cluster: &SimCluster, object: &Value) {
+        if object["kind"] == "Secret"
+            && let Some(place) = object["stringData"]["KOPIA_REPOSITORY"].as_str()
+        {
+            let bucket = place.trim_start_matches("s3://").trim_end_matches('/');
+            self.repositories.create(&format!("s3 s3.amazonaws.com {bucket}"), "password", "maintenance@volsync");
+        }
+        cluster.actor("user").apply(object).unwrap();
+    }
+
+    /// A source of a repository in a bucket; `kopia` adds to its `spec.kopia`.
+    pub fn back_up(&self, bucket: &str, kopia: &Value) {
+        self.member_apply(secret("default", "repo", bucket));
+        let mut source = crate::member::tests::world::source("db");
+        source["spec"]["kopia"].as_object_mut().unwrap().extend(kopia.as_object().unwrap().clone());
+        self.member_apply(source);
+    }
+
+    /// The policy `nightly`, which selects everything but where `more` says otherwise, and never fires by itself.
+    pub fn policy(&self, more: &Value) {
+        let mut spec = json!({"repositorySelector": {"repository": "*"}, "schedule": "0 0 29 2 *"});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        self.hub_apply(json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "KopiaMaintenance",
+            "metadata": {"name": "nightly"}, "spec": spec}));
+    }
+
+    /// A Job made from the CronJob by hand.
+    pub fn job_of(&self, bucket: &str, suspend: bool) -> String {
+        let mut template = self.cron_job(bucket).unwrap()["spec"]["jobTemplate"].clone();
+        template["apiVersion"] = "batch/v1".into();
+        template["kind"] = "Job".into();
+        template["metadata"]["name"] = "by-hand".into();
+        template["metadata"]["namespace"] = NAMESPACE.into();
+        template["spec"]["suspend"] = suspend.into();
+        self.member.actor("user").create(template).unwrap();
+        "by-hand".to_owned()
+    }
+
+    pub fn get_of(&self, group: &str, plural: &str, name: &str) -> Option<Value> {
+        self.member.actor("user").get(group, plural, NAMESPACE, name)
+    }
+
+    pub fn get(&self, plural: &str, name: &str) -> Option<Value> {
+        self.get_of("", plural, name)
+    }
+
+    pub fn cron_job(&self, bucket: &str) -> Option<Value> {
+        self.get_of("batch", "cronjobs", &name(bucket))
+    }
+
+    pub fn list(&self, plural: &str) -> Vec<Value> {
+        let group = if plural == "jobs" { "batch" } else { "" };
+        self.member.actor("user").list(group, plural)
+    }
+
+    /// The status of the first KopiaRepository.
+    pub fn ledger(&self) -> Option<Value> {
+        let mut found = self.hub.actor("user").list("hub.volsync.backube", "kopiarepositories").into_iter();
+        found.next().map(|object| object["status"].clone())
+    }
+
+    pub async fn until<T>(&self, what: &str, found: impl Fn() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = found() {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "it did not happen: {what}; ledger: {:?}", self.ledger());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub async fn maintained(&self) {
+        let active = |status: &Value| status["grant"]["phase"] == "Active";
+        self.until("it is granted", || self.ledger().filter(active)).await;
+        self.until("its CronJob is let go", || {
+            let cron_jobs = self.member.actor("user").list("batch", "cronjobs");
+            cron_jobs.iter().any(|it| it["spec"]["suspend"] == false).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the repository is not maintained for this reason; returns what people are told.
+    pub async fn reason(&self, reason: &str) -> String {
+        self.until(&format!("it is not maintained: {reason}"), || {
+            let status = self.ledger()?;
+            let conditions = status["conditions"].as_array()?;
+            let maintained = conditions.iter().find(|it| it["type"] == "Maintained" && it["reason"] == reason)?;
+            Some(maintained["message"].as_str().unwrap_or_default().to_owned())
+        })
+        .await
+    }
+
+    /// Waits until nothing has been written to the member for three seconds; returns its version.
+    pub async fn settled(&self) -> u64 {
+        let mut last = (self.member.store().resource_version(), Instant::now());
+        while last.1.elapsed() < Duration::from_secs(3) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = self.member.store().resource_version();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+        }
+        last.0
+    }
+}
