@@ -9,11 +9,14 @@ use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{self, Fail};
 
 use super::converged::{calm, reads_of_the_hubs_secret, set_up, settled};
-use super::stage::{Stage, find, policy, replica, text};
+use super::stage::{SETTLED, Stage, find, policy, replica, text};
 
 /// Until a replica that stands by leads: the Lease's 10 s, and a look a second.
 const AFTER_A_CRASH: Duration = Duration::from_secs(15);
 const AFTER_A_STOP: Duration = Duration::from_secs(2);
+
+/// Three times the gap between two writes of one status.
+const STATUS_GAPS: Duration = Duration::from_secs(3);
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/volsync-system/leases/volsync-hub";
 
@@ -33,6 +36,17 @@ async fn nothing_to_write(stage: &Stage, when: &str) -> Result<(), Fail> {
     let (since, mark) = (stage.fleet.moment()?, stage.fleet.hub.audit().mark()?);
     reads_of_the_hubs_secret(&stage.fleet, mark).await?;
     calm(&stage.fleet, &since, when)
+}
+
+/// Counts and times in a status follow a second after what they count.
+async fn nothing_outstanding(stage: &Stage) -> Result<(), Fail> {
+    wait_for("no write to be outstanding", SETTLED, async || {
+        let since = stage.fleet.moment()?;
+        tokio::time::sleep(STATUS_GAPS).await;
+        let writes = stage.fleet.hub_writes(&since)?;
+        Ok(Seen::when(writes.is_empty(), writes.join("; ")))
+    })
+    .await
 }
 
 /// Edits a policy, and waits until its CronJob follows.
@@ -78,13 +92,18 @@ fn a_replica_that_stands_by_takes_over_and_a_change_of_leader_writes_nothing() -
         let Stage { fleet, hub: second } = stage;
         let third = replica(&fleet, "third").await?;
         let stage = Stage { fleet, hub: third };
+        let heard = async |words: &str| {
+            wait_for(&format!("the replica that stands by to say {words:?}"), AFTER_A_CRASH, async || {
+                Ok(Seen::when(says(&stage.hub, words), stage.hub.process().last_words()))
+            })
+            .await
+        };
+        heard("the fleet has been looked at").await?;
         follows(&stage, 2).await?;
         // Both tell what a changed policy matches; the one that leads acts on it.
-        wait_for("the replica that stands by to tell of the policy", AFTER_A_CRASH, async || {
-            Ok(Seen::when(says(&stage.hub, "KopiaMaintenance alone"), "nothing of it in its log".to_owned()))
-        })
-        .await?;
+        heard("KopiaMaintenance alone").await?;
         settled(&stage).await?;
+        nothing_outstanding(&stage).await?;
         let since = stage.fleet.moment()?;
         let killed = Instant::now();
         second.kill();
@@ -104,6 +123,7 @@ fn a_replica_that_stands_by_takes_over_and_a_change_of_leader_writes_nothing() -
         until_leads(&stage.fleet, "fourth", held_up, AFTER_A_CRASH).await?;
         follows(&stage, 4).await?;
         settled(&stage).await?;
+        nothing_outstanding(&stage).await?;
         let since = stage.fleet.moment()?;
         third.process().signal("CONT")?;
         wait_for("the former leader to step back", AFTER_A_CRASH, async || {
