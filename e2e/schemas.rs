@@ -29,6 +29,15 @@ fn every_good_object_is_accepted() -> Result<(), Fail> {
 }
 
 #[test]
+fn what_no_schema_expresses_is_let_in_and_left_to_the_hub() -> Result<(), Fail> {
+    harness::run(async {
+        let shell = &Fleet::shared().await?.hub.shell;
+        let files = manifests("e2e/manifests/invalid")?;
+        all(join_all(files.iter().map(|file| accepted(shell, file))).await)
+    })
+}
+
+#[test]
 fn every_bad_object_is_refused_with_the_words_of_its_first_line() -> Result<(), Fail> {
     harness::run(async {
         let shell = &Fleet::shared().await?.hub.shell;
