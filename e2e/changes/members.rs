@@ -19,7 +19,8 @@ fn a_member_is_added_gets_new_credentials_and_goes_while_the_hub_runs() -> Resul
     harness::run(async {
         let stage = Stage::set("rotation", &["steady", "comes"]).await?;
         stage.register("steady")?;
-        let mut hub = stage.start_hub(&[]).await?;
+        stage.fleet.hub.shell.kubectl("apply --server-side -k deploy/member").await?.ok()?;
+        let mut hub = stage.start_hub(&["--include-hub=management"]).await?;
         let (fleet, comes) = (&stage.fleet, stage.member("comes")?);
         let place = S3::bucket("comes-and-goes");
         place.create(fleet).await?;
@@ -27,6 +28,10 @@ fn a_member_is_added_gets_new_credentials_and_goes_while_the_hub_runs() -> Resul
         fleet.hub.shell.apply(&policy("comes", "comes-*", "schedule: \"0 3 1 1 *\"")).await?;
         stage.member_condition("steady", ("Synced", "True", "Complete")).await?;
         assert!(stage.repository("comes-and-goes").await.is_err(), "seen before its member was added");
+        // The hub's own cluster is a member like any other; VolSync is not there.
+        stage.member_condition("management", ("Reachable", "True", "Answering")).await?;
+        stage.member_condition("management", ("Authorized", "True", "Complete")).await?;
+        stage.member_condition("management", ("VolSyncInstalled", "False", "NotInstalled")).await?;
 
         // Added: a token that holds until its Secret is deleted, so that it can be taken away.
         let file = fleet.dir.join("comes.kubeconfig").display().to_string();

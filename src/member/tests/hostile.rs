@@ -116,14 +116,12 @@ async fn a_server_that_asks_for_less_gets_less_and_keeps_what_it_had() {
         eu.faults().answer_with(Some(refusal));
         eu.faults().drop_connections();
         world.wait("loss", |seen| seen.contact_of("eu") == Some(Contact::Unreachable)).await;
-        let (before, began) = (eu.faults().requests(), std::time::Instant::now());
+        let before = eu.faults().requests();
         us.actor("test").create(source("d")).unwrap();
         world.wait("news from the other", |seen| seen.sources.len() == 4).await;
         world.pass(Duration::from_secs(8)).await;
         let asked = eu.faults().requests() - before;
-        // A busy machine takes longer over the same.
-        let seconds = began.elapsed().as_secs();
-        assert!(asked <= seconds, "{refusal:?}: {asked} requests in {seconds} s");
+        assert!(asked <= 20, "{refusal:?}: {asked} requests in 8 s");
         eu.faults().answer_with(None);
         world.wait("return", |seen| seen.is_synced("eu")).await;
         assert_eq!(world.seen.sources.len(), 4, "{refusal:?}");
