@@ -307,7 +307,7 @@ fn failing_runs(work: &Work, now: Timestamp, factor: u32) -> Option<NotReady> {
     let Push::Objects(assignment) = &work.plan.push else { return None };
     work.grant.as_ref().filter(|grant| grant.cluster == assignment.member)?;
     let fresh_runs = || work.runs.iter().filter(|run| !run.recorded);
-    let latest = &fresh_runs().last()?.report;
+    let latest = &fresh_runs().next_back()?.report;
     let fresh = fresh_runs().map(|run| run.report.outcome);
     let before = work.status().runs;
     // One that was late is in the ledger, and again among those that have ended since.
