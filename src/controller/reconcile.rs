@@ -247,6 +247,13 @@ impl Engine {
                 reason = %condition.reason, message = %condition.message, "repository");
             self.events.publish(about.clone(), good, &condition.reason, &condition.message);
         }
+        for rests in after.not_ready.iter().filter(|entry| !before.not_ready.contains(entry)) {
+            let note = format!(
+                "Secret {} in {} is left aside until {}: {}",
+                rests.secret, rests.cluster, rests.until.0, rests.reason
+            );
+            self.events.publish(about.clone(), false, "NotReady", &note);
+        }
         for run in work.runs.iter().filter(|run| !run.recorded) {
             let outcome = run.report.outcome;
             let note = format!(

@@ -182,3 +182,21 @@ async fn a_policy_that_keeps_no_jobs_has_them_deleted_once_they_are_recorded() {
     bench.until("its outcome is in the ledger", || bench.ledger().filter(recorded).map(drop)).await;
     bench.until("the Job is gone", || bench.get_of("batch", "jobs", &job).is_none().then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_whose_claim_fails_is_left_aside_and_people_are_told_why() {
+    let bench = Bench::start(60).await;
+    bench.back_up("bucket", &json!({}));
+    let mut stale = secret("default", "repo", "bucket");
+    stale["stringData"]["KOPIA_PASSWORD"] = "changed long ago".into();
+    bench.member_apply(&stale);
+    bench.policy(&json!({}));
+    let rests =
+        |status: &Value| status["notReady"][0]["reason"].as_str().is_some_and(|it| it.starts_with("AuthFailed ("));
+    bench.until("the ledger has the Secret and why", || bench.ledger().filter(rests).map(drop)).await;
+    let told = |event: &Value| {
+        let note = event["message"].as_str().unwrap_or_default();
+        event["reason"] == "NotReady" && note.starts_with("Secret default/repo in eu is left aside until ")
+    };
+    bench.until("an event says so", || bench.hub.actor("user").list("", "events").iter().any(told).then_some(())).await;
+}
