@@ -7,5 +7,6 @@ mod bench;
 mod claims;
 mod endings;
 mod runs;
+mod scripts;
 mod secrets;
 mod standin;

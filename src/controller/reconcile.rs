@@ -273,6 +273,13 @@ impl Engine {
                 reason = %condition.reason, message = %condition.message, "repository");
             self.events.publish(about.clone(), good, &condition.reason, &condition.message);
         }
+        for rests in after.not_ready.iter().filter(|entry| !before.not_ready.contains(entry)) {
+            let note = format!(
+                "Secret {} in {} is left aside until {}: {}",
+                rests.secret, rests.cluster, rests.until.0, rests.reason
+            );
+            self.events.publish(about.clone(), false, "NotReady", &note);
+        }
         for run in work.runs.iter().filter(|run| !run.recorded) {
             let outcome = run.report.outcome;
             self.metrics.run_ended(outcome.as_str());
@@ -335,7 +342,7 @@ fn failing_runs(work: &Work, now: Timestamp, factor: u32) -> Option<NotReady> {
     let Push::Objects(assignment) = &work.plan.push else { return None };
     work.grant.as_ref().filter(|grant| grant.cluster == assignment.member)?;
     let fresh_runs = || work.runs.iter().filter(|run| !run.recorded);
-    let latest = &fresh_runs().last()?.report;
+    let latest = &fresh_runs().next_back()?.report;
     let fresh = fresh_runs().map(|run| run.report.outcome);
     let before = work.status().runs;
     // One that was late is in the ledger, and again among those that have ended since.

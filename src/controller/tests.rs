@@ -42,14 +42,16 @@ async fn a_cron_job_does_not_stand_before_its_ca_of_which_one_key_is_copied() {
     bench.policy(&json!({}));
     bench.reason("SecretMissing").await;
     assert!(bench.get("secrets", &name("bucket")).is_some());
-    bench
-        .member_apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca", "namespace": "default"},
-        "stringData": {"other": "key of a key"}}));
+    bench.member_apply(
+        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca", "namespace": "default"},
+        "stringData": {"other": "key of a key"}}),
+    );
     bench.reason("CustomCAMissing").await;
     assert!(bench.cron_job("bucket").is_none());
-    bench
-        .member_apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca", "namespace": "default"},
-        "stringData": {"tls.crt": "PEM", "tls.key": "key of a key"}}));
+    bench.member_apply(
+        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca", "namespace": "default"},
+        "stringData": {"tls.crt": "PEM", "tls.key": "key of a key"}}),
+    );
     bench.maintained().await;
     let copy = bench.get("secrets", &format!("{}-ca", name("bucket"))).unwrap();
     assert_eq!(copy["data"], json!({"ca.crt": "UEVN"}));
@@ -84,14 +86,14 @@ async fn objects_go_in_the_reverse_order_and_the_secret_after_the_last_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_copy_of_a_secret_that_disappears_stays_for_a_day() {
     let bench = Bench::start(60).await;
-    bench.hub_apply(secret(NAMESPACE, "direct", "bucket"));
+    bench.hub_apply(&secret(NAMESPACE, "direct", "bucket"));
     bench.policy(&json!({"repository": {"repository": "direct", "namespace": NAMESPACE}, "repositorySelector": null}));
     bench.maintained().await;
     bench.hub.actor("user").delete("", "secrets", NAMESPACE, "direct").unwrap();
     bench.until("the CronJob is gone", || bench.cron_job("bucket").is_none().then_some(())).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(bench.get("secrets", &name("bucket")).is_some(), "24 h are 24 minutes here");
-    bench.hub_apply(secret(NAMESPACE, "direct", "bucket"));
+    bench.hub_apply(&secret(NAMESPACE, "direct", "bucket"));
     bench.until("the CronJob is back", || bench.cron_job("bucket").map(drop)).await;
     bench.hub.actor("user").delete(POLICY.0, POLICY.1, "", "nightly").unwrap();
     bench
@@ -104,7 +106,7 @@ async fn the_copy_of_a_secret_that_disappears_stays_for_a_day() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_copy_of_a_secret_that_disappeared_a_day_ago_goes() {
     let bench = Bench::start(14_400).await;
-    bench.hub_apply(secret(NAMESPACE, "direct", "bucket"));
+    bench.hub_apply(&secret(NAMESPACE, "direct", "bucket"));
     bench.policy(&json!({"repository": {"repository": "direct", "namespace": NAMESPACE}, "repositorySelector": null}));
     bench.maintained().await;
     bench.hub.actor("user").delete("", "secrets", NAMESPACE, "direct").unwrap();
@@ -116,13 +118,13 @@ async fn the_copy_of_a_secret_that_disappeared_a_day_ago_goes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_never_gets_the_contents_of_another_repository() {
     let bench = Bench::start(60).await;
-    bench.hub_apply(secret(NAMESPACE, "direct", "bucket"));
+    bench.hub_apply(&secret(NAMESPACE, "direct", "bucket"));
     bench.policy(&json!({"repository": {"repository": "direct", "namespace": NAMESPACE}, "repositorySelector": null}));
     bench.maintained().await;
     let before = bench.get("secrets", &name("bucket")).unwrap()["data"].clone();
     // The hub looks at its own Secrets every ten seconds, and at what it pushed at once: so it reads the new contents
     // while its plan is still that of the old ones.
-    bench.hub_apply(secret(NAMESPACE, "direct", "elsewhere"));
+    bench.hub_apply(&secret(NAMESPACE, "direct", "elsewhere"));
     bench.member.actor("user").delete("", "secrets", NAMESPACE, &name("bucket")).unwrap();
     bench
         .until("the other repository has its own copy", || {
@@ -137,7 +139,7 @@ async fn a_copy_never_gets_the_contents_of_another_repository() {
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_another_hub_are_reported_and_left_alone() {
     let bench = Bench::start(60).await;
-    bench.member_apply(json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"theirs": "1"}, "metadata": {
+    bench.member_apply(&json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"theirs": "1"}, "metadata": {
         "name": name("bucket"), "namespace": NAMESPACE, "labels": {labels::MANAGED_BY: labels::MANAGED_BY_VALUE,
         labels::HUB: "another", labels::REPOSITORY: id("bucket"), labels::MAINTENANCE: "true"}}}));
     let theirs = bench.get("secrets", &name("bucket")).unwrap();
@@ -155,9 +157,10 @@ async fn objects_of_another_hub_are_reported_and_left_alone() {
 async fn nothing_is_written_where_all_is_as_it_should_be() {
     let mut bench = Bench::start(60).await;
     bench.back_up("bucket", &json!({"customCA": {"secretName": "ca", "key": "tls.crt"}}));
-    bench
-        .member_apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca", "namespace": "default"},
-        "stringData": {"tls.crt": "PEM"}}));
+    bench.member_apply(
+        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca", "namespace": "default"},
+        "stringData": {"tls.crt": "PEM"}}),
+    );
     bench.policy(&json!({}));
     bench.maintained().await;
     let version = bench.settled().await;
@@ -178,4 +181,22 @@ async fn a_policy_that_keeps_no_jobs_has_them_deleted_once_they_are_recorded() {
     let recorded = |status: &Value| status["runs"][0]["outcome"] == "Succeeded";
     bench.until("its outcome is in the ledger", || bench.ledger().filter(recorded).map(drop)).await;
     bench.until("the Job is gone", || bench.get_of("batch", "jobs", &job).is_none().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_whose_claim_fails_is_left_aside_and_people_are_told_why() {
+    let bench = Bench::start(60).await;
+    bench.back_up("bucket", &json!({}));
+    let mut stale = secret("default", "repo", "bucket");
+    stale["stringData"]["KOPIA_PASSWORD"] = "changed long ago".into();
+    bench.member_apply(&stale);
+    bench.policy(&json!({}));
+    let rests =
+        |status: &Value| status["notReady"][0]["reason"].as_str().is_some_and(|it| it.starts_with("AuthFailed ("));
+    bench.until("the ledger has the Secret and why", || bench.ledger().filter(rests).map(drop)).await;
+    let told = |event: &Value| {
+        let note = event["message"].as_str().unwrap_or_default();
+        event["reason"] == "NotReady" && note.starts_with("Secret default/repo in eu is left aside until ")
+    };
+    bench.until("an event says so", || bench.hub.actor("user").list("", "events").iter().any(told).then_some(())).await;
 }

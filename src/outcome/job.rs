@@ -82,8 +82,9 @@ impl RunReport {
     /// say nothing, for then nobody has tried.
     pub fn of_refused_job(events: &[Event], fire_time: Timestamp) -> Option<Self> {
         let refusals = events.iter().filter(|event| event.reason.as_deref() == Some(JOB_REFUSED));
-        let newest =
-            refusals.filter(|event| last_seen(event).is_some_and(|at| at >= fire_time)).max_by_key(last_seen)?;
+        let newest = refusals
+            .filter(|event| last_seen(event).is_some_and(|at| at >= fire_time))
+            .max_by_key(|event| last_seen(event))?;
         Some(Self::plain(Outcome::NotStarted, &told(newest)))
     }
 }
@@ -96,7 +97,7 @@ pub fn start_limit(time_factor: u32) -> SignedDuration {
 }
 
 /// An event that came again counts by the last time.
-fn last_seen(event: &&Event) -> Option<Timestamp> {
+fn last_seen(event: &Event) -> Option<Timestamp> {
     let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
     let last = event.last_timestamp.as_ref().map(|time| time.0);
     last.max(series).or(event.event_time.as_ref().map(|time| time.0))
@@ -277,6 +278,6 @@ impl<'a> View<'a> {
 
     fn warning(&self) -> Option<String> {
         let warnings = self.events.iter().filter(|event| event.type_.as_deref() == Some("Warning"));
-        warnings.filter(|event| names_a_cause(event)).max_by_key(last_seen).map(told)
+        warnings.filter(|event| names_a_cause(event)).max_by_key(|event| last_seen(event)).map(told)
     }
 }

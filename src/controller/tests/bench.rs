@@ -21,7 +21,7 @@ use crate::web::Health;
 
 pub const NAMESPACE: &str = "volsync-system";
 pub const POLICY: (&str, &str) = ("volsync.backube", "kopiamaintenances");
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct Bench {
     pub hub: SimCluster,
@@ -118,12 +118,12 @@ impl Bench {
         }
     }
 
-    pub fn hub_apply(&self, object: Value) {
-        self.apply(&self.hub, &object);
+    pub fn hub_apply(&self, object: &Value) {
+        self.apply(&self.hub, object);
     }
 
-    pub fn member_apply(&self, object: Value) {
-        self.apply(&self.member, &object);
+    pub fn member_apply(&self, object: &Value) {
+        self.apply(&self.member, object);
     }
 
     fn apply(&self, cluster: &SimCluster, object: &Value) {
@@ -138,10 +138,10 @@ impl Bench {
 
     /// A source of a repository in a bucket; `kopia` adds to its `spec.kopia`.
     pub fn back_up(&self, bucket: &str, kopia: &Value) {
-        self.member_apply(secret("default", "repo", bucket));
+        self.member_apply(&secret("default", "repo", bucket));
         let mut source = crate::member::tests::world::source("db");
         source["spec"]["kopia"].as_object_mut().unwrap().extend(kopia.as_object().unwrap().clone());
-        self.member_apply(source);
+        self.member_apply(&source);
     }
 
     /// The policy `nightly`, which selects everything but where `more` says otherwise, and never fires by itself.
@@ -149,7 +149,7 @@ impl Bench {
         let mut spec = json!({"repositorySelector": {"repository": "*"}, "schedule": "0 0 29 2 *"});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         spec.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-        self.hub_apply(json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "KopiaMaintenance",
+        self.hub_apply(&json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "KopiaMaintenance",
             "metadata": {"name": "nightly"}, "spec": spec}));
     }
 
