@@ -129,8 +129,9 @@ impl Observed {
         let (client, counters) = member::client::build(config.clone(), Reach::Anywhere).map_err(|error| {
             format!("failed to make a client for the hub's cluster at {}: {error}", config.cluster_url)
         })?;
-        let group = kinds::policy_group(&client).await?;
-        kinds::check_own(&client).await?;
+        let at = |error: String| format!("{error} (the hub's cluster is {})", config.cluster_url);
+        let group = kinds::policy_group(&client).await.map_err(at)?;
+        kinds::check_own(&client).await.map_err(at)?;
         let new_id = (start == Start::Run).then_some(options.new_hub_id.as_str());
         let hub_id = id::resolve(&client, &options.namespace, options.hub_id.as_deref(), new_id).await?;
         info!(hub_id, group, namespace = options.namespace, "the hub starts");
