@@ -24,3 +24,12 @@ fn the_demo_ends_by_itself_and_says_that_all_that_should_be_is_maintained() {
     let folder = text.lines().find_map(|line| line.trim().strip_prefix("export KUBECONFIG=")).unwrap();
     assert!(!std::path::Path::new(folder).exists(), "kubeconfigs go with the demo");
 }
+
+#[test]
+fn a_demo_that_ends_before_all_is_maintained_says_so_and_fails() {
+    let output = Command::new(env!("CARGO_BIN_EXE_volsync-hub")).args(["demo", "--for", "1s"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("Not as it should be (yet):"), "{text}");
+    assert!(!text.contains("Everything that should be maintained is."), "{text}");
+}

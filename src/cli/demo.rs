@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::output::print_text;
@@ -69,11 +70,14 @@ async fn show(args: &DemoArgs) -> Result<ExitCode, String> {
     let config = super::run::hub_config(Some(&fleet.hub_kubeconfig())).await?;
     let client = kube::Client::try_from(config.clone()).map_err(|error| format!("failed to make a client: {error}"))?;
     let stop = CancellationToken::new();
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| format!("failed to listen for signals: {error}"))?;
     let mut hub = tokio::spawn(run::run(config, options(&fleet)?, Arc::new(Health::default()), stop.clone()));
     let (look, mut show) = (Look::new(&client), Show::new(args));
     let ended = tokio::select! {
         ended = &mut hub => Some(ended),
         () = show.run(&look, &fleet) => None,
+        _ = terminate.recv() => None,
     };
     let (view, elapsed) = show.end();
     let result = verdict(&view, &Truth::of(&fleet));

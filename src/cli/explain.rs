@@ -66,9 +66,12 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
         }
         (loaded.fleet, loaded.incomplete)
     } else {
-        let fleet = live::look(&args.live, &args.decisions, Vec::new(), Ask::Fleet)?.fleet;
-        warn_of_unread(&fleet);
-        (fleet, false)
+        let seen = live::look(&args.live, &args.decisions, Vec::new(), Ask::Fleet)?;
+        for problem in &seen.preview.problems {
+            anstream::eprintln!("{}: {}", problem.object, problem.message);
+        }
+        warn_of_unread(&seen.fleet);
+        (seen.fleet, false)
     };
     let plan = scratch::plan(&fleet, &options, now);
     let explained = explained(&fleet, &plan, (&options, now), find(&plan, &args.repository)?);

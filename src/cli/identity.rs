@@ -15,7 +15,7 @@ use crate::api::yaml::{self, YamlObject};
 use crate::identity::{Cidr, Identity, IdentityProblem, Overrides, Scope, SecretFacts};
 use crate::names::MemberName;
 
-/// Say which physical repository a Secret means. Secrets with equal keys mean the same one.
+/// Says which physical repository a Secret means. Secrets with equal keys mean the same one.
 ///
 /// Reads files only. No credential is printed.
 #[derive(Args, Clone, Debug)]

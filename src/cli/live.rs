@@ -49,10 +49,11 @@ pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecor
         let config = hub_config(args.hub.hub_kubeconfig.as_deref()).await?;
         let options = options(&args.hub, &args.members, decisions, &config)?;
         let look = look::look(config, &options, policies, args.patience).await?;
-        let preview = match ask {
+        let mut preview = match ask {
             Ask::Fleet => Preview::default(),
             Ask::Changes => look.engine.preview().await,
         };
+        preview.problems.extend(look.problems);
         let fleet = look.engine.world().planner.fleet().clone();
         Ok(Seen { fleet, preview })
     })

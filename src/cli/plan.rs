@@ -115,7 +115,10 @@ pub fn warn_of_unread(fleet: &Fleet) {
     let unread = fleet.members.iter().filter(|(_, record)| record.contact != Contact::Synced);
     let unread: Vec<String> = unread.map(|(name, _)| name.to_string()).collect();
     if !unread.is_empty() {
-        anstream::eprintln!("not read, so nothing would change there: {}", unread.join(", "));
+        anstream::eprintln!(
+            "not read, so nothing would change there: {}; kubectl get memberclusters says why (was --kubeconfig-dir given as the hub has it?)",
+            unread.join(", ")
+        );
     }
 }
 

@@ -69,7 +69,8 @@ pub struct LogArgs {
     /// What is logged, such as `info` or `info,volsync_hub=debug`
     #[arg(long, env = "VOLSYNC_HUB_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
-    #[arg(long, env = "VOLSYNC_HUB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    /// How log lines are written
+    #[arg(long, env = "VOLSYNC_HUB_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 

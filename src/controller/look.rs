@@ -13,6 +13,7 @@ use super::run::Options;
 use crate::hub::event::HubEvent;
 use crate::member::MemberEvent;
 use crate::plan::observe;
+use crate::plan::result::Problem;
 use crate::policy::PolicyRecord;
 
 /// Nothing new for this long: the fleet has been read.
@@ -21,6 +22,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Observes until it is dropped.
 pub struct Look {
     pub engine: Engine,
+    /// Registrations that can't be used.
+    pub problems: Vec<Problem>,
     /// Observers that nobody listens to would end.
     _events: (mpsc::Receiver<HubEvent>, mpsc::Receiver<MemberEvent>),
     _stop: DropGuard,
@@ -42,6 +45,7 @@ pub async fn look(
         fleet.world.apply_hub(HubEvent::Observed(tried));
     }
     fleet.published.publish(&fleet.world);
+    let mut problems = Vec::new();
     let end = Instant::now() + patience;
     loop {
         // Registrations come in one by one, so that quiet is the only sign of being whole.
@@ -49,12 +53,17 @@ pub async fn look(
         tokio::select! {
             () = tokio::time::sleep_until(end.min(Instant::now() + wait)) => break,
             Some(event) = fleet.hub.recv() => { fleet.world.apply_hub(event); }
-            Some(event) = fleet.members.recv() => { fleet.world.apply_member(event); }
+            Some(event) = fleet.members.recv() => {
+                if let MemberEvent::Problem { name, reason, message, .. } = &event {
+                    problems.push(Problem { object: name.to_string(), reason, message: message.clone() });
+                }
+                fleet.world.apply_member(event);
+            }
         }
         if std::mem::take(&mut fleet.world.wants_changed) {
             fleet.published.publish(&fleet.world);
         }
     }
     let (engine, hub, members, _) = fleet.into_engine(options);
-    Ok(Look { engine, _events: (hub, members), _stop: stop })
+    Ok(Look { engine, problems, _events: (hub, members), _stop: stop })
 }

@@ -75,8 +75,9 @@ impl Observed {
             Start::Look => (Fence::shut(), None),
         };
         let (client, counters) = hub_client(&config, fence.clone())?;
-        let group = kinds::policy_group(&client).await?;
-        kinds::check_own(&client).await?;
+        let at = |error: String| format!("{error} (the hub's cluster is {})", config.cluster_url);
+        let group = kinds::policy_group(&client).await.map_err(at)?;
+        kinds::check_own(&client).await.map_err(at)?;
         // The first replica to come makes the id, whichever leads.
         let (unfenced, _) = hub_client(&config, Fence::open())?;
         let hub_id = id::resolve(&unfenced, &options.namespace, options.hub_id.as_deref(), new_id).await?;

@@ -26,7 +26,8 @@ pub async fn resolve(
 ) -> Result<String, String> {
     let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
     let tried = |what: &str, error: kube::Error| {
-        format!("failed to {what} ConfigMap {namespace}/{NAME} on the hub: {error}; the hub keeps its id there")
+        let error = super::told(&error);
+        format!("failed to {what} ConfigMap {namespace}/{NAME}, where the hub keeps its id: {error}")
     };
     if let Some(given) = given {
         return check(given).map(|()| given.to_owned());

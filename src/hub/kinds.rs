@@ -78,6 +78,8 @@ async fn cluster_scoped(client: &Client, resource: &ApiResource) -> Result<Optio
         Ok(crd) => {
             Ok(crd.filter(|crd| crd.metadata.deletion_timestamp.is_none()).map(|crd| crd.spec.scope == "Cluster"))
         }
-        Err(error) => Err(format!("failed to read CustomResourceDefinition {name} on the hub: {error}")),
+        Err(error) => {
+            Err(format!("failed to read CustomResourceDefinition {name} on the hub: {}", super::told(&error)))
+        }
     }
 }

@@ -130,7 +130,8 @@ impl CallError {
     }
 }
 
-fn classify(error: &kube::Error) -> (Class, String) {
+/// What went wrong, and what was said of it. No answer's text is in it.
+pub fn classify(error: &kube::Error) -> (Class, String) {
     match error {
         kube::Error::Api(status) => (classify_status(status), status.message.clone()),
         kube::Error::Service(source) if source.is::<NotLeading>() => (Class::NotLeading, NotLeading.to_string()),
