@@ -81,6 +81,12 @@ pub struct Change {
 }
 
 impl Change {
+    /// A CronJob that stands stays, and runs no more.
+    pub fn suspended(cluster: MemberName, object: ObjectName) -> Self {
+        let field = Field { path: "spec.suspend".to_owned(), from: Some(false.into()), to: Some(true.into()) };
+        Self { cluster, action: Action::Update, kind: Kind::CronJob, object, fields: vec![field] }
+    }
+
     /// What a list of changes is sorted by.
     pub fn order(&self) -> impl Ord + use<> {
         (self.cluster.clone(), self.action, self.kind, self.object.clone())

@@ -34,11 +34,16 @@ pub fn changes(plan: &FleetPlan, offline: &Offline, options: &PlanOptions, hub: 
     let files = Files::new(offline, options, hub);
     let mut preview = Preview::default();
     let mut wanted: BTreeSet<(MemberName, RepositoryId)> = BTreeSet::new();
-    let mut kept: BTreeSet<RepositoryId> = BTreeSet::new();
+    let (mut kept, mut frozen) = (BTreeSet::<RepositoryId>::new(), BTreeSet::<RepositoryId>::new());
     for repository in &plan.repositories {
         match &repository.push {
             _ if is_observed(&offline.fleet, repository) => kept.extend(&repository.ids),
-            Push::Keep => kept.extend(&repository.ids),
+            Push::Keep => {
+                kept.extend(&repository.ids);
+                if repository.frozen {
+                    frozen.extend(&repository.ids);
+                }
+            }
             Push::Remove => {}
             Push::Objects(assignment) => {
                 wanted.insert((assignment.member.clone(), assignment.id));
@@ -61,8 +66,15 @@ pub fn changes(plan: &FleetPlan, offline: &Offline, options: &PlanOptions, hub: 
     for (member, kind, object, id) in files.of_repositories() {
         let left = || holder::source_may_be_left(&offline.fleet, options, &[id], member);
         let stays = wanted.contains(&(member.clone(), id)) || kept.contains(&id) || left();
-        if !stays && files.is_written_to(member) {
-            let (cluster, object) = (member.clone(), object.clone());
+        if !files.is_written_to(member) {
+            continue;
+        }
+        let (cluster, object) = (member.clone(), object.clone());
+        if frozen.contains(&id)
+            && offline.fleet.cron_jobs.get(&(cluster.clone(), object.clone())).is_some_and(|it| !it.suspend)
+        {
+            preview.changes.push(Change::suspended(cluster, object));
+        } else if !stays {
             preview.changes.push(Change { cluster, action: Action::Delete, kind, object, fields: Vec::new() });
         }
     }

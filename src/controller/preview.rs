@@ -130,26 +130,19 @@ fn leftovers(work: &Work) -> Vec<Change> {
     let stays = matches!(work.plan.push, Push::Keep);
     let mut changes = Vec::new();
     for leftover in work.leftovers.iter().filter(|leftover| !work.is_holders(leftover)) {
-        let change = |action, kind, object: &ObjectName, fields| Change {
-            cluster: leftover.member.clone(),
-            action,
-            kind,
-            object: object.clone(),
-            fields,
+        let removal = |kind, object: &ObjectName| {
+            let (cluster, object) = (leftover.member.clone(), object.clone());
+            Change { cluster, action: Action::Delete, kind, object, fields: Vec::new() }
         };
         match &leftover.cron_job {
             Some((name, _, cron)) if stays && !cron.suspend => {
-                let (from, to) = (Some(false.into()), Some(true.into()));
-                let fields = vec![diff::Field { path: "spec.suspend".to_owned(), from, to }];
-                changes.push(change(Action::Update, Kind::CronJob, name, fields));
+                changes.push(Change::suspended(leftover.member.clone(), name.clone()));
             }
-            Some((name, ..)) if !stays => changes.push(change(Action::Delete, Kind::CronJob, name, Vec::new())),
+            Some((name, ..)) if !stays => changes.push(removal(Kind::CronJob, name)),
             _ => {}
         }
         if !stays {
-            changes.extend(
-                leftover.secrets.iter().map(|copy| change(Action::Delete, Kind::Secret, &copy.name, Vec::new())),
-            );
+            changes.extend(leftover.secrets.iter().map(|copy| removal(Kind::Secret, &copy.name)));
         }
     }
     changes

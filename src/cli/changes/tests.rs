@@ -261,3 +261,29 @@ fn an_object_of_somebody_else_in_our_place_is_left_alone_and_told() {
     assert_eq!(second.preview.problems.len(), 2);
     assert!(second.preview.problems.iter().all(|problem| problem.reason == "NotOurs"));
 }
+
+#[test]
+fn a_freeze_suspends_what_stands_also_where_nothing_new_is_wanted() {
+    let first = planned(with_authorities().path());
+    let directory = applied(&first);
+    let of_source = |value: &Value| value["metadata"]["annotations"][labels::POLICY] == "default";
+    let cron_job = first.wanted.iter().find(|(_, kind, value)| *kind == Kind::CronJob && of_source(value)).unwrap();
+    let id = cron_job.2["metadata"]["labels"][labels::REPOSITORY].as_str().unwrap();
+    let frozen = json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "KopiaRepository",
+        "metadata": {"name": format!("kr-{id}")}, "spec": {"frozenUntil": "2026-04-01T00:00:00Z"},
+        "status": {"grant": {"cluster": "east", "epoch": 1, "phase": "Active"}}});
+    let invalid = json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "KopiaMaintenance",
+        "metadata": {"name": "wins"},
+        "spec": {"repositorySelector": {"repository": "mine"}, "priority": 50, "schedule": "0 0 31 2 *"}});
+    fs::write(directory.path().join("hub/frozen.yaml"), frozen.to_string()).unwrap();
+    fs::write(directory.path().join("hub/wins.yaml"), invalid.to_string()).unwrap();
+    let found = planned(directory.path()).preview.changes;
+    let fields = [("spec.suspend".to_owned(), Some(json!(false)), Some(json!(true)))];
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].action, found[0].kind), (Action::Update, Kind::CronJob));
+    assert!(found[0].object.name.ends_with(id));
+    assert_eq!(
+        found[0].fields.iter().map(|it| (it.path.clone(), it.from.clone(), it.to.clone())).collect::<Vec<_>>(),
+        fields
+    );
+}
