@@ -202,15 +202,16 @@ async fn watch<S: Sink>(
             sink.settle().await?;
             held = 0;
         }
-        let next = match ready {
-            Some(next) => next,
-            None => tokio::select! {
+        let next = if let Some(next) = ready {
+            next
+        } else {
+            tokio::select! {
                 next = tokio::time::timeout(SILENCE_MAX, events.next()) => match next {
                     Ok(next) => next,
                     Err(_) => return Ok(End::Silent),
                 },
                 () = until_down(member) => return Ok(End::Clean),
-            },
+            }
         };
         let Some(event) = next else { return sink.settle().await.map(|()| End::Clean) };
         match event.map_err(|error| CallError::of_kube(member.name(), &operation, &error))? {
@@ -312,8 +313,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_watch_that_falls_silent_is_followed_by_a_list() {
         let silent = || StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, _>>()).boxed_unsync();
-        assert_eq!(lists_within(SILENCE_MAX - Duration::from_secs(1), silent).await, 1);
-        assert_eq!(lists_within(SILENCE_MAX * 4 - Duration::from_secs(1), silent).await, 4);
+        assert_eq!(lists_within(SILENCE_MAX.mul_f64(0.9), silent).await, 1);
+        assert_eq!(lists_within(SILENCE_MAX.mul_f64(3.9), silent).await, 4);
     }
 
     #[tokio::test(start_paused = true)]

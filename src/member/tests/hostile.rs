@@ -12,6 +12,8 @@ use crate::sim::{Refusal, SimCluster};
 
 const SOURCES: &str = "replicationsources";
 
+type Lie = fn() -> Answer;
+
 fn status(code: u16, reason: &str) -> String {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": "no"})
         .to_string()
@@ -47,7 +49,7 @@ fn lists_say(answer: impl Fn() -> Answer + Send + 'static) -> impl Fn(&Asked) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_gone_because_of_a_list_that_is_none() {
-    let lies: [(&str, fn() -> Answer); 9] = [
+    let lies: [(&str, Lie); 9] = [
         ("an empty object", || Answer::Say(200, "{}".to_owned())),
         ("nothing at all", || Answer::Say(200, String::new())),
         ("a page for people", || Answer::Say(200, "<html>Sign in</html>".to_owned())),
@@ -63,7 +65,7 @@ async fn nothing_is_gone_because_of_a_list_that_is_none() {
     futures::future::join_all(lies.map(|(what, answer)| nothing_is_gone_because_of(what, answer))).await;
 }
 
-async fn nothing_is_gone_because_of(what: &str, answer: fn() -> Answer) {
+async fn nothing_is_gone_because_of(what: &str, answer: Lie) {
     let (mut world, front, eu, us) = two().await;
     front.answer(lists_say(answer));
     world
