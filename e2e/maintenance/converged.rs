@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 
 use futures::future::try_join_all;
+use serde_json::{Value, json};
 
 use crate::harness::audit::{Mark, Request};
 use crate::harness::cluster::Cluster;
 use crate::harness::fleet::{Fleet, HUB_USER, Moment};
+use crate::harness::hub::binary;
 use crate::harness::objects::{S3, backed_up, namespace};
 use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{self, Fail};
@@ -140,6 +142,65 @@ async fn compared_everything(member: &Cluster, mark: Mark) -> Result<(), Fail> {
     .await
 }
 
+/// What `volsync-hub plan` says would change, with the rights and options of the hub.
+async fn planned_changes(fleet: &Fleet, more: &[&str]) -> Result<Vec<Value>, Fail> {
+    let mut command = tokio::process::Command::new(binary()?);
+    command.args(["plan", "-o", "json", "--time-zone=UTC"]).args(more);
+    command.env("KUBECONFIG", &fleet.hub_kubeconfig).env("VOLSYNC_HUB_KUBECONFIG_DIR", &fleet.kubeconfigs);
+    let output = command.output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    let plan: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(plan["problems"], json!([]), "{plan}");
+    Ok(plan["changes"].as_array().cloned().unwrap_or_default())
+}
+
+/// Nothing, until a policy is tried that says otherwise.
+async fn plan_tells_what_a_policy_would_change(fleet: &Fleet) -> Result<(), Fail> {
+    assert_eq!(planned_changes(fleet, &[]).await?, Vec::<Value>::new(), "the fleet is as it should be");
+    let file = fleet.dir.join("tried.yaml");
+    std::fs::write(&file, policy("shared", "shared", &["schedule: 7 7 7 7 *"]))?;
+    let changes = planned_changes(fleet, &["-f", &file.display().to_string()]).await?;
+    let [change] = &changes[..] else { return Err(format!("not one change: {changes:?}").into()) };
+    assert_eq!((&change["action"], &change["kind"]), (&json!("update"), &json!("CronJob")));
+    let schedule = json!({"path": "spec.schedule", "from": far_schedule(), "to": "7 7 7 7 *"});
+    let fields = change["fields"].as_array().cloned().unwrap_or_default();
+    assert!(fields.contains(&schedule), "{fields:?}");
+    Ok(())
+}
+
+/// While no hub runs, what others did is what the next one would mend.
+async fn plan_tells_of_drift(fleet: &Fleet) -> Result<(), Fail> {
+    let member = fleet.member("member-b")?;
+    let jobs = items(member, "/apis/batch/v1/namespaces/volsync-system/cronjobs").await?;
+    let name = name_of(jobs.first().ok_or("no CronJob in member-b")?).to_owned();
+    let drift = format!(
+        "kubectl patch cronjob {name} -n volsync-system --type merge -p '{{\"spec\":{{\"concurrencyPolicy\":\"Allow\"}}}}'
+        kubectl patch secret {name} -n volsync-system --type merge -p '{{\"stringData\":{{\"KOPIA_PASSWORD\":\"edited\"}}}}'
+        kubectl delete serviceaccount volsync-hub-mover -n volsync-system"
+    );
+    member.shell.bash(&drift, &[]).await?.ok()?;
+    let changes = planned_changes(fleet, &[]).await?;
+    let change = |action: &str, kind: &str, name: &str, fields: Value| {
+        let mut change = json!({"cluster": "member-b", "action": action, "kind": kind,
+            "namespace": "volsync-system", "name": name});
+        if !fields.is_null() {
+            change["fields"] = fields;
+        }
+        change
+    };
+    let policy = json!([{"path": "spec.concurrencyPolicy", "from": "Allow", "to": "Forbid"}]);
+    assert_eq!(
+        changes,
+        [
+            change("create", "ServiceAccount", "volsync-hub-mover", Value::Null),
+            change("update", "Secret", &name, json!([{"path": "data.KOPIA_PASSWORD"}])),
+            change("update", "CronJob", &name, policy),
+        ]
+    );
+    Ok(())
+}
+
 #[test]
 fn a_converged_fleet_gets_no_writes() -> Result<(), Fail> {
     harness::run(async {
@@ -151,7 +212,8 @@ fn a_converged_fleet_gets_no_writes() -> Result<(), Fail> {
         let start = fleet.moment()?;
         let mark = fleet.hub.audit().mark()?;
         reads_of_the_hubs_secret(&fleet, mark).await?;
-        calm(&fleet, &start, "as time goes by")?;
+        plan_tells_what_a_policy_would_change(&fleet).await?;
+        calm(&fleet, &start, "as time goes by, and as somebody plans")?;
 
         let mark = fleet.hub.audit().mark()?;
         touch_everything(&fleet).await?;
@@ -171,11 +233,14 @@ fn a_converged_fleet_gets_no_writes() -> Result<(), Fail> {
         again.kill();
         let mark = fleet.hub.audit().mark()?;
         let marks: Vec<_> = fleet.members.iter().map(|member| member.audit().mark()).collect::<Result<_, _>>()?;
-        let _third = hub(&fleet).await?;
+        let third = hub(&fleet).await?;
         for (member, mark) in fleet.members.iter().zip(marks) {
             compared_everything(member, mark).await?;
         }
         reads_of_the_hubs_secret(&fleet, mark).await?;
-        calm(&fleet, &start, "after a kill")
+        calm(&fleet, &start, "after a kill")?;
+
+        third.kill();
+        plan_tells_of_drift(&fleet).await
     })
 }

@@ -1,5 +1,5 @@
 //! What a plan would change in members that are read from files. They show CronJobs, Secrets and ConfigMaps: nothing
-//! is said of ServiceAccounts. What a member's own VolSync decides, such as the image, is taken from what stands.
+//! is said of accounts. What a member's own VolSync decides, such as the image, is taken from what stands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::diff::{self, Action, Change, Kind};
 use crate::labels;
 use crate::member::event::ReferencedKind;
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId};
-use crate::plan::fleet::{Fleet, Phase, PlanOptions};
+use crate::plan::fleet::{Fleet, MemberRecord, Phase, PlanOptions};
 use crate::plan::result::{Assignment, FleetPlan, Problem, Push, RepositoryPlan};
 use crate::plan::{holder, views};
 use crate::policy::CustomCa;
@@ -120,7 +120,7 @@ impl<'a> Files<'a> {
     }
 
     fn is_written_to(&self, member: &MemberName) -> bool {
-        self.fleet.members.get(member).is_some_and(crate::plan::fleet::MemberRecord::is_written_to)
+        self.fleet.members.get(member).is_some_and(MemberRecord::is_written_to)
     }
 
     fn get(&self, kind: &str, place: &Place, object: &ObjectName) -> Option<&'a Value> {

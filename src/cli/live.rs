@@ -45,6 +45,10 @@ pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecor
     if std::io::stderr().is_terminal() {
         anstream::eprintln!("reading the hub and its members ...");
     }
+    // A running hub waits for it to appear.
+    if let Some(directory) = args.members.kubeconfig_dir.as_ref().filter(|directory| !directory.is_dir()) {
+        return Err(format!("--kubeconfig-dir {} is no directory: give the one that the hub has", directory.display()));
+    }
     runtime.block_on(async {
         let config = hub_config(args.hub.hub_kubeconfig.as_deref()).await?;
         let options = options(&args.hub, &args.members, decisions, &config)?;

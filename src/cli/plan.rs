@@ -203,7 +203,9 @@ fn diff(changes: &[Change]) -> String {
                 Action::Update => ("update", Tone::Warning),
                 Action::Delete => ("delete", Tone::Bad),
             };
-            let fields: String = change.fields.iter().map(|field| format!("      {}\n", field_line(field))).collect();
+            let fields =
+                change.fields.iter().flat_map(|field| ["      ".to_owned(), field_line(field), "\n".to_owned()]);
+            let fields: String = fields.collect();
             format!(
                 "  {}   {:width$}   {}\n{fields}",
                 tone.paint(action),

@@ -14,7 +14,7 @@ use crate::member::Member;
 use crate::member::apply::Pushed;
 use crate::names::{MemberName, ObjectName};
 use crate::outcome::start_limit;
-use crate::plan::fleet::Phase;
+use crate::plan::fleet::{MemberRecord, Phase};
 use crate::plan::result::{Assignment, Problem, Push};
 use crate::render::{self, RenderContext, cron_job, support};
 
@@ -75,7 +75,7 @@ impl Engine {
         };
         let world = self.world();
         let member = world.planner.fleet().members.get(&target.member);
-        member.is_some_and(|member| member.is_written_to()).then_some((assignment, target))
+        member.is_some_and(MemberRecord::is_written_to).then_some((assignment, target))
     }
 
     /// What all repositories of a member share.
