@@ -1,4 +1,4 @@
-//! Everything `/metrics` shows, as OpenMetrics text: what the hub has done since it started, and the state of the fleet at
+//! Everything `/metrics` shows, as `OpenMetrics` text: what the hub has done since it started, and the state of the fleet at
 //! the moment of asking.
 //!
 //! Labels are fixed words, and member names up to [`MEMBERS_MAX`]; repositories, policies and Secrets are counted, never
@@ -23,6 +23,8 @@ pub const OTHER_MEMBERS: &str = "_other";
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge>;
+/// One figure of a member.
+type OfMember<T> = fn(&MemberCensus) -> T;
 
 /// What has been done since the process started. Cheap to clone; all clones count together.
 #[derive(Clone, Debug)]
@@ -71,7 +73,7 @@ impl Metrics {
         self.member_writes.get_or_create(&vec![("kind", kind.to_owned())]).inc();
     }
 
-    /// OpenMetrics text.
+    /// `OpenMetrics` text.
     pub fn text(&self, census: &Census) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         register_process(&mut registry, &census.usage);
@@ -173,7 +175,7 @@ impl Census {
 
     fn register_members(&self, hub: &mut Registry) {
         let members = self.listed();
-        let families: [(&str, &str, fn(&MemberCensus) -> Option<i64>); 5] = [
+        let families: [(&str, &str, OfMember<Option<i64>>); 5] = [
             ("member_synced", "1 where the member can be reached and has been read", |it| Some(it.synced)),
             ("member_sources", "ReplicationSources with a Kopia mover", |it| Some(it.sources)),
             ("member_repositories_held", "Repositories that the member maintains", |it| Some(it.held)),
@@ -191,7 +193,7 @@ impl Census {
             }
             hub.register(name, help, family);
         }
-        let families: [(&str, &str, fn(&MemberCensus) -> u64); 3] = [
+        let families: [(&str, &str, OfMember<u64>); 3] = [
             ("member_requests", "Requests sent to the member, watches among them", |it| it.requests),
             ("member_watches_started", "Watches started in the member", |it| it.watches),
             ("member_received_bytes", "Bytes of answers of the member", |it| it.received_bytes),

@@ -66,7 +66,7 @@ impl Leadership {
                 Ok(()) => {}
                 Err(error) if failing => debug!(error, "the Lease was not renewed"),
                 Err(error) => {
-                    warn!(error, "the Lease was not renewed; writes stop {} s before it ends", MARGIN.as_secs())
+                    warn!(error, "the Lease was not renewed; writes stop {} s before it ends", MARGIN.as_secs());
                 }
             }
             failing = done.is_err();
@@ -130,7 +130,7 @@ impl Leadership {
     }
 
     async fn take(&mut self, standing: Option<Lease>, began: Duration) -> Result<(), String> {
-        let wanted = self.wanted(standing.as_ref(), Some(&self.identity));
+        let wanted = wanted(standing.as_ref(), Some(&self.identity));
         let parameters = parameters();
         let written = match &standing {
             Some(_) => timed("renew", &self.place, self.api.replace(NAME, &parameters, &wanted)).await?,
@@ -151,35 +151,36 @@ impl Leadership {
         }
     }
 
-    fn wanted(&self, standing: Option<&Lease>, holder: Option<&String>) -> Lease {
-        let now = MicroTime(Timestamp::now());
-        let before = standing.and_then(|lease| lease.spec.clone()).unwrap_or_default();
-        let stays = before.holder_identity.as_ref() == holder;
-        let spec = LeaseSpec {
-            holder_identity: holder.cloned(),
-            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
-            acquire_time: if stays { before.acquire_time } else { Some(now.clone()) },
-            renew_time: Some(now),
-            lease_transitions: Some(before.lease_transitions.unwrap_or(0).saturating_add(i32::from(!stays))),
-            ..LeaseSpec::default()
-        };
-        let metadata = standing.map_or_else(
-            || ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
-            |lease| ObjectMeta { managed_fields: None, ..lease.metadata.clone() },
-        );
-        Lease { metadata, spec: Some(spec) }
-    }
-
     /// So that another replica need not wait until it ends.
     async fn give_up(&mut self) {
         let Some(lease) = self.last.take().filter(|_| self.elector.held_until().is_some()) else { return };
-        let wanted = self.wanted(Some(&lease), None);
+        let wanted = wanted(Some(&lease), None);
         match timed("give up", &self.place, self.api.replace(NAME, &parameters(), &wanted)).await {
             Ok(Ok(_)) => info!(lease = self.place, "given up"),
             Ok(Err(error)) => info!(lease = self.place, %error, "not given up; it ends by itself"),
             Err(error) => info!(error, "not given up; it ends by itself"),
         }
     }
+}
+
+/// The Lease with this holder; none: given up.
+fn wanted(standing: Option<&Lease>, holder: Option<&String>) -> Lease {
+    let now = MicroTime(Timestamp::now());
+    let before = standing.and_then(|lease| lease.spec.clone()).unwrap_or_default();
+    let stays = before.holder_identity.as_ref() == holder;
+    let spec = LeaseSpec {
+        holder_identity: holder.cloned(),
+        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        acquire_time: if stays { before.acquire_time } else { Some(now.clone()) },
+        renew_time: Some(now),
+        lease_transitions: Some(before.lease_transitions.unwrap_or(0).saturating_add(i32::from(!stays))),
+        ..LeaseSpec::default()
+    };
+    let metadata = standing.map_or_else(
+        || ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+        |lease| ObjectMeta { managed_fields: None, ..lease.metadata.clone() },
+    );
+    Lease { metadata, spec: Some(spec) }
 }
 
 fn parameters() -> PostParams {
