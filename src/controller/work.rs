@@ -18,6 +18,7 @@ use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
 use crate::plan::fleet::{Contact, Grant, Phase};
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
+use crate::render::secret;
 use crate::telemetry::trace;
 
 /// Labels or annotations of an observed object.
@@ -146,10 +147,11 @@ impl Work {
         }
     }
 
-    /// What stands in the member that still holds the grant stays until a hand-over.
+    /// What stands in the member that still holds the grant, though another one should, stays until a hand-over.
     pub fn is_holders(&self, leftover: &Leftover) -> bool {
         let holds = |grant: &Grant| grant.cluster == leftover.member && grant.phase != Phase::Claiming;
-        self.plan.cluster.is_some() && self.grant.as_ref().is_some_and(holds)
+        let moves = self.plan.cluster.as_ref().is_some_and(|cluster| *cluster != leftover.member);
+        moves && self.grant.as_ref().is_some_and(holds)
     }
 
     /// The grant is claimed, or on its way: the epoch that pushed objects carry.
@@ -242,14 +244,15 @@ fn target(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) 
 
 /// What stands where it should not. Only in members that were read completely: missing is not empty.
 fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) -> Vec<Leftover> {
-    let wanted_in = match &plan.push {
-        Push::Objects(assignment) => Some(&assignment.member),
+    let wanted = match &plan.push {
+        Push::Objects(assignment) => Some(&**assignment),
         Push::Keep if !plan.frozen => return Vec::new(),
         Push::Keep | Push::Remove => None,
     };
-    let text = id.to_string();
+    let (text, ca) = (id.to_string(), secret::ca_name(id));
     let mut leftovers = Vec::new();
-    for member in world.places(id).filter(|member| Some(*member) != wanted_in) {
+    for member in world.places(id) {
+        let wanted_here = wanted.filter(|assignment| assignment.member == *member);
         let Some(state) = world.members.get(member).filter(|_| world.contact(member) == Contact::Synced) else {
             continue;
         };
@@ -258,7 +261,10 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
             continue;
         }
         let mut leftover = Leftover { member: member.clone(), cron_job: None, secrets: Vec::new(), live: 0 };
-        for (kind, name, object) in of_repository(state, id, hub_id).filter(|(.., object)| !object.deleting) {
+        // Where it is maintained, only the copy of a CA that is not named any more.
+        let is_left = |name: &ObjectName| wanted_here.is_none_or(|it| it.custom_ca.is_none() && *name.name == *ca);
+        let standing = of_repository(state, id, hub_id);
+        for (kind, name, object) in standing.filter(|(_, name, object)| is_left(name) && !object.deleting) {
             match (kind, &object.cron) {
                 (OwnedKind::CronJob, Some(cron)) => {
                     leftover.cron_job = Some((name.clone(), object.into(), cron.clone()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
 use crate::api::kopia_repository::{KopiaRepository, KopiaRepositoryStatus};
@@ -60,15 +60,6 @@ impl Ledger {
         let mut object = KopiaRepository { status: Some(status), ..read.clone() };
         object.metadata.managed_fields = None;
         self.timed("update the status of", &name, self.api.replace_status(&name, &parameters(), &object)).await
-    }
-
-    /// Deletes exactly what was read.
-    pub async fn delete(&self, read: &KopiaRepository) -> Result<(), LedgerError> {
-        let name = read.metadata.name.clone().unwrap_or_default();
-        let preconditions =
-            Preconditions { uid: read.metadata.uid.clone(), resource_version: read.metadata.resource_version.clone() };
-        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        self.timed("delete", &name, async { self.api.delete(&name, &parameters).await.map(|_| ()) }).await
     }
 
     async fn timed<T>(
