@@ -1,3 +1,5 @@
+//! The changes of fleets of files: applied, they are gone; edited objects come up again.
+
 use std::fs;
 use std::path::Path;
 
