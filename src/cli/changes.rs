@@ -199,7 +199,7 @@ impl<'a> Files<'a> {
             Some(grant) => (grant.epoch + 1, false),
             None => {
                 let annotation = standing.and_then(|it| it["metadata"]["annotations"][labels::EPOCH].as_str());
-                (annotation.and_then(|epoch| epoch.parse().ok()).unwrap_or(1), false)
+                (annotation.and_then(|epoch| epoch.parse().ok()).unwrap_or(0), false)
             }
         }
     }

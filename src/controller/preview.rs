@@ -95,8 +95,7 @@ impl Engine {
         changes.extend(leftovers(work));
         let Some((assignment, target)) = self.written_to(work) else { return Ok(()) };
         let platform = self.platform(assignment, target)?;
-        let epoch = work.grant.as_ref().map_or(work.highest_epoch + 1, |grant| grant.epoch);
-        let context: RenderContext<'_> = self.context(&platform, epoch);
+        let context: RenderContext<'_> = self.context(&platform, work.epoch());
         let member = self.member(&target.member)?;
         let copy = self.secret_copy(assignment, &context, &member).await?;
         changes.extend(self.compare::<Secret>(&member, Kind::Secret, &copy.object).await?);

@@ -49,7 +49,7 @@ const NEEDED: [Needed; 12] = [
     needed(READ, "", "pods", Scope::Ours),
     needed(&["list"], "", "events", Scope::Ours),
     needed(WRITE, "", "secrets", Scope::Ours),
-    needed(WRITE, "", "configmaps", Scope::Ours),
+    needed(&["get", "list", "watch", "create", "patch"], "", "configmaps", Scope::Ours),
     needed(&["get", "create", "patch"], "", "serviceaccounts", Scope::Ours),
 ];
 /// Without it the mover image has to be given.

@@ -1,4 +1,4 @@
-//! What plan says of each object that stands or should stand, in fleets that are files.
+//! The changes of fleets of files: applied, they are gone; edited objects come up again.
 
 use std::fs;
 use std::path::Path;
