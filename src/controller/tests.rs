@@ -57,7 +57,9 @@ async fn a_cron_job_does_not_stand_before_its_ca_of_which_one_key_is_copied() {
     assert_eq!(bench.get("secrets", &copy).unwrap()["data"], json!({"ca.crt": "UEVN"}));
 
     bench.back_up("bucket", &json!({}));
-    bench.until("the CA that nobody names any more is gone", || bench.get("secrets", &copy).is_none().then_some(())).await;
+    bench
+        .until("the CA that nobody names any more is gone", || bench.get("secrets", &copy).is_none().then_some(()))
+        .await;
     assert!(bench.get("secrets", &name("bucket")).is_some() && bench.cron_job("bucket").is_some());
 }
 
