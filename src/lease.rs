@@ -54,9 +54,14 @@ impl Elector {
         Self { identity: identity.into(), seen: None, held_until: None }
     }
 
-    /// Decides from the Lease as it was read just now; none: there is none.
+    /// Decides from the Lease as it was read; none: there is none. `now` is when the answer had come.
     pub fn look(&mut self, standing: Option<&Standing>, now: Moment) -> Step {
-        let Some(standing) = standing else { return Step::Take };
+        // One that was there and is not any more was deleted by somebody: whoever held it may not know yet.
+        let standing = match standing {
+            Some(standing) => standing.clone(),
+            None if self.seen.is_none() || self.held_until.is_some() => return Step::Take,
+            None => Standing { holder: Some(Box::default()), version: Box::default(), duration: DURATION },
+        };
         let since = match &self.seen {
             Some((version, since)) if *version == standing.version => *since,
             _ => {
@@ -117,6 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_that_somebody_deleted_is_taken_only_after_its_holder_must_know() {
+        let mut elector = Elector::new("a");
+        assert_eq!(elector.look(Some(&standing(Some("b"), "1")), at(0)), Step::StandBy);
+        assert_eq!(elector.look(None, at(1)), Step::StandBy);
+        assert_eq!(elector.look(None, at(10)), Step::StandBy);
+        assert_eq!(elector.look(None, at(11)), Step::Take);
+    }
+
+    #[test]
     fn a_lease_is_taken_over_only_after_it_stood_unchanged_for_its_duration() {
         let mut elector = Elector::new("a");
         let lease = standing(Some("b"), "1");
@@ -157,6 +171,8 @@ mod tests {
             lost: bool,
         },
         Wait(u64),
+        /// Somebody deletes the Lease.
+        Delete,
         GiveUp(usize),
     }
 
@@ -165,6 +181,7 @@ mod tests {
             6 => (0..2usize, 0..25u64, prop::bool::weighted(0.2)).prop_map(|(replica, held_up, lost)| Act::Turn { replica, held_up, lost }),
             3 => (0..12u64).prop_map(Act::Wait),
             1 => (0..2usize).prop_map(Act::GiveUp),
+            1 => Just(Act::Delete),
         ]
     }
 
@@ -180,6 +197,9 @@ mod tests {
             for act in acts {
                 match act {
                     Act::Wait(seconds) => now += at(seconds),
+                    // Both have seen it: a replica that starts just then can't tell it from a first installation.
+                    Act::Delete if electors.iter().all(|it| it.seen.is_some()) => lease = None,
+                    Act::Delete => {}
                     Act::GiveUp(replica) => {
                         // Only who holds it gives it up, and stops writing first.
                         if lease.as_ref().and_then(|it| it.holder.as_deref()) == Some(names[replica]) {
@@ -200,6 +220,8 @@ mod tests {
                             if !lost {
                                 electors[replica].took(began);
                             }
+                        } else if step == Step::Take {
+                            electors[replica].lost();
                         }
                     }
                 }

@@ -36,10 +36,16 @@ pub struct Metrics {
     member_writes: Counters,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// `outcomes`: all ways in which a run can end. Each has a series from the start, so that the first of its kind is an
+    /// increase too.
+    pub fn new(outcomes: impl IntoIterator<Item = &'static str>) -> Self {
+        let runs = Counters::default();
+        for outcome in outcomes {
+            drop(runs.get_or_create(&vec![("outcome", outcome.to_owned())]));
+        }
         Self {
-            runs: Counters::default(),
+            runs,
             // From 100 µs, where nothing is to be done, to 100 s, where a member's time-outs add up.
             reconciles: Histogram::new(exponential_buckets(0.000_1, 4.0, 11)),
             troubles: Counters::default(),
@@ -262,7 +268,7 @@ mod tests {
 
     #[test]
     fn counts_and_the_census_are_shown_once_each_and_end_as_openmetrics_does() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(["Succeeded", "OutOfMemory"]);
         metrics.run_ended("Succeeded");
         metrics.run_ended("Succeeded");
         metrics.reconciled(Duration::from_millis(3));
@@ -276,6 +282,7 @@ mod tests {
         let text = metrics.text(&census).unwrap_or_default();
         for (series, expected) in [
             ("volsync_hub_runs_total{outcome=\"Succeeded\"}", "2"),
+            ("volsync_hub_runs_total{outcome=\"OutOfMemory\"}", "0"),
             ("volsync_hub_leader", "1"),
             ("volsync_hub_repositories{state=\"Maintained\"}", "4"),
             ("volsync_hub_member_sources{member=\"us\"}", "7"),

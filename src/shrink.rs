@@ -1,9 +1,10 @@
 //! Pure: deletions that come all at once are held back, because they are more often a mistake than a wish.
 //!
-//! Each deletion waits for a moment, in which it is seen how many come along. Where they are more than half of all, they
-//! are held for a while: objects that come back meanwhile were never gone, and what is still gone afterwards is.
+//! Each deletion waits for a moment, in which it is seen how many come along. Where they are more than half of all, those of
+//! the last minutes included, they are held for a while: objects that come back meanwhile were never gone, and what is
+//! still gone afterwards is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Time since the process began.
@@ -38,6 +39,8 @@ impl Limits {
 #[derive(Debug)]
 pub struct Gate<K, E> {
     waiting: BTreeMap<K, (Moment, E)>,
+    /// How many were believed when, for as long as a hold lasts.
+    recent: VecDeque<(Moment, usize)>,
     held_until: Option<Moment>,
 }
 
@@ -48,7 +51,7 @@ pub struct Verdict<E> {
     pub believed: Vec<E>,
     /// A hold has just begun, of so many.
     pub began: Option<usize>,
-    /// A hold has just ended: true if its time was over, false if enough of the objects came back.
+    /// A hold has just ended: true if its time was over, false if all of the objects came back.
     pub ended: Option<bool>,
     /// When to ask again.
     pub wake: Option<Moment>,
@@ -56,7 +59,7 @@ pub struct Verdict<E> {
 
 impl<K: Ord, E> Default for Gate<K, E> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), held_until: None }
+        Self { waiting: BTreeMap::new(), recent: VecDeque::new(), held_until: None }
     }
 }
 
@@ -72,27 +75,31 @@ impl<K: Ord, E> Gate<K, E> {
         self.waiting.remove(key).is_some()
     }
 
+    /// Nothing waits, and nothing is held.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.held_until.is_none()
     }
 
-    /// Until when deletions are held; none: they are not.
-    pub fn held_until(&self) -> Option<Moment> {
-        self.held_until
+    /// As [`Gate::is_empty`], and nothing was believed lately.
+    pub fn is_quiet(&self) -> bool {
+        self.is_empty() && self.recent.is_empty()
     }
 
     /// Decides; `known` counts the objects, with those whose deletion waits.
     pub fn decide(&mut self, known: usize, limits: Limits, now: Moment) -> Verdict<E> {
         let mut verdict = Verdict { believed: Vec::new(), began: None, ended: None, wake: None };
-        let too_much = limits.is_too_much(self.waiting.len(), known);
         match self.held_until {
             Some(until) if now >= until => {
+                // They were insisted on, so what was believed before counts no more.
                 self.held_until = None;
+                self.recent.clear();
                 verdict.ended = Some(true);
-                verdict.believed = self.take(|_| true);
+                verdict.believed = self.take_due(limits, now);
+                verdict.wake = self.next_due(limits);
                 return verdict;
             }
-            Some(until) if too_much => {
+            // Objects come back one by one: nothing is believed of the rest meanwhile.
+            Some(until) if !self.waiting.is_empty() => {
                 verdict.wake = Some(until);
                 return verdict;
             }
@@ -100,21 +107,32 @@ impl<K: Ord, E> Gate<K, E> {
                 self.held_until = None;
                 verdict.ended = Some(false);
             }
-            None if too_much => {
-                let until = now + limits.hold;
-                self.held_until = Some(until);
-                verdict.began = Some(self.waiting.len());
-                verdict.wake = Some(until);
-                return verdict;
-            }
             None => {}
         }
-        verdict.believed = self.take(|since| since + limits.settle <= now);
-        verdict.wake = self.waiting.values().map(|(since, _)| *since + limits.settle).min();
+        self.recent.retain(|(at, _)| *at + limits.hold > now);
+        let recent: usize = self.recent.iter().map(|(_, count)| count).sum();
+        // Many clients delete one by one, so that few wait at any moment.
+        if !self.waiting.is_empty() && limits.is_too_much(self.waiting.len() + recent, known + recent) {
+            let until = now + limits.hold;
+            self.held_until = Some(until);
+            verdict.began = Some(self.waiting.len() + recent);
+            verdict.wake = Some(until);
+            return verdict;
+        }
+        verdict.believed = self.take_due(limits, now);
+        if !verdict.believed.is_empty() {
+            self.recent.push_back((now, verdict.believed.len()));
+        }
+        verdict.wake = self.next_due(limits);
         verdict
     }
 
-    fn take(&mut self, is_due: impl Fn(Moment) -> bool) -> Vec<E> {
+    fn next_due(&self, limits: Limits) -> Option<Moment> {
+        self.waiting.values().map(|(since, _)| *since + limits.settle).min()
+    }
+
+    fn take_due(&mut self, limits: Limits, now: Moment) -> Vec<E> {
+        let is_due = |since: Moment| since + limits.settle <= now;
         let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, (since, _))| is_due(*since));
         self.waiting = rest;
         let due: BTreeMap<K, (Moment, E)> = due;
@@ -146,6 +164,7 @@ mod tests {
         assert_eq!((verdict.believed, verdict.began, verdict.wake), (vec![], None, Some(at(2))));
         let verdict = gate.decide(4, LIMITS, at(2));
         assert_eq!((verdict.believed, verdict.wake), (vec![0, 1, 2], None), "fewer than ten, though more than half");
+        let mut gate = Gate::default();
         gone(&mut gate, 0..15, at(3));
         assert_eq!(gate.decide(30, LIMITS, at(5)).believed.len(), 15, "half is not more than half");
     }
@@ -157,25 +176,45 @@ mod tests {
         let verdict = gate.decide(30, LIMITS, at(0));
         assert_eq!((verdict.believed.len(), verdict.began, verdict.wake), (0, Some(16), Some(at(600))));
         gone(&mut gate, 16..17, at(5));
+        gone(&mut gate, 17..18, at(599));
         let verdict = gate.decide(30, LIMITS, at(599));
         assert_eq!((verdict.believed.len(), verdict.began, verdict.ended), (0, None, None));
         let verdict = gate.decide(30, LIMITS, at(600));
-        assert_eq!((verdict.believed.len(), verdict.ended), (17, Some(true)));
+        assert_eq!((verdict.believed.len(), verdict.ended, verdict.wake), (17, Some(true), Some(at(601))));
+        assert_eq!(gate.decide(13, LIMITS, at(601)).believed, vec![17], "who insisted is not asked again");
         assert!(gate.is_empty());
     }
 
     #[test]
-    fn objects_that_come_back_were_never_gone() {
+    fn objects_that_come_back_were_never_gone_and_the_rest_waits_for_them() {
         let mut gate = Gate::default();
         gone(&mut gate, 0..20, at(0));
         assert_eq!(gate.decide(20, LIMITS, at(0)).began, Some(20));
-        for key in 0..15 {
+        for key in 0..19 {
             assert!(gate.back(&key));
+            assert!(gate.decide(20, LIMITS, at(60)).believed.is_empty(), "{key}");
         }
-        assert!(!gate.back(&0));
-        let verdict = gate.decide(20, LIMITS, at(60));
-        assert_eq!((verdict.ended, verdict.believed.len()), (Some(false), 5), "what is still gone is few, and old");
-        assert_eq!(gate.held_until(), None);
+        assert!(gate.back(&19) && !gate.back(&19) && !gate.is_empty());
+        let verdict = gate.decide(20, LIMITS, at(61));
+        assert!(verdict.ended == Some(false) && verdict.believed.is_empty());
+        assert!(gate.is_empty());
+        gone(&mut gate, 0..20, at(100_000));
+        assert_eq!(gate.decide(20, LIMITS, at(100_000)).began, Some(20), "a former hold excuses no later one");
+    }
+
+    #[test]
+    fn a_slow_mass_deletion_is_held_once_most_are_gone() {
+        let mut gate = Gate::default();
+        let (mut known, mut believed) = (5_000, 0);
+        let held = (0..5_000u32).find(|second| {
+            gone(&mut gate, *second * 10..(*second + 1) * 10, at((*second).into()));
+            let verdict = gate.decide(known, LIMITS, at((*second).into()));
+            known -= verdict.believed.len();
+            believed += verdict.believed.len();
+            verdict.began.is_some()
+        });
+        assert!(held.is_some_and(|second| second < 260), "{held:?}");
+        assert!(believed <= 2_500, "{believed}");
     }
 
     #[test]

@@ -132,7 +132,10 @@ async fn serve(args: &RunArgs) -> Result<(), String> {
     let cancel = CancellationToken::new();
     stop_on_signal(cancel.clone())?;
     let health = Arc::new(Health::default());
-    let address = web::serve(args.logs.listen, Arc::clone(&health), cancel.clone()).await?;
+    // Probes are answered until the very end: a hub that stops is not ready, and healthy.
+    let probes = CancellationToken::new();
+    let _until_the_end = probes.clone().drop_guard();
+    let address = web::serve(args.logs.listen, Arc::clone(&health), probes).await?;
     tracing::info!(%address, "serving probes");
     let mut options = options(&args.hub, &args.members, &args.decisions, &config)?;
     options.identity = args.replicas.identity();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::engine::Engine;
+use super::member_state::MemberState;
 use super::world::World;
 use crate::member::Member;
 use crate::metrics::{Census, MemberCensus, Usage};
@@ -25,14 +26,18 @@ impl Engine {
         let fleet = world.planner.fleet();
         let mut members = members(&world);
         for (name, held) in held {
-            members.entry(name).or_default().held = held;
+            if let Some(census) = members.get_mut(&name) {
+                census.held = held;
+            }
         }
         let valid = fleet.policies.values().filter(|policy| policy.settings.is_ok() && policy.claim.is_some()).count();
         let policies = fleet.policies.len();
         let claims = number(world.claims_under_way(None));
         drop(world);
         for handle in &handles {
-            sent(members.entry(handle.name().to_string()).or_default(), handle);
+            if let Some(census) = members.get_mut(handle.name().as_str()) {
+                sent(census, handle);
+            }
         }
         Census {
             leads: self.leads(),
@@ -70,7 +75,10 @@ fn ledger(world: &World) -> (Counts<String>, Counts<&'static str>, Counts<String
 
 fn members(world: &World) -> BTreeMap<String, MemberCensus> {
     let mut members: BTreeMap<String, MemberCensus> = BTreeMap::new();
-    for (name, state) in &world.members {
+    // A name that is registered nowhere any more, and one that is another's second name, are no members.
+    let is_member =
+        |state: &MemberState| (state.origin.is_some() || state.cluster.is_some()) && state.duplicate_of.is_none();
+    for (name, state) in world.members.iter().filter(|(_, state)| is_member(state)) {
         let expire = state.facts.as_ref().and_then(|facts| facts.credentials_expire);
         let census = members.entry(name.to_string()).or_default();
         census.synced = i64::from(world.contact(name) == Contact::Synced);

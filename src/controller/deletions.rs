@@ -2,6 +2,7 @@
 //! too much is decided in [`crate::shrink`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::World;
@@ -22,7 +23,12 @@ pub struct Deletions {
     settle: Duration,
     policies: Gate<PolicyName, HubEvent>,
     ledger: Gate<RepositoryId, HubEvent>,
+    clusters: Gate<MemberName, HubEvent>,
     sources: BTreeMap<MemberName, Gate<SourceKey, MemberEvent>>,
+    /// Namespaces that went: without their labels, sources that are held would match nothing.
+    namespaces: BTreeMap<(MemberName, Arc<str>), (Moment, MemberEvent)>,
+    /// Something came since the last decision.
+    changed: bool,
 }
 
 /// Deletions that are believed, and what people are told.
@@ -47,7 +53,7 @@ pub struct Notice {
 pub enum Turn {
     /// So many were deleted at once.
     Held(usize),
-    /// Enough of them came back.
+    /// All of them came back.
     Restored,
     /// They did not: they are believed now.
     Over,
@@ -62,63 +68,107 @@ impl Deletions {
             settle: SETTLE / factor,
             policies: Gate::default(),
             ledger: Gate::default(),
+            clusters: Gate::default(),
             sources: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            changed: false,
         }
     }
 
     /// The event, unless it is a deletion that has to wait.
     pub fn hub(&mut self, event: HubEvent, now: Moment) -> Option<HubEvent> {
-        match &event {
-            HubEvent::Policy { name, object: None, .. } => self.policies.gone(name.clone(), event, now),
-            HubEvent::Ledger { id, object: None } => self.ledger.gone(*id, event, now),
-            HubEvent::Policy { name, .. } => {
-                self.policies.back(name);
-                return Some(event);
+        let back = match &event {
+            HubEvent::Policy { name, object: None, .. } => {
+                self.policies.gone(name.clone(), event, now);
+                self.changed = true;
+                return None;
             }
-            HubEvent::Ledger { id, .. } => {
-                self.ledger.back(id);
-                return Some(event);
+            HubEvent::Ledger { id, object: None } => {
+                self.ledger.gone(*id, event, now);
+                self.changed = true;
+                return None;
             }
-            _ => return Some(event),
-        }
-        None
+            HubEvent::MemberCluster { name, object: None } => {
+                self.clusters.gone(name.clone(), event, now);
+                self.changed = true;
+                return None;
+            }
+            HubEvent::Policy { name, .. } => self.policies.back(name),
+            HubEvent::Ledger { id, .. } => self.ledger.back(id),
+            HubEvent::MemberCluster { name, .. } => self.clusters.back(name),
+            _ => false,
+        };
+        self.changed |= back;
+        Some(event)
     }
 
     /// The event, unless it is a deletion that has to wait.
     pub fn member(&mut self, event: MemberEvent, now: Moment) -> Option<MemberEvent> {
-        let MemberEvent::Observed(Observation::Source { key, record }) = &event else { return Some(event) };
-        if record.is_none() {
-            self.sources.entry(key.member.clone()).or_default().gone(key.clone(), event, now);
-            return None;
-        }
-        if let Some(gate) = self.sources.get_mut(&key.member) {
-            gate.back(key);
+        let MemberEvent::Observed(observation) = &event else { return Some(event) };
+        match observation {
+            Observation::Source { key, record: None } => {
+                self.sources.entry(key.member.clone()).or_default().gone(key.clone(), event, now);
+                self.changed = true;
+                return None;
+            }
+            Observation::Namespace { member, namespace, labels: None } => {
+                self.namespaces.insert((member.clone(), namespace.clone()), (now, event));
+                self.changed = true;
+                return None;
+            }
+            Observation::Source { key, .. } => {
+                self.changed |= self.sources.get_mut(&key.member).is_some_and(|gate| gate.back(key));
+            }
+            Observation::Namespace { member, namespace, .. } if !self.namespaces.is_empty() => {
+                self.namespaces.remove(&(member.clone(), namespace.clone()));
+            }
+            _ => {}
         }
         Some(event)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.ledger.is_empty() && self.sources.is_empty()
+    /// Something came that may change what is believed.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// What is believed by now.
     pub fn decide(&mut self, world: &World, now: Moment) -> Believed {
         let mut believed = Believed::default();
+        let (mut notices, mut wake) = (Vec::new(), None);
         let limits = Limits { at_least: HUB_AT_LEAST, last: true, hold: self.hold, settle: self.settle };
         let verdict = self.policies.decide(world.policies.len(), limits, now);
-        believed.hub.extend(believed_of(verdict, None, "KopiaMaintenance", &mut believed.notices, &mut believed.wake));
+        believed.hub.extend(believed_of(verdict, None, "KopiaMaintenance", &mut notices, &mut wake));
         let limits = Limits { last: false, ..limits };
         let verdict = self.ledger.decide(world.ledger.len(), limits, now);
-        believed.hub.extend(believed_of(verdict, None, "KopiaRepository", &mut believed.notices, &mut believed.wake));
+        believed.hub.extend(believed_of(verdict, None, "KopiaRepository", &mut notices, &mut wake));
+        let clusters = world.members.values().filter(|state| state.cluster.is_some()).count();
+        let verdict = self.clusters.decide(clusters, limits, now);
+        believed.hub.extend(believed_of(verdict, None, "MemberCluster", &mut notices, &mut wake));
         let limits = Limits { at_least: SOURCES_AT_LEAST, ..limits };
         for (member, gate) in &mut self.sources {
             let verdict = gate.decide(world.sources_in(member), limits, now);
             let member = Some(member.clone());
-            let kind = "ReplicationSource";
-            believed.members.extend(believed_of(verdict, member, kind, &mut believed.notices, &mut believed.wake));
+            believed.members.extend(believed_of(verdict, member, "ReplicationSource", &mut notices, &mut wake));
         }
-        self.sources.retain(|_, gate| !gate.is_empty());
-        believed
+        self.sources.retain(|_, gate| !gate.is_quiet());
+        believed.members.extend(self.namespaces_without_sources(now, &mut wake));
+        Believed { notices, wake, ..believed }
+    }
+
+    /// A namespace goes after the sources in it, and with none of them held.
+    fn namespaces_without_sources(&mut self, now: Moment, wake: &mut Option<Moment>) -> Vec<MemberEvent> {
+        let (sources, settle) = (&self.sources, self.settle);
+        let waits = |member: &MemberName| sources.get(member).is_some_and(|gate| !gate.is_empty());
+        let (due, rest) = std::mem::take(&mut self.namespaces)
+            .into_iter()
+            .partition(|((member, _), (since, _))| *since + settle <= now && !waits(member));
+        self.namespaces = rest;
+        let next =
+            self.namespaces.iter().filter(|((member, _), _)| !waits(member)).map(|(_, (since, _))| *since + settle);
+        *wake = wake.iter().copied().chain(next).min();
+        let due: BTreeMap<(MemberName, Arc<str>), (Moment, MemberEvent)> = due;
+        due.into_values().map(|(_, event)| event).collect()
     }
 }
 

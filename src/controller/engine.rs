@@ -23,6 +23,7 @@ use crate::member::registry::Origin;
 use crate::member::{Fence, Supervisor};
 use crate::metrics::Metrics;
 use crate::names::{MemberName, ObjectName, PolicyName, RepositoryId};
+use crate::outcome::Outcome;
 use crate::shrink::Moment;
 use tracing::warn;
 
@@ -61,8 +62,10 @@ pub struct Engine {
     /// Open while this replica leads.
     pub fence: Fence,
     pub(super) written: Written,
-    /// The generation of each policy of which a log line has told what it matches.
-    pub(super) told: Mutex<BTreeMap<PolicyName, i64>>,
+    /// UID and generation of each policy of which a log line has told what it matches.
+    pub(super) told: Mutex<BTreeMap<PolicyName, (String, i64)>>,
+    /// Registrations by Secret that can't be used: reason and message by the Secret's name.
+    problems: Mutex<BTreeMap<String, (&'static str, String)>>,
     /// Failed attempts in a row, for the wait before the next.
     failures: Mutex<BTreeMap<RepositoryId, u32>>,
     /// Since when the source of a copy is gone that should go too. A hub that starts anew counts anew.
@@ -93,11 +96,12 @@ impl Engine {
             events,
             secrets,
             supervisor,
-            metrics: Metrics::default(),
+            metrics: Metrics::new(Outcome::ALL.map(Outcome::as_str)),
             causes: Causes::default(),
             fence,
             written: Written::default(),
             told: Mutex::default(),
+            problems: Mutex::default(),
             failures: Mutex::default(),
             gone: Mutex::default(),
         }
@@ -119,18 +123,47 @@ impl Engine {
         self.enqueue(dirty);
     }
 
+    /// Registrations that can't be used are told of once, and again by a replica that begins to lead.
+    pub fn tell_of_problems(&self) {
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (secret, (reason, message)) in problems {
+            self.tell_of_problem(&secret, reason, &message);
+        }
+    }
+
+    fn note_problem(&self, event: &MemberEvent) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            MemberEvent::Problem { origin: Origin::Secret(secret), reason, message, .. } => {
+                problems.insert(secret.to_string(), (reason, message.clone()));
+                drop(problems);
+                self.tell_of_problem(secret, reason, message);
+            }
+            MemberEvent::Registered { origin: Some(Origin::Secret(secret)), .. } => {
+                problems.remove(&**secret);
+            }
+            // Of a registration that is gone nothing needs to be said any more.
+            MemberEvent::Registered { member, origin: None } => {
+                problems.remove(member.as_str());
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_of_problem(&self, secret: &str, reason: &str, message: &str) {
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Secret".to_owned()),
+            namespace: Some(self.settings.namespace.clone()),
+            name: Some(secret.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.events.publish(about, false, reason, message);
+    }
+
     /// What a member's observers report.
     pub fn take_in(&self, event: MemberEvent) {
-        if let MemberEvent::Problem { origin: Origin::Secret(name), reason, message, .. } = &event {
-            let about = ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Secret".to_owned()),
-                namespace: Some(self.settings.namespace.clone()),
-                name: Some(name.to_string()),
-                ..ObjectReference::default()
-            };
-            self.events.publish(about, false, reason, message);
-        }
+        self.note_problem(&event);
         let change = causes::of_member(&event);
         let dirty = self.world().apply_member(event);
         if let Some(change) = change {

@@ -51,11 +51,14 @@ impl Written {
 
 impl Engine {
     pub(super) async fn report_policy(&self, name: &PolicyName) {
-        let Some((uid, before, after)) = self.policy_status(name, Self::now()) else { return };
+        let Some((uid, before, after)) = self.policy_status(name, Self::now()) else {
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            return;
+        };
         if self.world().must_wait_to_tell(name, &before) {
             return self.policies.add_after(name.clone(), EARLY);
         }
-        self.log_matches(name, &before, &after);
+        self.log_matches((name, &uid), &before, &after);
         if before == after || !self.leads() {
             return;
         }
@@ -65,6 +68,9 @@ impl Engine {
             return self.policies.add_after(name.clone(), wait);
         }
         if let Err(error) = self.statuses.write_policy(name.as_str(), &after).await {
+            if !self.leads() {
+                return;
+            }
             warn!(policy = %name, error, "the status was not written");
             return self.policies.add_after(name.clone(), RETRY);
         }
@@ -92,11 +98,17 @@ impl Engine {
     }
 
     /// One line for each change of a policy, in every replica: what it matches, and what it just misses.
-    fn log_matches(&self, name: &PolicyName, before: &KopiaMaintenanceStatus, status: &KopiaMaintenanceStatus) {
+    fn log_matches(
+        &self,
+        (name, uid): (&PolicyName, &str),
+        before: &KopiaMaintenanceStatus,
+        status: &KopiaMaintenanceStatus,
+    ) {
         let Some(generation) = status.observed_generation else { return };
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), generation);
+        let now = (uid.to_owned(), generation);
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), now.clone());
         // A replica that starts and finds a policy that was told of before need not tell of it again.
-        if told.or(before.observed_generation) == Some(generation) {
+        if told.or(before.observed_generation.map(|generation| (uid.to_owned(), generation))) == Some(now) {
             return;
         }
         let world = self.world();
@@ -181,6 +193,9 @@ impl Engine {
             return self.members.add_after(name.clone(), wait);
         }
         if let Err(error) = self.statuses.write_member(name.as_str(), &after).await {
+            if !self.leads() {
+                return;
+            }
             warn!(cluster = %name, error, "the status was not written");
             return self.members.add_after(name.clone(), RETRY);
         }

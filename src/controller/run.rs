@@ -82,7 +82,15 @@ pub async fn run(
         let (engine, cancel) = (Arc::clone(&engine), cancel.clone());
         async move { cancel.run_until_cancelled(look_around(&engine)).await }
     });
-    pump(&engine, &mut hub, &mut members, &published, &cancel).await;
+    let broken = tokio::select! {
+        () = pump(&engine, &mut hub, &mut members, &published, &cancel) => None,
+        // None of them ends before it is told to: better to start anew than to stand here and do half the work.
+        ended = tasks.join_next() => Some(ended),
+    };
+    if let Some(ended) = broken.filter(|_| !cancel.is_cancelled()) {
+        let why = ended.and_then(Result::err).map(|error| format!(": {error}")).unwrap_or_default();
+        return Err(format!("a part of the hub broke off{why}; it has to be started anew"));
+    }
 
     health.set_stopping();
     info!("the hub stops; what is under way ends first");
@@ -113,6 +121,7 @@ fn election(config: &Config, options: &Options) -> Result<(Fence, Option<Leaders
 async fn follow(engine: Arc<Engine>, mut leads: watch::Receiver<bool>, cancel: CancellationToken) {
     while let Some(Ok(())) = cancel.run_until_cancelled(leads.changed()).await {
         if *leads.borrow_and_update() {
+            engine.tell_of_problems();
             engine.look_at_everything();
         }
     }
@@ -173,9 +182,10 @@ async fn pump(
                 None => std::future::pending().await,
             }
         };
+        let mut due = false;
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = woken => {}
+            () = woken => due = true,
             Some(event) = hub.recv() => {
                 if let Some(event) = deletions.hub(event, began.elapsed()) {
                     engine.take_in_of_hub(event);
@@ -196,7 +206,9 @@ async fn pump(
                 }
             }
         }
-        wake = if deletions.is_empty() { None } else { engine.believe(&mut deletions, began.elapsed()) };
+        if deletions.take_changed() || due {
+            wake = engine.believe(&mut deletions, began.elapsed());
+        }
         let mut world = engine.world();
         if std::mem::take(&mut world.wants_changed) {
             published.publish(&world);

@@ -65,9 +65,10 @@ impl Leadership {
                 Ok(()) if failing => info!(lease = self.place, "the Lease can be read and written again"),
                 Ok(()) => {}
                 Err(error) if failing => debug!(error, "the Lease was not renewed"),
-                Err(error) => {
+                Err(error) if self.elector.held_until().is_some() => {
                     warn!(error, "the Lease was not renewed; writes stop {} s before it ends", MARGIN.as_secs());
                 }
+                Err(error) => warn!(error, "the Lease can't be read or written: this replica writes nothing"),
             }
             failing = done.is_err();
             let pause = if done.is_ok() && *self.leads.borrow() { RENEW_EVERY } else { LOOK_EVERY };
@@ -93,12 +94,17 @@ impl Leadership {
     }
 
     fn tell(&self) {
+        // It may have been shut since the last renewal, and what came up meanwhile was left to nobody.
+        let lapsed = !self.fence.is_open();
         match self.elector.held_until() {
             Some(until) => self.fence.lead(self.began + until, MARGIN),
             None => self.fence.close(),
         }
         let leads = self.fence.is_open();
-        let changed = self.leads.send_if_modified(|before| std::mem::replace(before, leads) != leads);
+        let changed = *self.leads.borrow() != leads;
+        if changed || leads && lapsed {
+            self.leads.send_replace(leads);
+        }
         if changed && leads {
             info!(lease = self.place, identity = self.identity, "this replica leads");
         } else if changed {
@@ -119,7 +125,7 @@ impl Leadership {
             Some(lease) => Some(lease),
             None => timed("read", &self.place, self.api.get_opt(NAME)).await?.map_err(|error| error.to_string())?,
         };
-        let step = self.elector.look(standing.as_ref().map(read).as_ref(), began);
+        let step = self.elector.look(standing.as_ref().map(read).as_ref(), self.began.elapsed());
         match step {
             Step::StandBy => {
                 debug!(holder = standing.as_ref().and_then(holder), "stands by");
