@@ -7,6 +7,7 @@ pub mod demo;
 pub mod document;
 pub mod explain;
 pub mod identity;
+pub mod later;
 pub mod live;
 pub mod next;
 pub mod offline;
@@ -39,6 +40,8 @@ enum Command {
     Identity(identity::IdentityArgs),
     Validate(validate::ValidateArgs),
     Next(next::NextArgs),
+    #[command(flatten)]
+    Later(later::Later),
 }
 
 /// Parses the command line and runs the command.
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Identity(args) => identity::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Next(args) => next::run(&args),
+        Command::Later(command) => later::run(&command),
     };
     match result {
         Ok(code) => code,

@@ -1,6 +1,7 @@
 //! Maintains every Kopia repository of a VolSync fleet on schedule, by exactly one cluster at a time.
 //!
-//! Pure layers, from the bottom: [`names`], [`identity`], [`schedule`], [`policy`], [`plan`].
+//! Pure layers: [`names`], [`labels`], [`api`], [`identity`], [`schedule`], [`policy`], [`plan`], [`render`], [`diff`],
+//! [`outcome`], [`grant`], [`lease`], [`shrink`], [`status`].
 //! They name no client, runtime, clock, file or environment. Everything else acts on what they decide.
 
 pub mod api;

@@ -102,14 +102,22 @@ impl Outcome {
             Self::Succeeded => "nothing",
             Self::Claimed => "nothing: runs start when the former owner can no longer be in the middle of one",
             Self::ClaimRefused => {
-                "stop the maintainer that this owner stands for, or move the grant with a pin or a fail-over; \
-                 the hub then claims again"
+                "stop the maintainer that this owner stands for; where the ledger knows no such grant, restore the \
+                 KopiaRepository with its status, or set the owner of the grant that it shows by hand, \
+                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID"
             }
             Self::ClaimIneffective => {
                 "correct the clock of the former owner and stop its maintenance; the hub then claims again"
             }
-            Self::Fenced => "nothing: another member holds the grant now; if that is wrong, pin the repository",
-            Self::NotGranted => "find and stop the other maintainer of this repository; the hub then claims it back",
+            Self::Fenced => {
+                "nothing if the KopiaRepository shows that newer grant; else stop what runs under it, then restore the \
+                 KopiaRepository with its status, or set the owner of the grant that it shows by hand, \
+                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID"
+            }
+            Self::NotGranted => {
+                "find and stop the other maintainer of this repository, then give the ownership back by hand, \
+                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID; the hub does not claim it again by itself"
+            }
             Self::Busy => {
                 "wait: the full run that is under way, or was killed, is over by then; \
                  more maintainers than one need a look"

@@ -381,3 +381,30 @@ fn explain_says_why_for_an_id_a_source_and_a_location() {
     assert_eq!(nothing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("c1/app/nothing"));
 }
+
+#[test]
+fn commands_that_are_not_there_yet_say_what_does_the_same_until_then() {
+    for (line, words) in [
+        ("trigger kr-0123 --wait", "kubectl create job"),
+        ("freeze kr-0123 --for=2h", "kubectl patch kopiarepository"),
+        ("thaw kr-0123", "kubectl patch kopiarepository"),
+        ("pin kr-0123 -c east", "{\"spec\":{\"cluster\":"),
+        ("unpin kr-0123", "{\"spec\":{\"cluster\":"),
+        ("failover east --force", "docs/troubleshooting.md"),
+        ("members retire east", "kubectl get memberclusters"),
+        ("doctor --help", "docs/troubleshooting.md"),
+        ("get -o yaml", "kubectl get kopiamaintenances,kopiarepositories,memberclusters"),
+        ("adopt --from-hub old", "--hub-id"),
+        ("uninstall", "docs/operations.md"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_volsync-hub")).args(line.split(' ')).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{line}: {said}");
+        let name = line.split(' ').next().unwrap_or_default();
+        let beginning = format!("volsync-hub: the command {name} is not there yet, and nothing was done. Until then: ");
+        assert!(said.starts_with(&beginning) && said.contains(words), "{line}: {said}");
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_volsync-hub")).arg("--help").output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(help.contains("validate") && !help.contains("trigger") && !help.contains("uninstall"), "{help}");
+}

@@ -248,7 +248,7 @@ fn a_claim_that_is_refused_or_undone_starts_nothing_and_says_why() -> Result<(),
         member.shell.apply(&manifests).await?;
         fleet.hub.shell.apply(&policy("claims", "claim-*", "schedule: \"* * * * *\"")).await?;
         for (place, reason, words) in [
-            (&refused, "ClaimRefused", "move the grant with a pin or a fail-over"),
+            (&refused, "ClaimRefused", "restore the KopiaRepository with its status"),
             (&undone, "ClaimIneffective", "correct the clock of the former owner"),
         ] {
             let seen = stage

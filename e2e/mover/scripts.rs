@@ -7,7 +7,7 @@ use crate::bench::root;
 
 const SCRIPTS: [&str; 4] = ["deploy/mover/maintain.sh", "e2e/mover/check.sh", "e2e/mover/kopia-standin", ".ci/run"];
 
-/// Where there is no shellcheck this says so and holds; CI installs it.
+/// Where there is no shellcheck this says so and holds; CI fails where it cannot install it.
 #[test]
 fn shellcheck_finds_nothing() {
     let checked =

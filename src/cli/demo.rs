@@ -37,7 +37,7 @@ const NAMESPACE: &str = "volsync-system";
 
 /// Shows the hub at work on a simulated fleet: nothing is needed but this program
 ///
-/// One simulated management cluster and five simulated members run in this process, with about 40 sources on 15
+/// One simulated management cluster and five simulated members run in this process, with 38 sources on 14
 /// repositories; the hub that maintains them is the real one.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {

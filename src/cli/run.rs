@@ -63,7 +63,7 @@ pub struct MemberArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Logs and probes")]
 pub struct LogArgs {
-    /// Address of /healthz and /readyz
+    /// Address of /healthz, /readyz and /metrics
     #[arg(long, env = "VOLSYNC_HUB_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
     /// What is logged, such as `info` or `info,volsync_hub=debug`
