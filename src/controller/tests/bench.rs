@@ -118,6 +118,15 @@ impl Bench {
         }
     }
 
+    /// Registers one more member, which has a source of the repository in a bucket.
+    pub async fn also_backed_up_in(&self, name: &str, bucket: &str) -> SimCluster {
+        let member = crate::member::tests::world::cluster(name, &[]).await;
+        self.apply(&member, &secret("default", "repo", bucket));
+        self.apply(&member, &crate::member::tests::world::source("db"));
+        std::fs::write(self.folder.path().join(format!("{name}.yaml")), member.kubeconfig_yaml()).unwrap();
+        member
+    }
+
     pub fn hub_apply(&self, object: &Value) {
         self.apply(&self.hub, object);
     }

@@ -261,3 +261,20 @@ fn a_late_run_that_starts_after_all_counts_once() {
     assert_eq!(status.consecutive_failures, Some(0));
     assert_eq!(outcomes(&status), [("Succeeded", 2000), ("AuthFailed", 1000), ("Failed", 0)]);
 }
+
+#[test]
+fn a_run_that_is_asked_for_is_shown_as_pending_and_as_resolved_once_nobody_asks() {
+    let mut object = object();
+    let nothing = write(&mut object, |_| {});
+    assert_eq!(condition(&nothing, "RunNowPending"), None);
+    object.spec.run_now = Some("tonight".to_owned());
+    let asked = write(&mut object, |_| {});
+    assert_eq!(is(&asked, "RunNowPending"), pair("True", "NotSupported"));
+    let message = &condition(&asked, "RunNowPending").unwrap().message;
+    assert!(message.contains("spec.runNow is kept") && message.contains("not supported yet"), "{message}");
+    assert_eq!(asked.run_now_seen, None, "it was not acted upon");
+    assert_eq!((&asked.state, &asked.next_run, &asked.grant), (&nothing.state, &nothing.next_run, &nothing.grant));
+    assert_eq!(write(&mut object, |facts| facts.now = hours(1)), asked, "and is said once");
+    object.spec.run_now = None;
+    assert_eq!(is(&write(&mut object, |_| {}), "RunNowPending"), pair("False", "Resolved"));
+}
