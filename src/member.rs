@@ -33,7 +33,7 @@ pub mod peer;
 pub mod proxy;
 mod records;
 pub mod registry;
-mod request_span;
+pub mod request_span;
 pub mod resolver;
 pub mod secrets;
 mod seen;

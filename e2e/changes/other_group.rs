@@ -1,6 +1,8 @@
 //! Where the hub's cluster has VolSync's own namespaced kind of the same name, policies live under the hub's group;
 //! and on the way everything that people and programs can see of a hub at work.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -95,7 +97,34 @@ async fn refusal(stage: &Stage) -> Result<String, Fail> {
 async fn probes(hub: &Hub) -> Result<(), Fail> {
     assert_eq!(hub::get(hub.port, "/healthz").await?, (200, "ok\n".to_owned()));
     assert_eq!(hub::get(hub.port, "/readyz").await?, (200, "ready\n".to_owned()));
+    let (status, text) = hub::get(hub.port, "/metrics").await?;
+    assert_eq!((status, text.ends_with("# EOF\n")), (200, true), "{text}");
+    let (served, told) = (served(&text), documented(include_str!("../../docs/telemetry.md")));
+    let untold: Vec<_> = served.difference(&told).collect();
+    assert!(untold.is_empty(), "not in docs/telemetry.md: {untold:?}");
+    // What never happened here has no series: no run has ended, and only some hubs meet trouble.
+    let mut missing: Vec<_> = told.difference(&served).map(String::as_str).collect();
+    missing.retain(|name| !matches!(*name, "volsync_hub_runs_total" | "volsync_hub_troubles_total"));
+    assert!(missing.is_empty(), "in docs/telemetry.md, and not served: {missing:?}\n{text}");
     Ok(())
+}
+
+/// The metrics of an answer, by the names that queries use.
+fn served(text: &str) -> BTreeSet<String> {
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let name = |(family, kind): (&str, &str)| match kind {
+        "counter" => format!("{family}_total"),
+        "info" => format!("{family}_info"),
+        _ => family.to_owned(),
+    };
+    families.map(name).collect()
+}
+
+/// The names in the first column of the page's first table.
+fn documented(page: &str) -> BTreeSet<String> {
+    let rows = page.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let cells = rows.take_while(|line| line.starts_with('|')).filter_map(|line| line.split('|').nth(1));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
 async fn columns(stage: &Stage) -> Result<(), Fail> {

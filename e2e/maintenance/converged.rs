@@ -142,17 +142,44 @@ async fn compared_everything(member: &Cluster, mark: Mark) -> Result<(), Fail> {
     .await
 }
 
-/// What `volsync-hub plan` says would change, with the rights and options of the hub.
+/// What a command says that looks at the fleet with the rights and options of the hub.
+async fn said(fleet: &Fleet, command: &str, more: &[&str]) -> Result<Value, Fail> {
+    let mut hub = tokio::process::Command::new(binary()?);
+    hub.args([command, "-o", "json", "--time-zone=UTC"]).args(more);
+    hub.env("KUBECONFIG", &fleet.hub_kubeconfig).env("VOLSYNC_HUB_KUBECONFIG_DIR", &fleet.kubeconfigs);
+    let output = hub.output().await?;
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{command}: {complaints}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// What `volsync-hub plan` says would change.
 async fn planned_changes(fleet: &Fleet, more: &[&str]) -> Result<Vec<Value>, Fail> {
-    let mut command = tokio::process::Command::new(binary()?);
-    command.args(["plan", "-o", "json", "--time-zone=UTC"]).args(more);
-    command.env("KUBECONFIG", &fleet.hub_kubeconfig).env("VOLSYNC_HUB_KUBECONFIG_DIR", &fleet.kubeconfigs);
-    let output = command.output().await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
-    let plan: Value = serde_json::from_slice(&output.stdout)?;
+    let plan = said(fleet, "plan", more).await?;
     assert_eq!(plan["problems"], json!([]), "{plan}");
     Ok(plan["changes"].as_array().cloned().unwrap_or_default())
+}
+
+/// Which policy won, and over which; who maintains it, and where else it is backed up; where the schedule came from.
+async fn explain_tells_why(fleet: &Fleet) -> Result<(), Fail> {
+    let of = |list: &Value, name: &str| {
+        list.as_array().into_iter().flatten().find(|it| it["name"] == name).cloned().unwrap_or_default()
+    };
+    let alone = said(fleet, "explain", &["member-a/alone/data"]).await?;
+    assert_eq!((&alone["state"], &alone["policy"]), (&json!("Maintained"), &json!("alone")), "{alone}");
+    assert_eq!(of(&alone["policies"], "alone")["outcome"], "Won", "{alone}");
+    assert_eq!(of(&alone["policies"], "default-of-alone")["outcome"], "Lost", "{alone}");
+    assert_eq!(of(&alone["policies"], "shared")["outcome"], "NotMatched", "{alone}");
+    let schedule = of(&alone["fields"], "schedule");
+    assert_eq!((&schedule["value"], &schedule["from"]), (&json!(far_schedule()), &json!("Policy")), "{alone}");
+    assert_eq!(alone["next"].as_array().map(Vec::len), Some(3), "{alone}");
+    let id = text(&alone, "/id");
+    assert_eq!(said(fleet, "explain", &[&format!("kr-{id}")]).await?, alone, "by its id as by a source");
+
+    let shared = said(fleet, "explain", &["member-b/shared/data"]).await?;
+    assert_eq!(shared["members"].as_array().map(Vec::len), Some(2), "{shared}");
+    assert_eq!(shared["sources"].as_array().map(Vec::len), Some(2), "{shared}");
+    Ok(())
 }
 
 /// Nothing, until a policy is tried that says otherwise.
@@ -213,7 +240,8 @@ fn a_converged_fleet_gets_no_writes() -> Result<(), Fail> {
         let mark = fleet.hub.audit().mark()?;
         reads_of_the_hubs_secret(&fleet, mark).await?;
         plan_tells_what_a_policy_would_change(&fleet).await?;
-        calm(&fleet, &start, "as time goes by, and as somebody plans")?;
+        explain_tells_why(&fleet).await?;
+        calm(&fleet, &start, "as time goes by, and as somebody plans and asks why")?;
 
         let mark = fleet.hub.audit().mark()?;
         touch_everything(&fleet).await?;

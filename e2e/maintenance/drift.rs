@@ -119,23 +119,30 @@ async fn service_account(stage: &Stage, member: &Cluster) -> Result<(), Fail> {
         let command = format!("patch membercluster {} --type=merge -p {spec}", member.name);
         stage.fleet.hub.shell.kubectl(&command).await?.ok().map(drop)
     };
+    let edit_of_a_field =
+        r#"kubectl patch serviceaccount volsync-hub-mover --type=merge -p '{"automountServiceAccountToken":true}'"#;
     for (edit, namespace) in [
         ("kubectl delete serviceaccount volsync-hub-mover", "\"volsync-system\""),
         ("kubectl label serviceaccount volsync-hub-mover hub.volsync.backube/hub-", "null"),
-        ("kubectl annotate serviceaccount volsync-hub-mover example.com/role=kept", "\"volsync-system\""),
+        (edit_of_a_field, "\"volsync-system\""),
+        ("kubectl annotate serviceaccount volsync-hub-mover example.com/role=kept", "null"),
     ] {
         member.shell.bash(&format!("{edit} -n volsync-system"), &[]).await?.ok()?;
+        let mark = member.audit().mark()?;
         touch(namespace).await?;
-        wait_for(&format!("the ServiceAccount to be repaired after `{edit}`"), SETTLED, async || {
+        wait_for(&format!("the ServiceAccount to be looked at and repaired after `{edit}`"), SETTLED, async || {
+            let requests = member.audit().by(HUB_USER, mark)?;
+            let looked = requests.iter().any(|it| it.verb == "get" && it.resource == "serviceaccounts");
             let Some(now) = find(member, &pushed.path).await? else { return Ok(Seen::NotYet("gone".into())) };
-            let same = now["metadata"]["labels"] == pushed.before["metadata"]["labels"];
-            Ok(Seen::when(same, now.to_string()))
+            let same = now["metadata"]["labels"] == pushed.before["metadata"]["labels"]
+                && now["automountServiceAccountToken"] == pushed.before["automountServiceAccountToken"];
+            Ok(Seen::when(looked && same, format!("looked at: {looked}; {now}")))
         })
         .await?;
     }
     let now = get(member, &pushed.path).await?;
     assert_eq!(now["metadata"]["annotations"]["example.com/role"], "kept", "what others add stays");
-    touch("null").await
+    Ok(())
 }
 
 /// Objects that look as if they were the hub's, and are not.

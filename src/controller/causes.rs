@@ -155,3 +155,6 @@ fn observed(observation: &Observation) -> Change {
     };
     Change { kind, cluster: cluster.map(ToString::to_string), object }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::world::{World, cluster, crd, source};
+use super::world::{View, World, cluster, crd, source};
 use crate::member::MemberConfig;
 use crate::member::event::ConditionKind;
 use crate::names::{ObjectName, Place, PlacedName};
@@ -68,6 +68,33 @@ async fn no_source_is_gone_because_its_crd_is() {
     world
         .wait("the condition's end", |seen| {
             seen.condition("eu", ConditionKind::VolSyncInstalled).is_some_and(|it| it.status == Some(true))
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_namespace_that_is_made_later_is_picked_up() {
+    let eu = cluster("eu", &["a"]).await;
+    let actor = eu.actor("test");
+    actor.delete("", "namespaces", "", "volsync-system").unwrap();
+    let mut world = World::start();
+    world.write("eu", &eu.kubeconfig_yaml());
+    let installed = |seen: &View| seen.condition("eu", ConditionKind::VolSyncInstalled).cloned();
+    let is_there = |seen: &View| seen.facts.get(&"eu".into()).map(|facts| facts.namespace);
+    world
+        .wait("the condition", |seen| {
+            installed(seen).is_some_and(|it| it.reason == "NamespaceMissing") && is_there(seen) == Some(false)
+        })
+        .await;
+    let told = installed(&world.seen).unwrap();
+    assert_eq!((told.status, &*told.message), (Some(false), "run `kubectl create namespace volsync-system` there"));
+
+    actor.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "volsync-system"}})).unwrap();
+    // It is looked for each half minute while something is amiss.
+    world.pass(Duration::from_secs(30)).await;
+    world
+        .wait("the condition's end", |seen| {
+            installed(seen).is_some_and(|it| it.status == Some(true)) && is_there(seen) == Some(true)
         })
         .await;
 }
