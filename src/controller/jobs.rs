@@ -32,7 +32,7 @@ pub type Told = BTreeMap<Box<str>, Vec<core::Event>>;
 #[derive(Clone, Copy)]
 pub struct Look<'a> {
     pub now: Timestamp,
-    /// See [`start_limit`].
+    /// See [`crate::outcome::start_limit`].
     pub limit: SignedDuration,
     pub told: &'a Told,
 }
