@@ -151,7 +151,9 @@ fn ended(
         return None;
     }
     let start = job.started.or(job.created);
+    // One that can't start is known at once: an end still to come would hide what ends before it.
     let late_at = start.filter(|_| !job.is_terminal()).and_then(|start| start.checked_add(look.limit).ok());
+    let late_at = late_at.filter(|late_at| *late_at <= look.now);
     report.ended = Some(late_at.or_else(|| job_end(job)).or(report.ended).unwrap_or(look.now));
     let epoch = job.annotations.get(labels::EPOCH).and_then(|epoch| epoch.parse().ok());
     let guard = Guard { uid: job.uid.clone(), resource_version: job.resource_version.clone() };

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::member::event::ObjectCondition;
+use crate::member::event::{ObjectCondition, Termination};
 
 const ID: &str = "0123456789abcdef";
 const NAMESPACE: &str = "volsync-system";
@@ -186,4 +186,34 @@ fn a_claim_without_a_container_says_why_and_owns_nothing() {
     };
     assert_eq!((report.outcome, report.reason.as_str()), (Outcome::NotStarted, "FailedCreate: exceeded quota"));
     assert!(!report.over && !report.may_be_owner);
+}
+
+#[test]
+fn a_run_that_can_not_start_hides_none_that_ends_soon_after() {
+    let mut state = state(job("run", "02:00:00"));
+    let termination = Termination {
+        exit_code: 128,
+        reason: "StartError".into(),
+        message: "no such file".into(),
+        signal: None,
+        started: None,
+        finished: Some(at("02:00:02")),
+    };
+    let pod = PodRecord {
+        uid: "pod-uid".into(),
+        job: Some("j".into()),
+        phase: "Failed".into(),
+        termination: Some(termination),
+        ..PodRecord::default()
+    };
+    state.pods.insert(ObjectName::new(NAMESPACE, "p"), pod);
+    let nothing = Told::new();
+    let first = runs(&state, &member(), id(), &KopiaRepositoryStatus::default(), look("02:00:05", &nothing));
+    let [first] = first.as_slice() else { panic!("{first:?}") };
+    assert_eq!(first.run.outcome, "NotStarted");
+    assert!(first.run.end.as_ref().is_some_and(|end| end.0 <= at("02:00:05")), "{:?}", first.run.end);
+    let second = complete(&job("run", "02:01:00"), "02:01:20");
+    state.jobs.insert(ObjectName::new(NAMESPACE, "k"), second);
+    let both = runs(&state, &member(), id(), &recorded(first), look("02:02:00", &nothing));
+    assert_eq!(both.iter().map(|run| run.recorded).collect::<Vec<_>>(), [true, false], "{both:?}");
 }
