@@ -186,6 +186,7 @@ async fn as_documented(hub: &Cluster, member: &Cluster, id: &str) -> Result<(), 
     let mut ran = 0;
     for command in commands {
         let command = ids.replace_all(command, format!("${{1}}{id}")).replace(" NAME ", " production-maintenance ");
+        let command = command.replace("=ID ", &format!("={id} "));
         // Not everybody who runs the tests has a program for columns.
         let command = command.replace(" | column -t", "");
         let of_member = ["get jobs", "get cronjobs", "job/"].iter().any(|what| command.contains(what));
