@@ -24,3 +24,7 @@ test:
 # Regenerates deploy/crds from the Rust types.
 crds:
     cargo run -q -- crd --output-dir deploy/crds
+
+# Which mistakes in the planner no test would notice. Takes hours; `just mutants 0/4` takes each fourth of them.
+mutants shard="0/1":
+    cargo mutants --no-default-features -f 'src/plan/**' -f src/plan.rs --shard {{shard}} --sharding round-robin --timeout 90 --cargo-test-arg=--lib -- plan::
