@@ -6,6 +6,7 @@ mod explain;
 mod holder;
 mod matching;
 mod merging;
+mod messages;
 mod planner;
 mod precedence;
 mod schedule;
