@@ -37,9 +37,11 @@ fn kubernetes_behaves_as_the_suite_says() -> Result<(), Fail> {
         };
         let target = suite::Target {
             name: "kube-apiserver",
+            setup: user("conformance-setup", "system:masters").await?,
             admin: user("conformance-admin", "system:masters").await?,
             limited: Some(user("limited", "nobodies").await?),
             stranger: client(cluster, "stranger", |path| cluster.write_token_kubeconfig(path, "unknown")).await?,
+            patience: suite::PATIENCE,
         };
         suite::run(&target).await;
         Ok(())

@@ -14,14 +14,13 @@ use tokio::time::timeout;
 use super::Target;
 use super::script::{Action, As, Case, Expectation, Step};
 
-/// An answer of a server on the same machine comes well within this, even while the machine builds.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Long enough for a wrong event to show.
 const QUIET_FOR: Duration = Duration::from_millis(400);
 
 /// Sends raw requests.
 pub struct Exchange<'a> {
     client: &'a kube::Client,
+    patience: Duration,
 }
 
 pub struct Reply {
@@ -30,8 +29,8 @@ pub struct Reply {
 }
 
 impl<'a> Exchange<'a> {
-    pub fn new(client: &'a kube::Client) -> Self {
-        Self { client }
+    pub fn new(client: &'a kube::Client, patience: Duration) -> Self {
+        Self { client, patience }
     }
 
     pub async fn send(
@@ -58,7 +57,7 @@ impl<'a> Exchange<'a> {
             let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
             Ok(Reply { code, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) })
         };
-        timeout(ANSWER_WITHIN, whole).await.map_err(|_| format!("no answer within {ANSWER_WITHIN:?}"))?
+        timeout(self.patience, whole).await.map_err(|_| format!("no answer within {:?}", self.patience))?
     }
 }
 
@@ -127,7 +126,7 @@ impl<'a> Session<'a> {
             }
             Action::End { name } => {
                 let watch = self.watches.get_mut(name).ok_or("no such watch")?;
-                return match timeout(ANSWER_WITHIN, watch.next()).await {
+                return match timeout(self.target.patience, watch.next()).await {
                     Ok(None) => Ok(()),
                     Ok(Some(event)) => Err(format!("an event came: {}", event?)),
                     Err(_) => Err("it did not end".to_owned()),
@@ -203,7 +202,7 @@ impl<'a> Session<'a> {
                 _ => (content_type, text),
             }
         });
-        Exchange::new(client).send(method, &path, body, form).await
+        Exchange::new(client, self.target.patience).send(method, &path, body, form).await
     }
 
     async fn open(&self, path: &str, form: Option<&str>) -> Result<BoxStream<'static, Result<Value, String>>, String> {
@@ -214,7 +213,7 @@ impl<'a> Session<'a> {
             .header("accept", accept(form))
             .body(Body::empty())
             .map_err(|error| error.to_string())?;
-        let opened = timeout(ANSWER_WITHIN, self.target.admin.send(request)).await;
+        let opened = timeout(self.target.patience, self.target.admin.send(request)).await;
         let response = opened.map_err(|_| "no answer")?.map_err(|error| error.to_string())?;
         if response.status() != 200 {
             return Err(format!("opening the watch gave {}", response.status()));
@@ -238,7 +237,7 @@ impl<'a> Session<'a> {
 
     async fn event(&mut self, name: &str, kind: &str) -> Result<Reply, String> {
         let watch = self.watches.get_mut(name).ok_or("no such watch")?;
-        let event = timeout(ANSWER_WITHIN, watch.next()).await.map_err(|_| "no event came")?;
+        let event = timeout(self.target.patience, watch.next()).await.map_err(|_| "no event came")?;
         let event = event.ok_or("the watch ended")??;
         if event["type"] != kind {
             return Err(format!("expected {kind}, got {event}"));

@@ -2,11 +2,15 @@
 //! that the file's current context names (it needs an administrator, and leaves two definitions and some namespaces).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "breakages.rs"]
+mod breakages;
+#[path = "broken.rs"]
+mod broken;
 #[path = "suite.rs"]
 mod suite;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use suite::Target;
+use suite::{PATIENCE, Target};
 use volsync_hub::sim::{Access, SimCluster};
 
 async fn client(kubeconfig: Kubeconfig) -> kube::Client {
@@ -34,9 +38,11 @@ async fn the_simulated_api_server_behaves_as_the_suite_says() {
     let kubeconfig = cluster.kubeconfig().unwrap();
     let target = Target {
         name: "the simulated API server",
+        setup: client(kubeconfig.clone()).await,
         admin: client(kubeconfig.clone()).await,
         limited: Some(client(with_token(kubeconfig.clone(), &limited)).await),
         stranger: client(with_token(kubeconfig, "unknown")).await,
+        patience: PATIENCE,
     };
     suite::run(&target).await;
 }
@@ -51,9 +57,11 @@ async fn the_given_api_server_behaves_as_the_suite_says() {
     };
     let target = Target {
         name: "the given API server",
+        setup: client(kubeconfig.clone()).await,
         admin: client(kubeconfig.clone()).await,
         limited,
         stranger: client(with_token(kubeconfig, "unknown")).await,
+        patience: PATIENCE,
     };
     suite::run(&target).await;
 }
