@@ -28,7 +28,7 @@ async fn told(stage: &Stage, reason: &str, kind: &str) -> Result<String, Fail> {
     .await
 }
 
-async fn deleted_by_hub(member: &Cluster, mark: harness::audit::Mark) -> Result<usize, Fail> {
+fn deleted_by_hub(member: &Cluster, mark: harness::audit::Mark) -> Result<usize, Fail> {
     Ok(member.audit().writes_by(HUB_USER, mark)?.iter().filter(|it| it.verb.starts_with("delete")).count())
 }
 
@@ -125,7 +125,7 @@ async fn sources_go(stage: &Stage, member: &Cluster, many: &str) -> Result<(), F
         if synced["reason"] != "ShrinkHeld" {
             return Ok(Seen::Done(()));
         }
-        over = deleted_by_hub(member, mark).await;
+        over = deleted_by_hub(member, mark);
         Ok(Seen::NotYet(synced.to_string()))
     })
     .await?;
@@ -151,7 +151,7 @@ async fn policies_go(stage: &Stage, member: &Cluster, few: &str) -> Result<(), F
     shell.apply(&kept).await?;
     told(stage, "ShrinkRestored", "KopiaMaintenance").await?;
     stage.policy_condition("few", ("Ready", "True", "Reconciled")).await?;
-    assert_eq!(deleted_by_hub(member, mark).await?, 0);
+    assert_eq!(deleted_by_hub(member, mark)?, 0);
     assert!(!cron_job(member, few).await?.is_null());
 
     shell.kubectl("delete kopiamaintenance few").await?.ok()?;

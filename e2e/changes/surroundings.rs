@@ -1,7 +1,7 @@
 //! What real clusters are like: a proxy, OpenShift, workload identity, a regional registry, VolSync elsewhere, Secrets that
 //! may be read in some namespaces only, one object store with two names.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::stage::{LONG, Stage, cron_job, id, policy};
 use crate::harness::cluster::Cluster;
