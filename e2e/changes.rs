@@ -1,11 +1,16 @@
 //! Journeys through what changes and goes wrong around the main job: members, credentials, runs, policies.
 
+mod away;
 mod commands;
+mod deleted;
+mod hostile;
 mod invalid_policies;
 mod members;
 mod not_started;
 mod observe;
 mod other_group;
 mod outcomes;
+mod shrink;
 mod stage;
 mod stale_secret;
+mod surroundings;

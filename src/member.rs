@@ -15,6 +15,7 @@ use crate::plan::fleet::ReferencedSecrets;
 
 mod access;
 pub mod apply;
+mod bounded;
 pub mod breaker;
 pub mod call;
 pub mod client;

@@ -53,7 +53,18 @@ impl Cluster {
 
     /// Writes a kubeconfig with a client certificate for a user of the test's choice.
     pub fn write_certificate_kubeconfig(&self, path: &Path, user: &str, group: &str) -> Result<(), Fail> {
-        let identity = self.authority.client(user, group)?;
+        self.write_certificate_kubeconfig_until(path, user, group, None)
+    }
+
+    /// The same with a certificate that ends then.
+    pub fn write_certificate_kubeconfig_until(
+        &self,
+        path: &Path,
+        user: &str,
+        group: &str,
+        end: Option<jiff::Timestamp>,
+    ) -> Result<(), Fail> {
+        let identity = self.authority.client_until(user, group, end)?;
         write_kubeconfig(path, &self.control_plane.url, &self.authority, &self.name, &identity)
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -68,9 +69,35 @@ pub struct ControlPlane {
     pub controller_manager: Process,
     /// The kubeconfig of a member of `system:masters`.
     pub admin: PathBuf,
+    /// How the API server was started.
+    start: Start,
+    /// The one that was started again.
+    again: Mutex<Option<Process>>,
+}
+
+#[derive(Clone, Debug)]
+struct Start {
+    path: PathBuf,
+    flags: Vec<String>,
+    log: PathBuf,
 }
 
 impl ControlPlane {
+    /// Starts the API server again after it was killed: the same address, the same data.
+    pub async fn restart_api_server(&self) -> Result<(), Fail> {
+        let Start { path, flags, log } = &self.start;
+        let mut process = Process::start(&program(path, flags, log))?;
+        let client = client_of(&self.admin).await?;
+        wait_for("the API server to be ready again", START_TIME, async || {
+            still_runs("kube-apiserver", &mut process)?;
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            Ok(Seen::when(client.request_text(request).await? == "ok", "not ready"))
+        })
+        .await?;
+        *self.again.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+        Ok(())
+    }
+
     /// Starts both, and returns when the API server says that it is ready.
     pub async fn start(
         name: &str,
@@ -86,7 +113,8 @@ impl ControlPlane {
         let admin = dir.join("admin.kubeconfig");
         write_kubeconfig(&admin, &url, authority, name, &authority.client("admin", "system:masters")?)?;
         let flags = api_server_flags(name, port, etcd, &files);
-        let mut api_server = Process::start(&program(&tools.kube_apiserver, &flags, &dir.join("kube-apiserver.log")))?;
+        let start = Start { path: tools.kube_apiserver.clone(), flags, log: dir.join("kube-apiserver.log") };
+        let mut api_server = Process::start(&program(&start.path, &start.flags, &start.log))?;
         let client = client_of(&admin).await?;
         wait_for(&format!("the API server of {name} to be ready"), START_TIME, async || {
             still_runs("kube-apiserver", &mut api_server)?;
@@ -95,7 +123,8 @@ impl ControlPlane {
         })
         .await?;
         let controller_manager = start_controller_manager(name, tools, authority, &files, &url)?;
-        Ok(Self { url, audit: audit::AuditLog::new(&files.audit_log), api_server, controller_manager, admin })
+        let audit = audit::AuditLog::new(&files.audit_log);
+        Ok(Self { url, audit, api_server, controller_manager, admin, start, again: Mutex::default() })
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
@@ -52,7 +54,16 @@ impl Authority {
 
     /// A client: Kubernetes reads the common name as the user and the organisation as the group.
     pub fn client(&self, user: &str, group: &str) -> Result<Identity, Fail> {
+        self.client_until(user, group, None)
+    }
+
+    /// The same with a certificate that ends then.
+    pub fn client_until(&self, user: &str, group: &str, end: Option<Timestamp>) -> Result<Identity, Fail> {
         let mut params = CertificateParams::default();
+        if let Some(end) = end {
+            let seconds = Duration::from_secs(end.as_second().try_into()?);
+            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + seconds;
+        }
         params.distinguished_name.push(DnType::CommonName, user);
         params.distinguished_name.push(DnType::OrganizationName, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -15,6 +15,7 @@ use super::report::Written;
 use super::world::{Dirty, World};
 use crate::hub::event::HubEvent;
 use crate::hub::events::Events;
+use crate::hub::kinds;
 use crate::hub::ledger::Ledger;
 use crate::hub::secrets::HubSecrets;
 use crate::hub::statuses::Statuses;
@@ -213,6 +214,11 @@ impl Engine {
         };
         let cluster = member.as_ref().map_or("the hub", MemberName::as_str);
         warn!(cluster, kind, reason, "{text}");
+        if let Some(member) = member {
+            let held = matches!(turn, Turn::Held(_)).then(|| text.clone());
+            self.world().members.entry(member.clone()).or_default().shrink_held = held;
+            self.members.add(member.clone());
+        }
         let about = match member {
             Some(member) => ObjectReference {
                 api_version: Some("hub.volsync.backube/v1alpha1".to_owned()),
@@ -220,11 +226,15 @@ impl Engine {
                 name: Some(member.to_string()),
                 ..ObjectReference::default()
             },
+            // One object a kind: Events of one reason about one object are counted as one.
             None => ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("ConfigMap".to_owned()),
-                namespace: Some(self.settings.namespace.clone()),
-                name: Some("volsync-hub-id".to_owned()),
+                api_version: Some("apiextensions.k8s.io/v1".to_owned()),
+                kind: Some("CustomResourceDefinition".to_owned()),
+                name: Some(kinds::crd_name(&match *kind {
+                    "KopiaRepository" => kinds::ledger(),
+                    "MemberCluster" => kinds::member_cluster(),
+                    _ => self.statuses.policy_resource().clone(),
+                })),
                 ..ObjectReference::default()
             },
         };

@@ -32,6 +32,8 @@ pub struct MemberState {
     pub versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
     /// Pushed objects whose contents were compared with what is wanted.
     pub verified: BTreeMap<(OwnedKind, ObjectName), Verified>,
+    /// What is told while it is not believed that most of its sources are gone.
+    pub shrink_held: Option<String>,
     /// Its MemberCluster on the hub.
     pub cluster: Option<Arc<MemberCluster>>,
 }

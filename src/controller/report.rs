@@ -10,12 +10,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::engine::Engine;
+use super::member_state::MemberState;
 use super::reconcile::EARLY;
 use super::world::World;
 use crate::api::kopia_maintenance::{ActiveCronJob, KopiaMaintenanceStatus, MatchedSource};
 use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberClusterStatus;
-use crate::member::event::{ConditionKind, OwnedKind};
+use crate::member::event::{ConditionKind, MemberCondition, OwnedKind};
 use crate::names::{MemberName, ObjectName, PolicyName};
 use crate::plan::explain::near_misses;
 use crate::plan::fleet::Contact;
@@ -221,21 +222,7 @@ impl Engine {
         let cluster = state.cluster.clone()?;
         let before = cluster.status.clone().unwrap_or_default();
         let facts = state.facts.as_deref();
-        let mut conditions: Vec<_> = state
-            .conditions
-            .values()
-            .map(|it| Wanted {
-                kind: it.kind.as_str(),
-                status: it.status,
-                reason: it.reason,
-                message: it.message.to_string(),
-            })
-            .collect();
-        // What is wrong with a registration says more than that there is none.
-        if state.origin.is_none() && !state.conditions.contains_key(&ConditionKind::Reachable) {
-            let message = "no registration of this name: no kubeconfig file, and no Secret that names it";
-            conditions.insert(0, Wanted::new("Reachable", false, "NotRegistered", message));
-        }
+        let conditions = member_conditions(state, now);
         let input = member::Input {
             generation: cluster.metadata.generation,
             reachable: world.contact(name) != Contact::Unreachable,
@@ -287,6 +274,32 @@ impl Engine {
             failing: status.is_some_and(|status| status.consecutive_failures.unwrap_or(0) > 0),
         }
     }
+}
+
+/// What observers found out, and what is known here only.
+fn member_conditions(state: &MemberState, now: Timestamp) -> Vec<Wanted> {
+    let wanted = |it: &MemberCondition| Wanted {
+        kind: it.kind.as_str(),
+        status: it.status,
+        reason: it.reason,
+        message: it.message.to_string(),
+    };
+    let mut conditions: Vec<_> = state.conditions.values().map(wanted).collect();
+    // What is wrong with a registration says more than that there is none.
+    if state.origin.is_none() && !state.conditions.contains_key(&ConditionKind::Reachable) {
+        let message = "no registration of this name: no kubeconfig file, and no Secret that names it";
+        conditions.insert(0, Wanted::new("Reachable", false, "NotRegistered", message));
+    }
+    // What is known is not what was read last.
+    if let Some(held) = &state.shrink_held {
+        conditions.retain(|it| it.kind != "Synced");
+        conditions.push(Wanted::new("Synced", false, "ShrinkHeld", held));
+    }
+    let ended = state.facts.as_ref().and_then(|facts| facts.credentials_expire).filter(|end| *end <= now);
+    if let (Some(end), Some(refused)) = (ended, conditions.iter_mut().find(|it| it.reason == "Unauthorized")) {
+        refused.message = format!("{}; they ended at {end:.0}", refused.message);
+    }
+    conditions
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use tracing::Span;
 
 use super::call::{CallError, Class, Member, Operation};
 use super::event::OwnedObject;
+use super::wire::Source;
 
 /// Events about one object that are read: a kubelet or a controller joins equal ones, so that there are few.
 const EVENTS_MAX: u32 = 100;
@@ -228,8 +229,8 @@ impl Member {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut object: Value = self.parse(&operation, &text)?;
-        Ok(object.pointer_mut("/spec/kopia").map(Value::take))
+        let mut object: Source = self.parse(&operation, &text)?;
+        Ok(object.spec.get_mut("kopia").map(Value::take))
     }
 
     /// A CA ConfigMap that is to be copied; none where there is none.

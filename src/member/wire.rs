@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::bounded;
 use crate::names::ObjectName;
 
 type Labels = BTreeMap<Box<str>, Box<str>>;
@@ -75,7 +76,7 @@ pub struct Bare {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Custom {
     pub metadata: Meta,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::value")]
     pub spec: Value,
 }
 
@@ -83,9 +84,9 @@ pub struct Custom {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Source {
     pub metadata: Meta,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::value")]
     pub spec: Value,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::value")]
     pub status: Value,
 }
 
