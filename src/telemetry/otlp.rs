@@ -1,4 +1,4 @@
-//! Sends spans to a collector by OTLP over HTTP, as the `OTEL_*` variables say.
+//! Sends spans to a collector by OTLP over HTTP or gRPC, as the `OTEL_*` variables say.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,13 +13,15 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use opentelemetry::{Key, KeyValue};
 use opentelemetry_http::{HttpClient, HttpError};
-use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
+
+use super::grpc;
 
 /// A collector that does not answer may not hold the exporter up for ever. Its own limit (`OTEL_EXPORTER_OTLP_TIMEOUT`)
 /// counts attempts; this is for one.
@@ -31,7 +33,15 @@ const ANSWER_MAX: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     No,
-    Otlp,
+    /// With the collector's address where the variables name none and the exporter's own default is another.
+    Otlp(Protocol, Option<&'static str>),
+}
+
+/// How the collector is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http,
+    Grpc,
 }
 
 /// Spans are sent where `OTEL_TRACES_EXPORTER=otlp`, or where it is unset and a collector is named. (The specification's
@@ -50,19 +60,33 @@ pub fn wanted(variable: impl Fn(&str) -> Option<String>) -> Result<Wanted, Strin
     }
     let protocol = set("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| set("OTEL_EXPORTER_OTLP_PROTOCOL"));
     match protocol.as_deref().map(str::trim) {
-        None | Some("http/protobuf") => Ok(Wanted::Otlp),
+        None | Some("http/protobuf") => Ok(Wanted::Otlp(Protocol::Http, None)),
+        Some("grpc") => match endpoint() {
+            Some(address) if !address.contains("://") => Err(format!(
+                "OTEL_EXPORTER_OTLP_ENDPOINT={address} does not say whether to use TLS; set http://{address} or \
+                 https://{address}"
+            )),
+            address => Ok(Wanted::Otlp(Protocol::Grpc, address.is_none().then_some("http://localhost:4317"))),
+        },
         Some(other) => Err(format!(
-            "OTEL_EXPORTER_OTLP_PROTOCOL={other} is not spoken here; set http/protobuf, on most collectors at port 4318"
+            "OTEL_EXPORTER_OTLP_PROTOCOL={other} is not spoken here; set http/protobuf (on most collectors port 4318) or \
+             grpc (4317)"
         )),
     }
 }
 
 /// Needs a runtime: requests are made on it, whatever thread asks for them. `certificate` is the value of
 /// `OTEL_EXPORTER_OTLP_CERTIFICATE`, a file of PEM certificates that a collector's own has to come from.
-pub fn provider(certificate: Option<&str>) -> Result<SdkTracerProvider, String> {
-    let client = Collector { client: client(certificate)?, runtime: Handle::current() };
-    let exporter = SpanExporter::builder()
-        .with_http()
+pub fn provider(
+    protocol: Protocol,
+    address: Option<&str>,
+    certificate: Option<&str>,
+) -> Result<SdkTracerProvider, String> {
+    let client = Collector { client: client(protocol, certificate)?, protocol, runtime: Handle::current() };
+    // The exporter's message is the same for both.
+    let exporter = SpanExporter::builder().with_http().with_protocol(opentelemetry_otlp::Protocol::HttpBinary);
+    let exporter = address.into_iter().fold(exporter, WithExportConfig::with_endpoint);
+    let exporter = exporter
         .with_http_client(client)
         .build()
         .map_err(|error| format!("the OTEL_EXPORTER_OTLP_ variables can't be used: {error}"))?;
@@ -82,7 +106,7 @@ fn resource() -> Resource {
 
 type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-fn client(certificate: Option<&str>) -> Result<Http, String> {
+fn client(protocol: Protocol, certificate: Option<&str>) -> Result<Http, String> {
     let mut roots = RootCertStore::empty();
     match certificate {
         Some(file) => {
@@ -99,13 +123,19 @@ fn client(certificate: Option<&str>) -> Result<Http, String> {
         }
     }
     let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-    Ok(Client::builder(TokioExecutor::new()).build(connector))
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    Ok(match protocol {
+        Protocol::Http => Client::builder(TokioExecutor::new()).build(connector.enable_http1().build()),
+        Protocol::Grpc => {
+            Client::builder(TokioExecutor::new()).http2_only(true).build(connector.enable_http2().build())
+        }
+    })
 }
 
 /// The exporter runs on a thread of its own without a runtime, so requests are handed to ours.
 struct Collector {
     client: Http,
+    protocol: Protocol,
     runtime: Handle,
 }
 
@@ -118,11 +148,17 @@ impl fmt::Debug for Collector {
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let client = self.client.clone();
+        let (client, protocol) = (self.client.clone(), self.protocol);
+        let request = if protocol == Protocol::Grpc { grpc::call(request)? } else { request };
         let sent = self.runtime.spawn(tokio::time::timeout(TIMEOUT, async move {
             let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
-            let body = Limited::new(body, ANSWER_MAX).collect().await?.to_bytes();
-            Ok::<_, HttpError>(Response::from_parts(head, body))
+            let body = Limited::new(body, ANSWER_MAX).collect().await?;
+            let trailers = body.trailers().cloned();
+            let answer = Response::from_parts(head, body.to_bytes());
+            Ok::<_, HttpError>(match protocol {
+                Protocol::Http => answer,
+                Protocol::Grpc => grpc::answer(answer, trailers.as_ref()),
+            })
         }));
         sent.await??
     }
@@ -138,26 +174,35 @@ mod tests {
 
     #[test]
     fn spans_are_sent_where_a_collector_is_named() {
+        const HTTP: Result<Wanted, String> = Ok(Wanted::Otlp(Protocol::Http, None));
         const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
         assert_eq!(with(&[]), Ok(Wanted::No));
-        assert_eq!(with(&[ENDPOINT]), Ok(Wanted::Otlp));
-        assert_eq!(
-            with(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/v1/traces")]),
-            Ok(Wanted::Otlp)
-        );
-        assert_eq!(with(&[("OTEL_TRACES_EXPORTER", "otlp")]), Ok(Wanted::Otlp));
+        assert_eq!(with(&[ENDPOINT]), HTTP);
+        assert_eq!(with(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/v1/traces")]), HTTP);
+        assert_eq!(with(&[("OTEL_TRACES_EXPORTER", "otlp")]), HTTP);
         assert_eq!(with(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")]), Ok(Wanted::No));
         assert_eq!(with(&[ENDPOINT, ("OTEL_SDK_DISABLED", "TRUE")]), Ok(Wanted::No));
-        assert_eq!(with(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]), Ok(Wanted::Otlp));
+        assert_eq!(with(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]), HTTP);
         assert_eq!(with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]), Ok(Wanted::No), "empty is unset");
     }
 
     #[test]
     fn what_is_not_spoken_is_refused_with_what_is() {
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
-        let refused = with(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap_err();
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        let refused = with(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).unwrap_err();
         assert!(refused.contains("http/protobuf"), "{refused}");
         let refused = with(&[("OTEL_TRACES_EXPORTER", "zipkin")]).unwrap_err();
         assert!(refused.contains("otlp or none"), "{refused}");
+    }
+
+    #[test]
+    fn grpc_has_a_port_of_its_own_and_needs_a_word_about_tls() {
+        const GRPC: (&str, &str) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        let named = with(&[GRPC, ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317")]);
+        assert_eq!(named, Ok(Wanted::Otlp(Protocol::Grpc, None)));
+        let unnamed = with(&[GRPC, ("OTEL_TRACES_EXPORTER", "otlp")]);
+        assert_eq!(unnamed, Ok(Wanted::Otlp(Protocol::Grpc, Some("http://localhost:4317"))));
+        let refused = with(&[GRPC, ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")]).unwrap_err();
+        assert!(refused.contains("set http://collector:4317 or https://collector:4317"), "{refused}");
     }
 }
