@@ -109,6 +109,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn is_trace_span(metadata: &Metadata<'_>) -> bool {
+/// Only what our own spans say leaves the process.
+pub(crate) fn is_trace_span(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target() == trace::TARGET
 }

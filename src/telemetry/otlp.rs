@@ -1,6 +1,8 @@
 //! Sends spans to a collector by OTLP over HTTP or gRPC, as the `OTEL_*` variables say.
 
+use std::error::Error;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +22,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
+use tracing::{info, warn};
 
 use super::grpc;
 
@@ -82,7 +85,8 @@ pub fn provider(
     address: Option<&str>,
     certificate: Option<&str>,
 ) -> Result<SdkTracerProvider, String> {
-    let client = Collector { client: client(protocol, certificate)?, protocol, runtime: Handle::current() };
+    let (client, runtime) = (client(protocol, certificate)?, Handle::current());
+    let client = Collector { client, protocol, runtime, failing: AtomicBool::new(false) };
     // The exporter's message is the same for both.
     let exporter = SpanExporter::builder().with_http().with_protocol(opentelemetry_otlp::Protocol::HttpBinary);
     let exporter = address.into_iter().fold(exporter, WithExportConfig::with_endpoint);
@@ -137,6 +141,26 @@ struct Collector {
     client: Http,
     protocol: Protocol,
     runtime: Handle,
+    /// One line says that it can't be reached, and one that it can again.
+    failing: AtomicBool,
+}
+
+impl Collector {
+    fn tell(&self, answer: Result<&Response<Bytes>, String>) {
+        let trouble = match answer {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(format!("it answered {}", answer.status())),
+            Err(error) => Some(error),
+        };
+        if self.failing.swap(trouble.is_some(), Ordering::Relaxed) != trouble.is_some() {
+            match trouble {
+                Some(trouble) => {
+                    warn!("the collector of traces does not take them; what is not sent is lost: {trouble}")
+                }
+                None => info!("the collector takes traces again"),
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Collector {
@@ -150,7 +174,7 @@ impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (client, protocol) = (self.client.clone(), self.protocol);
         let request = if protocol == Protocol::Grpc { grpc::call(request)? } else { request };
-        let sent = self.runtime.spawn(tokio::time::timeout(TIMEOUT, async move {
+        let sent = async move {
             let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
             let body = Limited::new(body, ANSWER_MAX).collect().await?;
             let trailers = body.trailers().cloned();
@@ -159,9 +183,26 @@ impl HttpClient for Collector {
                 Protocol::Http => answer,
                 Protocol::Grpc => grpc::answer(answer, trailers.as_ref()),
             })
-        }));
-        sent.await??
+        };
+        // A timer may be made on a runtime only, and this thread has none.
+        let sent = self.runtime.spawn(async { tokio::time::timeout(TIMEOUT, sent).await });
+        let sent = match sent.await? {
+            Ok(sent) => sent,
+            Err(elapsed) => Err(elapsed.into()),
+        };
+        self.tell(sent.as_ref().map_err(|error| with_causes(&**error)));
+        sent
     }
+}
+
+fn with_causes(error: &(dyn Error + Send + Sync)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -184,6 +225,20 @@ mod tests {
         assert_eq!(with(&[ENDPOINT, ("OTEL_SDK_DISABLED", "TRUE")]), Ok(Wanted::No));
         assert_eq!(with(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]), HTTP);
         assert_eq!(with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]), Ok(Wanted::No), "empty is unset");
+    }
+
+    #[tokio::test]
+    async fn spans_leave_a_thread_that_has_no_runtime() {
+        let client = client(Protocol::Http, None).unwrap();
+        let collector =
+            Collector { client, protocol: Protocol::Http, runtime: Handle::current(), failing: AtomicBool::new(false) };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(async || "taken")).await });
+        let request = Request::post(address).body(Bytes::new()).unwrap();
+        let thread = std::thread::spawn(move || futures::executor::block_on(collector.send_bytes(request)));
+        let answer = tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap().unwrap();
+        assert_eq!(&answer.body()[..], b"taken");
     }
 
     #[test]
