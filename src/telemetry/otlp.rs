@@ -153,11 +153,10 @@ impl Collector {
             Err(error) => Some(error),
         };
         if self.failing.swap(trouble.is_some(), Ordering::Relaxed) != trouble.is_some() {
-            match trouble {
-                Some(trouble) => {
-                    warn!("the collector of traces does not take them; what is not sent is lost: {trouble}")
-                }
-                None => info!("the collector takes traces again"),
+            if let Some(trouble) = trouble {
+                warn!("the collector of traces does not take them; what is not sent is lost: {trouble}");
+            } else {
+                info!("the collector takes traces again");
             }
         }
     }
