@@ -224,7 +224,7 @@ struct Kubeconfigs {
     members: PathBuf,
 }
 
-/// Certificates of a user in `system:monitoring`, with exactly the rights that the ServiceAccounts have.
+/// Certificates of a user in `system:monitoring`, with exactly the rights that the hub's accounts have.
 async fn trusted(stage: &Stage) -> Result<Kubeconfigs, Fail> {
     const GROUP: &str = "system:monitoring";
     let (fleet, user) = (&stage.fleet, "volsync-hub");
