@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod cluster;
+pub mod collector;
 pub mod control_plane;
 pub mod fleet;
 pub mod hub;

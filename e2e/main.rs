@@ -9,3 +9,4 @@ mod kubeconfigs;
 mod maintenance;
 mod mover;
 mod schemas;
+mod signals;

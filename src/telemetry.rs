@@ -2,6 +2,7 @@
 //! named. Every line that belongs to a trace names it.
 
 pub mod format;
+pub mod grpc;
 pub mod otlp;
 pub mod trace;
 
@@ -91,10 +92,10 @@ pub fn init(filter: &str, format: LogFormat) -> Result<Telemetry, String> {
 fn provider() -> Result<Option<SdkTracerProvider>, String> {
     match otlp::wanted(variable)? {
         Wanted::No => Ok(None),
-        Wanted::Otlp => {
+        Wanted::Otlp(protocol, address) => {
             let certificate = variable("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE");
             let certificate = certificate.or_else(|| variable("OTEL_EXPORTER_OTLP_CERTIFICATE"));
-            otlp::provider(certificate.as_deref()).map(Some)
+            otlp::provider(protocol, address, certificate.as_deref()).map(Some)
         }
     }
 }
@@ -108,6 +109,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn is_trace_span(metadata: &Metadata<'_>) -> bool {
+/// Only what our own spans say leaves the process.
+pub(crate) fn is_trace_span(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target() == trace::TARGET
 }

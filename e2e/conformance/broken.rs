@@ -45,8 +45,10 @@ pub enum Breakage {
     Answer(fn(&Ask, &mut Answer)),
     /// The server remembers what it should have forgotten.
     Memory(fn(&Ask, &mut Answer, &Value)),
-    /// Events of watches are spoiled; how often each is sent.
-    Event(fn(&mut Value) -> usize),
+    /// Events of watches are spoiled.
+    Event(fn(&mut Value)),
+    /// Events of watches are sent twice.
+    Twice,
     /// Whoever asks counts as the administrator.
     Anybody,
 }
@@ -121,7 +123,7 @@ async fn pass(
                 spoil(&ask, &mut answer, &last);
             }
         }
-        Breakage::Ask(_) | Breakage::Event(_) | Breakage::Anybody => {}
+        Breakage::Ask(_) | Breakage::Event(_) | Breakage::Twice | Breakage::Anybody => {}
     }
     let body = match answer.body {
         Value::String(text) => whole(text.into()),
@@ -168,16 +170,20 @@ fn whole(bytes: bytes::Bytes) -> Spoiled {
 }
 
 fn spoil_events(body: Body, breakage: Breakage) -> Spoiled {
-    let Breakage::Event(spoil) = breakage else { return body.map_err(Into::into).boxed_unsync() };
+    if !matches!(breakage, Breakage::Event(_) | Breakage::Twice) {
+        return body.map_err(Into::into).boxed_unsync();
+    }
     let lines =
         futures::stream::unfold((body.into_data_stream(), Vec::new()), move |(mut bytes, mut rest)| async move {
             loop {
                 if let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
                     let line: Vec<u8> = rest.drain(..=end).collect();
                     let mut event: Value = serde_json::from_slice(&line).unwrap_or_default();
-                    let line = |event: &Value| format!("{event}\n");
-                    let times = spoil(&mut event);
-                    let sent = bytes::Bytes::from(line(&event).repeat(times));
+                    let times = if matches!(breakage, Breakage::Twice) { 2 } else { 1 };
+                    if let Breakage::Event(spoil) = breakage {
+                        spoil(&mut event);
+                    }
+                    let sent = bytes::Bytes::from(format!("{event}\n").repeat(times));
                     return Some((Ok::<_, Error>(Frame::data(sent)), (bytes, rest)));
                 }
                 match bytes.next().await? {

@@ -27,6 +27,8 @@ rules:
 /// One request that an API server has answered.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// What the API server sent back as `Audit-Id`.
+    pub id: String,
     pub user: String,
     pub verb: String,
     /// `batch/cronjobs`, `secrets`, `hub.volsync.backube/kopiarepositories/status`.
@@ -117,6 +119,8 @@ impl AuditLog {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
+    #[serde(rename = "auditID")]
+    audit_id: String,
     verb: String,
     user: User,
     #[serde(default)]
@@ -155,6 +159,7 @@ impl From<Entry> for Request {
         let parts = [&object.api_group, &object.resource, &object.subresource];
         let resource: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).map(String::as_str).collect();
         Self {
+            id: entry.audit_id,
             user: entry.user.username,
             verb: entry.verb,
             resource: resource.join("/"),

@@ -6,11 +6,10 @@ use kube::Client;
 
 use super::Fail;
 use super::audit::AuditLog;
-use super::control_plane::{ControlPlane, Etcd, client_of, write_kubeconfig, write_kubeconfig_with};
+use super::control_plane::{ControlPlane, Parts, client_of, write_kubeconfig, write_kubeconfig_with};
 use super::kubelet::{Setup, StandInKubelet};
 use super::pki::Authority;
 use super::shell::Shell;
-use super::tools::Tools;
 
 /// A running cluster. Everything ends when it is dropped.
 pub struct Cluster {
@@ -27,9 +26,9 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts the cluster `name` with its files in `dir`.
-    pub async fn start(name: &str, tools: &Tools, etcd: &Etcd, dir: &Path, setup: Setup) -> Result<Self, Fail> {
+    pub async fn start(name: &str, parts: Parts<'_>, dir: &Path, setup: Setup) -> Result<Self, Fail> {
         let authority = Authority::new(name)?;
-        let control_plane = ControlPlane::start(name, tools, etcd, &authority, dir).await?;
+        let control_plane = ControlPlane::start(name, parts, &authority, dir).await?;
         let client = client_of(&control_plane.admin).await?;
         let credentials = dir.join("stand-in-kubelet.kubeconfig");
         let user = authority.client("stand-in-kubelet", "system:masters")?;
@@ -37,7 +36,7 @@ impl Cluster {
         let server = authority.server("stand-in-kubelet")?;
         let kubelet =
             StandInKubelet::start(name, client_of(&credentials).await?, &server, &dir.join("pods"), setup).await?;
-        let shell = Shell::new(&tools.kubectl, &control_plane.admin, dir);
+        let shell = Shell::new(&parts.tools.kubectl, &control_plane.admin, dir);
         Ok(Self { name: name.to_owned(), dir: dir.to_owned(), control_plane, client, shell, kubelet, authority })
     }
 

@@ -60,6 +60,15 @@ impl Etcd {
     }
 }
 
+/// What the control planes of a fleet have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    pub tools: &'a Tools,
+    pub etcd: &'a Etcd,
+    /// Of the API servers, on top of the usual ones.
+    pub flags: &'a [String],
+}
+
 /// An API server and its controller manager.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -99,20 +108,16 @@ impl ControlPlane {
     }
 
     /// Starts both, and returns when the API server says that it is ready.
-    pub async fn start(
-        name: &str,
-        tools: &Tools,
-        etcd: &Etcd,
-        authority: &Authority,
-        dir: &Path,
-    ) -> Result<Self, Fail> {
+    pub async fn start(name: &str, parts: Parts<'_>, authority: &Authority, dir: &Path) -> Result<Self, Fail> {
+        let Parts { tools, etcd, flags: more } = parts;
         fs::create_dir_all(dir)?;
         let files = Files::write(name, authority, dir)?;
         let port = free_port()?;
         let url = format!("https://127.0.0.1:{port}");
         let admin = dir.join("admin.kubeconfig");
         write_kubeconfig(&admin, &url, authority, name, &authority.client("admin", "system:masters")?)?;
-        let flags = api_server_flags(name, port, etcd, &files);
+        let mut flags = api_server_flags(name, port, etcd, &files);
+        flags.extend_from_slice(more);
         let start = Start { path: tools.kube_apiserver.clone(), flags, log: dir.join("kube-apiserver.log") };
         let mut api_server = Process::start(&program(&start.path, &start.flags, &start.log))?;
         let client = client_of(&admin).await?;

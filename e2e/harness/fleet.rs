@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::audit::Mark;
 use super::cluster::Cluster;
-use super::control_plane::Etcd;
+use super::control_plane::{Etcd, Parts};
 use super::kubelet::{Answer, Rule, Setup};
 use super::readme;
 use super::tools::{self, Tools, target_dir};
@@ -49,15 +49,25 @@ impl Fleet {
 
     /// Starts a fleet of its own, for a test that breaks things or for the playground.
     pub async fn start(name: &str, members: &[&str]) -> Result<Self, Fail> {
+        Self::start_with(name, members, |_| Ok(Vec::new())).await
+    }
+
+    /// The same with more flags for each API server, for which files may be written in the fleet's directory.
+    pub async fn start_with(
+        name: &str,
+        members: &[&str],
+        flags: impl FnOnce(&Path) -> Result<Vec<String>, Fail>,
+    ) -> Result<Self, Fail> {
         let tools = tokio::task::spawn_blocking(Tools::prepare).await??;
         let dir = run_dir(name)?;
         tools::say(&format!("starting {} control planes; their logs are in {}", members.len() + 1, dir.display()));
         let etcd = Etcd::start(&tools, &dir.join("etcd")).await?;
         install_kopia(&dir)?;
+        let flags = flags(&dir)?;
+        let parts = Parts { tools: &tools, etcd: &etcd, flags: &flags };
         let start = |name: &str, setup: Setup| {
             let (name, dir) = (name.to_owned(), dir.join(name));
-            let (tools, etcd) = (&tools, &etcd);
-            async move { Cluster::start(&name, tools, etcd, &dir, setup).await }
+            async move { Cluster::start(&name, parts, &dir, setup).await }
         };
         let mut clusters = vec![start("hub", Setup::default())];
         clusters.extend(members.iter().map(|name| start(name, image_of_the_mover(name, &dir))));
@@ -164,6 +174,8 @@ fn image_of_the_mover(member: &str, dir: &Path) -> Setup {
     let outside = [
         ("KOPIA_STANDIN_ROOT".to_owned(), dir.join("stores").display().to_string()),
         ("KOPIA_STANDIN_PLACE".to_owned(), member.to_owned()),
+        // What every kopia of the fleet was called with.
+        ("KOPIA_STANDIN_JOURNAL".to_owned(), dir.join("journal").display().to_string()),
     ];
     let env = [
         ("HUB_CACHE_DIR", "/cache".to_owned()),

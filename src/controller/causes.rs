@@ -108,7 +108,7 @@ pub fn run_ended(run: &EndedRun) {
 
 /// None where no trace is kept, so that nothing is put into words for nobody.
 pub fn of_member(event: &MemberEvent) -> Option<Change> {
-    tracing::enabled!(target: trace::TARGET, Level::INFO).then(|| {
+    tracing::span_enabled!(target: trace::TARGET, Level::INFO).then(|| {
         let (kind, cluster, object) = match event {
             MemberEvent::Registered { member, .. } => ("registration", Some(member), String::new()),
             MemberEvent::Problem { name, .. } => ("registration", None, name.to_string()),
@@ -129,7 +129,7 @@ pub fn of_member(event: &MemberEvent) -> Option<Change> {
 
 /// None where no trace is kept.
 pub fn of_hub(event: &HubEvent) -> Option<Change> {
-    tracing::enabled!(target: trace::TARGET, Level::INFO).then(|| {
+    tracing::span_enabled!(target: trace::TARGET, Level::INFO).then(|| {
         let (kind, object) = match event {
             HubEvent::Policy { name, .. } => ("KopiaMaintenance", name.to_string()),
             HubEvent::Ledger { id, .. } => ("KopiaRepository", id.ledger_name()),

@@ -10,7 +10,8 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use super::*;
 use crate::api::kopia_repository::RunStatus;
@@ -34,7 +35,9 @@ fn spans(work: impl FnOnce()) -> Vec<SpanData> {
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     let kept = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
+    // With the filter that the process has: it decides which changes are put into words at all.
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let layer = layer.with_filter(filter_fn(crate::telemetry::is_trace_span));
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
     let spans = kept.0.lock().unwrap();
     spans.clone()
