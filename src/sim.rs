@@ -2,7 +2,7 @@
 //!
 //! No real cluster is behind it. It serves what this project's code and kubectl use of the API: reads, lists, watches,
 //! patches, server-side apply, subresources, definitions of custom kinds. Left out: admission webhooks, CEL rules and
-//! patterns of schemas, protobuf, logs and exec. The conformance suite in `e2e/conformance` runs the same cases against
+//! patterns of schemas, protobuf (but for what `kubectl create` can only send so), logs and exec. The conformance suite in `e2e/conformance` runs the same cases against
 //! this server and a real one.
 
 mod access;
@@ -19,6 +19,7 @@ mod managed;
 mod merge;
 pub(crate) mod pki;
 mod present;
+mod protobuf;
 mod read;
 mod request;
 mod resource;

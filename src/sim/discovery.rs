@@ -84,7 +84,24 @@ pub(super) fn open_api_index(resources: &[Arc<Resource>]) -> Value {
     json!({"paths": paths})
 }
 
-/// kubectl wants to know that the server checks fields itself; the schemas are open.
+/// A custom kind's own schema, for `kubectl explain`; built-in kinds are open.
+fn schema(resource: &Resource, kind: Value) -> Value {
+    let open = || json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let mut schema = resource.schema.definition().cloned().unwrap_or_else(open);
+    schema["x-kubernetes-group-version-kind"] = json!([kind]);
+    if let Some(fields) = schema["properties"].as_object_mut() {
+        for (name, form, description) in [
+            ("apiVersion", "string", "The group and version of this kind."),
+            ("kind", "string", "The kind of object."),
+            ("metadata", "object", "Name, labels, annotations and what the server keeps of every object."),
+        ] {
+            fields.entry(name).or_insert_with(|| json!({"type": form, "description": description}));
+        }
+    }
+    schema
+}
+
+/// kubectl wants to know that the server checks fields itself; what is in them it asks for `explain` only.
 pub(super) fn open_api(resources: &[Arc<Resource>], group: &str, version: &str) -> Option<Value> {
     let mut paths = Map::new();
     let mut schemas = Map::new();
@@ -98,11 +115,7 @@ pub(super) fn open_api(resources: &[Arc<Resource>], group: &str, version: &str) 
             "responses": {"200": {"description": "OK"}}});
         paths.insert(path, json!({"patch": operation}));
         let name = format!("simulated.{version}.{}", resource.kind);
-        schemas.insert(
-            name,
-            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
-                "x-kubernetes-group-version-kind": [kind]}),
-        );
+        schemas.insert(name, schema(resource, kind));
     }
     if paths.is_empty() {
         return None;

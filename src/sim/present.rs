@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::events;
 use super::failure::Failure;
-use super::resource::Resource;
+use super::resource::{Column, Resource};
 
 /// The form that a client asked for by its Accept header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,10 @@ fn table(objects: &[Value], resource: &Resource, metadata: &Value, columns: bool
         .iter()
         .map(|object| {
             let mut cells = vec![object["metadata"]["name"].clone()];
-            cells.extend(resource.columns.iter().map(|column| cell(at_path(object, &column.path), &column.kind, now)));
+            cells.extend(resource.columns.iter().map(|column| match at_path(object, &column.path) {
+                Value::Null => absent(resource, column),
+                value => cell(value, &column.kind, now),
+            }));
             json!({"cells": cells, "object": partial(object)})
         })
         .collect();
@@ -118,9 +121,17 @@ fn table(objects: &[Value], resource: &Resource, metadata: &Value, columns: bool
     table
 }
 
+/// A custom kind's column is empty where there is nothing; built-in kinds have words for it.
+fn absent(resource: &Resource, column: &Column) -> Value {
+    match (resource.custom, &*column.kind, &*resource.plural) {
+        (false, "date", "cronjobs") => "<none>".into(),
+        (false, "date", _) => "<unknown>".into(),
+        _ => Value::Null,
+    }
+}
+
 fn cell(value: &Value, kind: &str, now: Timestamp) -> Value {
     match (kind, value) {
-        (_, Value::Null) if kind == "date" => "<unknown>".into(),
         ("date", Value::String(text)) => text.parse().map_or_else(|_| value.clone(), |then| age(then, now).into()),
         (_, Value::Object(_) | Value::Array(_)) => value.to_string().into(),
         _ => value.clone(),

@@ -182,7 +182,11 @@ const BUILT_IN: &[BuiltIn] = &[
             "involvedObject.namespace",
             "involvedObject.kind",
             "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
             "reason",
+            "reportingComponent",
             "type",
         ],
         ..kind("", "events", "Event")

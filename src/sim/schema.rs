@@ -77,6 +77,10 @@ impl Schema {
     pub(super) fn custom(schema: Value) -> Self {
         Self(Some(Arc::new(schema)))
     }
+    /// What a CustomResourceDefinition says of its objects.
+    pub(super) fn definition(&self) -> Option<&Value> {
+        self.0.as_deref()
+    }
     pub(super) fn root(&self) -> Node<'_> {
         match &self.0 {
             None => Node::BuiltIn(""),

@@ -18,6 +18,7 @@ use super::events;
 use super::failure::{Cause, Failure};
 use super::faults::{Faults, Refusal};
 use super::present::Form;
+use super::protobuf;
 use super::read::{self, ListOptions};
 use super::request::{Query, Route, Target};
 use super::resource::{REVIEWS, Resource};
@@ -155,6 +156,11 @@ fn objects(
     let part = match target.subresource.as_deref() {
         None | Some("finalize") => Part::Main,
         Some("status") if resource.status => Part::Status,
+        Some("log" | "exec" | "attach" | "portforward") => {
+            return Err(Failure::bad_request(
+                "no container runs in a simulated cluster, so there is nothing to see here",
+            ));
+        }
         Some(_) => return Ok(text(StatusCode::NOT_FOUND, "404 page not found")),
     };
     if resource.namespaced && target.namespace.is_none() && !matches!(verb, "list" | "watch") {
@@ -314,10 +320,13 @@ fn delete_all(backend: &Backend, resource: &Resource, target: &Target, call: &Ca
     Ok(json_response(StatusCode::OK, call.form.list(&items, resource, &metadata, inner.now())))
 }
 
-/// JSON, else YAML.
+/// JSON, else protobuf, else YAML.
 fn parse(body: &[u8], kind: &str) -> Result<Value, Failure> {
     if let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
+    }
+    if let Some(read) = protobuf::object(body) {
+        return read;
     }
     let text = String::from_utf8_lossy(body);
     serde_saphyr::from_str(&text).map_err(|error| {

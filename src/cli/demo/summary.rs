@@ -17,10 +17,12 @@ pub fn introduction(fleet: &DemoFleet) -> String {
         "A simulated fleet: one management cluster and {} members, over TLS on this machine. The hub is the real one.\n\
          No container runs and no backup exists. A minute of a member's clock passes in {} s, and the waits of the \
          protocol are divided by {TIME_FACTOR}.\n\
-         The management cluster for kubectl, while this runs:\n  export KUBECONFIG={}\n\nIts policies:\n",
+         The management cluster for kubectl, while this runs:\n  export KUBECONFIG={}\n\
+         A member: kubectl --kubeconfig {}/paris.yaml get cronjobs,jobs -A\n\nIts policies:\n",
         fleet.members.len(),
         60 / SPEED,
-        fleet.hub_kubeconfig().display()
+        fleet.hub_kubeconfig().display(),
+        fleet.kubeconfig_dir().display()
     );
     for (name, shows) in fleet.policies() {
         let _ = writeln!(text, "  {name:<18}{shows}");
