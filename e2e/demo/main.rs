@@ -24,7 +24,7 @@ fn the_demo_ends_by_itself_and_says_that_all_that_should_be_is_maintained() {
     assert!(errors.is_empty(), "{errors}");
     assert!(!text.contains('\u{1b}'), "no escape sequences where the output is no terminal");
     let folder = text.lines().find_map(|line| line.trim().strip_prefix("export KUBECONFIG=")).unwrap();
-    assert!(!std::path::Path::new(folder).exists(), "kubeconfigs go with the demo");
+    assert!(!Path::new(folder).exists(), "kubeconfigs go with the demo");
 }
 
 #[test]
