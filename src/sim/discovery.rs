@@ -85,7 +85,7 @@ pub(super) fn open_api_index(resources: &[Arc<Resource>]) -> Value {
 }
 
 /// A custom kind's own schema, for `kubectl explain`; built-in kinds are open.
-fn schema(resource: &Resource, kind: Value) -> Value {
+fn schema(resource: &Resource, kind: &Value) -> Value {
     let open = || json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let mut schema = resource.schema.definition().cloned().unwrap_or_else(open);
     schema["x-kubernetes-group-version-kind"] = json!([kind]);
@@ -115,7 +115,7 @@ pub(super) fn open_api(resources: &[Arc<Resource>], group: &str, version: &str) 
             "responses": {"200": {"description": "OK"}}});
         paths.insert(path, json!({"patch": operation}));
         let name = format!("simulated.{version}.{}", resource.kind);
-        schemas.insert(name, schema(resource, kind));
+        schemas.insert(name, schema(resource, &kind));
     }
     if paths.is_empty() {
         return None;
