@@ -197,7 +197,15 @@ impl World {
                 dirty.repositories.extend(self.observe(observation));
                 dirty.policies.insert(name);
             }
-            HubEvent::Ledger { id, object } => dirty.repositories.extend(self.set_ledger(id, object.map(|it| *it))),
+            HubEvent::Ledger { id, object } => {
+                // Our own writes were taken in before the watch brings them; what is newer, somebody else wrote, perhaps
+                // the status too: then the repository needs no write, and its policy has to be told from here.
+                let known = self.ledger.get(&id).map(|known| version_of(known));
+                let news = object.as_deref().filter(|object| known.is_none_or(|known| version_of(object) > known));
+                let policy = news.and_then(|object| object.status.as_ref()?.policy.as_deref());
+                dirty.policies.extend(policy.map(PolicyName::from));
+                dirty.repositories.extend(self.set_ledger(id, object.map(|it| *it)));
+            }
             HubEvent::MemberCluster { name, object } => {
                 let state = self.members.entry(name.clone()).or_default();
                 state.cluster = object.map(|object| Arc::new(*object));
