@@ -1,5 +1,6 @@
 //! Holds the sources against the rules that keep them readable: pure layers do no I/O, files have one subject.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -128,4 +129,68 @@ fn every_file_says_what_it_is_for_and_has_one_subject() {
         }
     }
     assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+/// Where the reasons of conditions, Events and problems are made.
+const REASONS_IN: [&str; 15] = [
+    "controller/act.rs",
+    "controller/engine.rs",
+    "controller/report.rs",
+    "grant.rs",
+    "member/contact.rs",
+    "member/facts.rs",
+    "member/incarnation.rs",
+    "member/kubeconfig.rs",
+    "plan/candidates.rs",
+    "plan/compose.rs",
+    "plan/direct.rs",
+    "plan/merge.rs",
+    "plan/verdict.rs",
+    "status/policy.rs",
+    "status/repository.rs",
+];
+
+/// Words in those files that are no reasons: kinds, resources, states and outcomes, and what never leaves a plan.
+const OTHER_WORDS: [&str; 22] = [
+    "ConfigMap",
+    "Credentials",
+    "CronJobs",
+    "CustomResourceDefinition",
+    "Fenced",
+    "Held",
+    "Jobs",
+    "KopiaMaintenance",
+    "KopiaRepository",
+    "Maintained",
+    "MemberCluster",
+    "Namespace",
+    "Namespaces",
+    "NotGranted",
+    "NotMatched",
+    "NotServing",
+    "Pods",
+    "ReplicationSources",
+    "Secret",
+    "ServiceAccount",
+    "Succeeded",
+    "True",
+];
+
+#[test]
+fn every_reason_is_explained_and_every_reason_that_is_explained_is_in_the_code() {
+    let page = include_str!("../docs/conditions.md");
+    let words = |text: &str, quote: char| -> BTreeSet<String> {
+        let pattern = regex::Regex::new(&format!("{quote}([A-Z][a-z]+[A-Za-z]*){quote}")).unwrap();
+        pattern.captures_iter(text).map(|found| found[1].to_owned()).collect()
+    };
+    let explained = words(page, '`');
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let quoted = |path: &Path| words(&code(&fs::read_to_string(path).unwrap()).join("\n"), '"');
+    let made: BTreeSet<String> = REASONS_IN.iter().flat_map(|file| quoted(&root.join(file))).collect();
+    let unexplained: Vec<_> = made.iter().filter(|word| !OTHER_WORDS.contains(&word.as_str())).collect();
+    let unexplained: Vec<_> = unexplained.into_iter().filter(|word| !explained.contains(*word)).collect();
+    assert!(unexplained.is_empty(), "docs/conditions.md does not explain {unexplained:?}");
+    let all: BTreeSet<String> = sources().iter().filter(|path| !is_test(path)).flat_map(|path| quoted(path)).collect();
+    let invented: Vec<_> = explained.difference(&all).collect();
+    assert!(invented.is_empty(), "docs/conditions.md explains what the code does not have: {invented:?}");
 }

@@ -198,12 +198,10 @@ impl World {
                 dirty.policies.insert(name);
             }
             HubEvent::Ledger { id, object } => {
-                // Our own writes were taken in before the watch brings them; what is newer, somebody else wrote, perhaps
-                // the status too: then the repository needs no write, and its policy has to be told from here.
-                let known = self.ledger.get(&id).map(|known| version_of(known));
-                let news = object.as_deref().filter(|object| known.is_none_or(|known| version_of(object) > known));
-                let policy = news.and_then(|object| object.status.as_ref()?.policy.as_deref());
-                dirty.policies.extend(policy.map(PolicyName::from));
+                // Our own writes are known before the watch brings them; of what is newer, others wrote the status.
+                let known = self.ledger.get(&id).map_or(0, |known| version_of(known));
+                let news = object.as_deref().filter(|object| version_of(object) > known);
+                dirty.policies.extend(news.and_then(|it| Some(it.status.as_ref()?.policy.as_deref()?.into())));
                 dirty.repositories.extend(self.set_ledger(id, object.map(|it| *it)));
             }
             HubEvent::MemberCluster { name, object } => {
