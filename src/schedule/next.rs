@@ -3,7 +3,8 @@
 //! Its search walks over clock readings: a month at a time to a month that matches, then days, hours, minutes,
 //! seconds. Each step is arithmetic on readings as Go does it, and where the clock is put forward or back the two
 //! together have habits of their own: a time in the gap is skipped, a time in the overlap fires twice, and in a zone
-//! that changes at midnight, or by half an hour, a day or an hour can be missed. All of that is kept.
+//! that changes at midnight, or by half an hour, a day or an hour can be missed, or the day after taken. All of that is
+//! kept.
 
 use jiff::civil::{Date, DateTime, date};
 use jiff::tz::{Offset, TimeZone};
