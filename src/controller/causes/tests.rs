@@ -88,22 +88,7 @@ fn a_run_that_ended_is_linked_to_what_pushed_it() {
     let ended = |pushed_by: Option<&str>| EndedRun {
         recorded: false,
         job: None,
-        report: RunReport {
-            outcome: Outcome::Succeeded,
-            reason: String::new(),
-            unique_id: None,
-            owner: None,
-            previous_owner: None,
-            owner_written: None,
-            epoch: None,
-            kopia: None,
-            seconds: None,
-            reclaimed_bytes: None,
-            last_run_start: None,
-            busy_until: None,
-            started: None,
-            ended: None,
-        },
+        report: RunReport::plain(Outcome::Succeeded, ""),
         run: RunStatus { cluster: "eu".to_owned(), ..RunStatus::default() },
         pushed_by: pushed_by.map(Into::into),
     };
