@@ -77,8 +77,8 @@ fn a_newcomer_with_kubectl_makes_a_policy_of_their_own_and_looks_into_a_member()
         assert!(good && text.contains(wanted), "kubectl {line}: {wanted:?} is missing in\n{text}");
     };
     let policy = tempfile::NamedTempFile::new().unwrap();
-    let text = "{apiVersion: volsync.backube/v1alpha1, kind: KopiaMaintenance, metadata: {name: mine}, spec: \
-                {repositorySelector: {repository: 'media-*'}, schedule: '*/2 * * * *', priority: 90}}";
+    let text = "apiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {name: mine}\nspec:\n  \
+                repositorySelector: {repository: 'media-*'}\n  schedule: '*/2 * * * *'\n  priority: 90\n";
     std::fs::write(policy.path(), text).unwrap();
     let file = policy.path().display();
     shows(&hub, &format!("apply -f {file}"), "mine created");
