@@ -4,6 +4,7 @@ pub mod act;
 pub mod ca;
 pub mod causes;
 pub mod census;
+mod claims;
 pub mod deletions;
 pub mod engine;
 pub mod index;

@@ -112,6 +112,8 @@ pub struct Census {
     pub policies: i64,
     pub invalid_policies: i64,
     pub claims: i64,
+    /// Repositories that wait for their turn to claim.
+    pub claims_waiting: i64,
     /// Keys that wait or are worked on, by queue.
     pub queues: BTreeMap<&'static str, i64>,
     pub members: BTreeMap<String, MemberCensus>,
@@ -175,6 +177,7 @@ impl Census {
         hub.register("policies", "KopiaMaintenance objects", gauge(self.policies));
         hub.register("invalid_policies", "KopiaMaintenance objects that are not valid", gauge(self.invalid_policies));
         hub.register("claims_under_way", "Claim Jobs that have not ended", gauge(self.claims));
+        hub.register("claims_waiting", "Repositories that wait for their turn to claim", gauge(self.claims_waiting));
         hub.register("queue_depth", "Keys that wait or are worked on, by queue", gauges("queue", &self.queues));
         self.register_members(hub);
     }

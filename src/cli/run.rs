@@ -56,7 +56,7 @@ pub struct MemberArgs {
     #[arg(long, env = "VOLSYNC_HUB_SHRINK_HOLD", value_name = "DURATION", default_value = "10m", value_parser = super::options::duration)]
     pub shrink_hold: std::time::Duration,
     /// Claims under way in the whole fleet at once
-    #[arg(long, env = "VOLSYNC_HUB_MAX_CLAIMS", value_name = "N", default_value_t = 50)]
+    #[arg(long, env = "VOLSYNC_HUB_MAX_CLAIMS", value_name = "N", default_value_t = 50, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_claims: usize,
 }
 

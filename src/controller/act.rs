@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Secret;
 use tracing::info;
 
+use super::claims::{Place, Turn};
 use super::engine::Engine;
 use super::jobs::attempt;
 use super::push::{self, Push};
@@ -15,11 +16,11 @@ use super::work::{Copy, Leftover, Target, Work};
 use crate::grant::Step;
 use crate::member::event::ReferencedKind;
 use crate::member::{CallError, Class, Member, SecretValues};
-use crate::names::{ObjectName, Place, PlacedName};
+use crate::names;
+use crate::names::{ObjectName, PlacedName, RepositoryId};
 use crate::plan::fleet::Contact;
 use crate::plan::result::{Assignment, Push as Planned};
 use crate::policy::CustomCa;
-use crate::render::pod::Permit;
 use crate::render::{Platform, RenderContext, cron_job, secret};
 
 /// Why a repository is not yet as it should be. The next attempt is made after `retry`, or when something changes.
@@ -37,6 +38,9 @@ const MENDED_BY_PEOPLE: Duration = Duration::from_mins(1);
 const COPY_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// What mends itself.
 const SOON: Duration = Duration::from_secs(1);
+
+/// (CamelCase reason, sentence), as in [`Step::note`].
+type Note = (&'static str, String);
 
 /// A copy of a Secret or CA as it should stand, and of which state of it.
 pub(super) struct WantedCopy {
@@ -66,23 +70,25 @@ impl From<CallError> for Trouble {
 }
 
 impl Engine {
-    /// Brings the members to what the plan and the grant allow.
-    pub(super) async fn act(&self, work: &Work, step: &Step) -> Result<(), Trouble> {
+    /// Brings the members to what the plan and the grant allow. Returns what was done, or has to wait its turn.
+    pub(super) async fn act(&self, work: &Work, step: &Step) -> Result<Step, Trouble> {
+        let mut told = step.clone();
         // Objects of a grant that the ledger has lost are evidence: they stay as they are.
         if work.ledger_lost {
-            return Ok(());
+            return Ok(told);
         }
         if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, work.may_push()) {
-            self.push(work, step, assignment, target).await?;
+            told = self.push(work, step, assignment, target).await?;
         }
         if step.remove_claim {
             self.remove_claim(work).await?;
         }
         self.tidy_runs(work).await?;
-        self.clear(work).await
+        self.clear(work).await?;
+        Ok(told)
     }
 
-    pub(super) fn member(&self, name: &crate::names::MemberName) -> Result<Member, Trouble> {
+    pub(super) fn member(&self, name: &names::MemberName) -> Result<Member, Trouble> {
         self.supervisor.member(name).ok_or_else(|| Trouble {
             reason: "MemberUnreachable",
             message: format!("member {name} has no registration that can be used"),
@@ -90,7 +96,7 @@ impl Engine {
         })
     }
 
-    async fn push(&self, work: &Work, step: &Step, assignment: &Assignment, target: &Target) -> Result<(), Trouble> {
+    async fn push(&self, work: &Work, step: &Step, assignment: &Assignment, target: &Target) -> Result<Step, Trouble> {
         if target.contact != Contact::Synced {
             let message =
                 format!("member {} can't be reached or is being read; what stands there stays", target.member);
@@ -108,10 +114,15 @@ impl Engine {
         }
         self.note(&target.member, push.noted);
         done?;
-        match (&step.claim, &work.grant) {
-            (Some(permit), Some(grant)) => self.claim(assignment, &context, &member, permit, grant.since).await,
-            _ => Ok(()),
+        let (Some(permit), Some(grant)) = (&step.claim, &work.grant) else { return Ok(step.clone()) };
+        let since = grant.since.map(attempt).unwrap_or_default();
+        let job = cron_job::claim_job(assignment, &context, permit.clone(), &since);
+        let name = ObjectName::new(context.namespace, cron_job::claim_name(work.id, context.epoch));
+        if let Some((note, wake)) = self.turn(work.id, &name) {
+            return Ok(Step { note: Some(note), wake: Some(wake), ..step.clone() });
         }
+        self.claim(work.id, &member, &job).await?;
+        Ok(step.clone())
     }
 
     async fn push_all(
@@ -248,13 +259,13 @@ impl Engine {
 
     async fn read(&self, from: &PlacedName, kind: ReferencedKind, member: &Member) -> Result<SecretValues, Trouble> {
         let values = match (&from.place, kind) {
-            (Place::Hub, kind) => self
+            (names::Place::Hub, kind) => self
                 .secrets
                 .read(kind, &from.object)
                 .await
                 .map_err(|message| Trouble::new("SecretUnreadable", message))?,
-            (Place::Member(_), ReferencedKind::Secret) => member.read_secret(&from.object).await?,
-            (Place::Member(_), ReferencedKind::ConfigMap) => member.read_config_map(&from.object).await?,
+            (names::Place::Member(_), ReferencedKind::Secret) => member.read_secret(&from.object).await?,
+            (names::Place::Member(_), ReferencedKind::ConfigMap) => member.read_config_map(&from.object).await?,
         };
         let what = match kind {
             ReferencedKind::Secret => "Secret",
@@ -265,29 +276,29 @@ impl Engine {
         })
     }
 
-    async fn claim(
-        &self,
-        assignment: &Assignment,
-        context: &RenderContext<'_>,
-        member: &Member,
-        permit: &Permit,
-        since: Option<jiff::Timestamp>,
-    ) -> Result<(), Trouble> {
-        let under_way = self.world().claims_under_way(Some(assignment.id));
-        if under_way >= self.settings.max_claims {
-            return Err(Trouble {
-                retry: Duration::from_secs(5),
-                ..Trouble::new(
-                    "ClaimQueued",
-                    format!("{under_way} claims are under way in the fleet, as many as --max-claims allows"),
-                )
-            });
+    /// Makes the claim Job; the turn for it has been given.
+    async fn claim(&self, id: RepositoryId, member: &Member, job: &Job) -> Result<(), Trouble> {
+        let created = member.create_job(&self.settings.hub_id, job).await;
+        // Where no answer came the Job may stand: the turn is taken until it must have ended.
+        if created.as_ref().err().is_none_or(|error| error.class.may_have_been_done()) {
+            self.world().claims.made(id, Self::now());
         }
-        let since = since.map(attempt).unwrap_or_default();
-        let job: Job = cron_job::claim_job(assignment, context, permit.clone(), &since);
-        member.create_job(&self.settings.hub_id, &job).await?;
-        info!(cluster = %assignment.member, repository = %assignment.id, epoch = context.epoch, "claim Job started");
+        created?;
+        info!(cluster = %member.name(), repository = %id, "claim Job started");
         Ok(())
+    }
+
+    /// Takes a turn to claim, or says what it waits for and until when.
+    fn turn(&self, id: RepositoryId, job: &ObjectName) -> Option<(Note, Timestamp)> {
+        let max = self.settings.max_claims;
+        let turn = self.world().claims.ask(id, job, max, Self::now());
+        let Turn::Wait(Place { ahead, expected }) = turn else { return None };
+        self.call_next();
+        let text = format!(
+            "as many claims are under way in the fleet as --max-claims allows, {max}; {ahead} repositories come before \
+             this one, whose claim is expected to start about {expected}"
+        );
+        Some((("ClaimQueued", text), expected))
     }
 
     async fn remove_claim(&self, work: &Work) -> Result<(), Trouble> {

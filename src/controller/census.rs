@@ -32,7 +32,8 @@ impl Engine {
         }
         let valid = fleet.policies.values().filter(|policy| policy.settings.is_ok() && policy.claim.is_some()).count();
         let policies = fleet.policies.len();
-        let claims = number(world.claims_under_way(None));
+        let claims = number(world.claims.under_way(Self::now()));
+        let claims_waiting = number(world.claims.waiting());
         drop(world);
         for handle in &handles {
             if let Some(census) = members.get_mut(handle.name().as_str()) {
@@ -46,6 +47,7 @@ impl Engine {
             policies: number(policies),
             invalid_policies: number(policies - valid),
             claims,
+            claims_waiting,
             queues: queues.into_iter().map(|(name, depth)| (name, number(depth))).collect(),
             members,
             usage: usage(),

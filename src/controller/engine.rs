@@ -171,6 +171,21 @@ impl Engine {
             self.causes.note(&change, &dirty.repositories);
         }
         self.enqueue(dirty);
+        self.call_next();
+    }
+
+    /// Turns to claim that are free go to those who have waited longest.
+    pub(super) fn call_next(&self) {
+        let called = self.world().claims.call(self.settings.max_claims, Self::now());
+        for id in called {
+            self.repositories.add(id);
+        }
+    }
+
+    /// It claims nothing now: others may.
+    pub(super) fn claims_nothing(&self, id: RepositoryId) {
+        self.world().claims.leave(id);
+        self.call_next();
     }
 
     /// What the hub's own watches report.

@@ -290,7 +290,7 @@ fn report(state: &MemberState, name: &ObjectName, job: &JobRecord, role: Role, l
     }
 }
 
-fn job_end(job: &JobRecord) -> Option<Timestamp> {
+pub(super) fn job_end(job: &JobRecord) -> Option<Timestamp> {
     let failed = || job.conditions.iter().filter(|it| &*it.status == "True").find_map(|it| it.since);
     job.completed.or_else(failed)
 }

@@ -58,6 +58,7 @@ impl Engine {
             }
             let Some(work) = self.gather(id, now).await else {
                 self.world().set_uses(id, Vec::new());
+                self.claims_nothing(id);
                 return;
             };
             causes::decided(&work);
@@ -74,7 +75,10 @@ impl Engine {
                     self.succeeded(id);
                     return self.repositories.add_after(id, wait);
                 }
-                Err(trouble) => return self.later(id, &trouble),
+                Err(trouble) => {
+                    self.claims_nothing(id);
+                    return self.later(id, &trouble);
+                }
             }
         }
         self.repositories.add(id);
@@ -126,6 +130,9 @@ impl Engine {
 
     async fn pass(&self, work: &Work, now: Timestamp) -> Result<Next, Trouble> {
         let step = self.decide(work, now);
+        if step.claim.is_none() || !self.leads() {
+            self.claims_nothing(work.id);
+        }
         if !self.leads() {
             debug!(repository = %work.id, state = ?work.plan.state, cluster = ?work.plan.cluster, next = ?step.note,
                 "planned; another replica leads");
@@ -136,19 +143,19 @@ impl Engine {
             return Ok(Next::Again);
         }
         let acted = if self.observes(work) {
-            Ok(())
+            Ok(step.clone())
         } else {
             self.act(work, &step).instrument(info_span!(target: trace::TARGET, "act")).await
         };
         let told = match &acted {
-            Ok(()) => step.clone(),
+            Ok(told) => told.clone(),
             // A conflict is over before anybody could read of it.
             Err(trouble) if trouble.reason == "Conflict" => step.clone(),
             Err(trouble) => Step { note: Some((trouble.reason, trouble.message.clone())), ..step.clone() },
         };
         self.write_ledger(work, &told, now).await?;
-        acted?;
-        Ok(Next::Rest(self.wait(work, &step, now)))
+        let done = acted?;
+        Ok(Next::Rest(self.wait(work, &done, now)))
     }
 
     fn observes(&self, work: &Work) -> bool {

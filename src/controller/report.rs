@@ -272,6 +272,7 @@ impl Engine {
             last_success: status.and_then(|status| status.last_success.as_ref()).map(|time| time.0),
             next_run: status.and_then(|status| status.next_run.as_ref()).map(|time| time.0),
             failing: status.is_some_and(|status| status.consecutive_failures.unwrap_or(0) > 0),
+            claim_expected: world.claims.told(plan.id),
         }
     }
 }

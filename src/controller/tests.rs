@@ -241,3 +241,28 @@ async fn what_needs_a_hand_over_is_held_and_changes_nothing() {
     bench.until("it is maintained as before", || bench.ledger().filter(both)).await;
     assert_eq!(bench.ledger().unwrap()["grant"], before["grant"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_are_made_two_at_a_time_and_those_that_wait_say_until_when() {
+    let bench = Bench::start_with(60, 2).await;
+    for number in 0..7 {
+        bench.back_up_as(&format!("db-{number}"), &format!("repo-{number}"), &format!("bucket-{number}"), &json!({}));
+    }
+    bench.policy(&json!({}));
+    let ledger = || bench.hub.actor("user").list("hub.volsync.backube", "kopiarepositories");
+    let of_claim = |job: &&Value| job["metadata"]["labels"][labels::ROLE] == "claim";
+    let goes_on = |job: &&Value| !job["status"]["conditions"].to_string().contains("Complete");
+    let (mut most, mut told) = (0, None);
+    bench
+        .until("all are let go", || {
+            most = most.max(bench.list("jobs").iter().filter(of_claim).filter(goes_on).count());
+            let told_now = ledger().into_iter().find(|it| it["status"]["reason"] == "ClaimQueued");
+            told = told.take().or(told_now);
+            let cron_jobs = bench.member.actor("user").list("batch", "cronjobs");
+            (cron_jobs.iter().filter(|it| it["spec"]["suspend"] == false).count() == 7).then_some(())
+        })
+        .await;
+    assert_eq!(most, 2, "as many as allowed, and never more");
+    let told = told.unwrap()["status"]["conditions"].to_string();
+    assert!(told.contains("2; ") && told.contains("whose claim is expected to start about 20"), "{told}");
+}

@@ -16,6 +16,7 @@ use crate::plan::planner::Planner;
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
+use super::claims::Claims;
 use super::index::Index;
 use super::inherited::Inherited;
 use super::member_state::MemberState;
@@ -48,6 +49,7 @@ pub struct World {
     pub wants_changed: bool,
     index: Index,
     pub hub_versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
+    pub(super) claims: Claims,
 }
 
 impl World {
@@ -63,6 +65,7 @@ impl World {
             wants_changed: false,
             index: Index::default(),
             hub_versions: BTreeMap::new(),
+            claims: Claims::default(),
         }
     }
 
@@ -99,17 +102,6 @@ impl World {
         let sources = self.sources_in(member);
         let held = self.ledger.values().filter(|object| holds(object)).count();
         (sources, self.planner.repositories_in(member).len(), held)
-    }
-
-    /// Claims whose Job may be under way, but for one's own.
-    pub fn claims_under_way(&self, but: Option<RepositoryId>) -> usize {
-        let live = |state: &MemberState| {
-            let claims = state.jobs.values().filter(|job| {
-                job.labels.get(labels::ROLE).is_some_and(|role| &**role == "claim") && !job.is_terminal()
-            });
-            claims.filter(|job| but.is_none() || repository_of(&job.labels) != but).count()
-        };
-        self.members.values().map(live).sum()
     }
 
     /// What a push wrote or compared, before the watches tell of it.
@@ -294,6 +286,7 @@ impl World {
                 let state = self.members.entry(member.clone()).or_default();
                 let before = state.jobs.get(&name).and_then(|job| repository_of(&job.labels));
                 let after = job.as_ref().and_then(|job| repository_of(&job.labels));
+                self.claims.saw(&member, &name, job.as_deref());
                 put(&mut state.jobs, name, job.map(|it| *it));
                 dirty.repositories.extend(self.index.moved(&member, before, after));
             }
@@ -382,7 +375,7 @@ fn put<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>)
     }
 }
 
-fn repository_of(of: &BTreeMap<Box<str>, Box<str>>) -> Option<RepositoryId> {
+pub(super) fn repository_of(of: &BTreeMap<Box<str>, Box<str>>) -> Option<RepositoryId> {
     of.get(labels::REPOSITORY)?.parse().ok()
 }
 

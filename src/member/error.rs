@@ -86,6 +86,20 @@ pub enum Class {
 }
 
 impl Class {
+    /// A write that failed so may have taken effect all the same.
+    pub fn may_have_been_done(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unauthorized
+                | Self::Forbidden { .. }
+                | Self::NotFound
+                | Self::NotServed
+                | Self::Invalid
+                | Self::NotOurs
+                | Self::NotLeading
+        )
+    }
+
     /// A fixed word, for conditions and metrics.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -25,6 +25,8 @@ pub struct Competed {
     pub last_success: Option<Timestamp>,
     pub next_run: Option<Timestamp>,
     pub failing: bool,
+    /// It waits for its turn to claim, which is expected then.
+    pub claim_expected: Option<Timestamp>,
 }
 
 pub struct Input<'a> {
@@ -96,12 +98,16 @@ fn ready(input: &Input<'_>, won: &[&Competed]) -> Wanted {
         |it: &&&Competed| it.maintained || !matches!(it.state, State::Maintained | State::NoCandidate | State::Held);
     let waiting = won.len() - won.iter().filter(settled).count();
     if waiting > 0 {
-        return Wanted::new(
-            "Ready",
-            false,
-            "Progressing",
-            "not every repository is maintained yet; see the KopiaRepositories",
+        let expected: Vec<_> = won.iter().filter_map(|it| it.claim_expected).collect();
+        let queued = expected.iter().max().map(|last| {
+            format!("; {} wait for their turn to claim, the last of them until about {last}", expected.len())
+        });
+        let message = format!(
+            "{waiting} of the {} repositories that it rules are not maintained yet{}; see the KopiaRepositories",
+            won.len(),
+            queued.unwrap_or_default()
         );
+        return Wanted::new("Ready", false, "Progressing", message);
     }
     Wanted::new("Ready", true, "Reconciled", "every repository that it rules is as it should be")
 }

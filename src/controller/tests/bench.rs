@@ -27,6 +27,7 @@ pub struct Bench {
     pub hub: SimCluster,
     pub member: SimCluster,
     time_factor: u32,
+    max_claims: usize,
     repositories: Repositories,
     folder: tempfile::TempDir,
     controller: Option<(CancellationToken, JoinHandle<Result<(), String>>)>,
@@ -51,6 +52,10 @@ pub fn name(bucket: &str) -> String {
 
 impl Bench {
     pub async fn start(time_factor: u32) -> Self {
+        Self::start_with(time_factor, 50).await
+    }
+
+    pub async fn start_with(time_factor: u32, max_claims: usize) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let hub = SimCluster::start("hub").await.unwrap();
         let actor = hub.actor("test");
@@ -69,8 +74,16 @@ impl Bench {
         tokio::spawn(workload.run(stop.clone()));
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("eu.yaml"), member.kubeconfig_yaml()).unwrap();
-        let mut bench =
-            Self { hub, member, time_factor, repositories, folder, controller: None, _stop: stop.drop_guard() };
+        let mut bench = Self {
+            hub,
+            member,
+            time_factor,
+            max_claims,
+            repositories,
+            folder,
+            controller: None,
+            _stop: stop.drop_guard(),
+        };
         bench.run().await;
         bench
     }
@@ -111,7 +124,7 @@ impl Bench {
                 member_namespace: NAMESPACE.to_owned(),
                 observe: false,
                 mover_image: Some("mover:1".to_owned()),
-                max_claims: 50,
+                max_claims: self.max_claims,
                 shrink_hold: Duration::from_mins(10),
                 time_factor: self.time_factor,
             },
@@ -147,8 +160,14 @@ impl Bench {
 
     /// A source of a repository in a bucket; `kopia` adds to its `spec.kopia`.
     pub fn back_up(&self, bucket: &str, kopia: &Value) {
-        self.member_apply(&secret("default", "repo", bucket));
-        let mut source = crate::member::tests::world::source("db");
+        self.back_up_as("db", "repo", bucket, kopia);
+    }
+
+    /// One more source, with a Secret of its own.
+    pub fn back_up_as(&self, source: &str, repo: &str, bucket: &str, kopia: &Value) {
+        self.member_apply(&secret("default", repo, bucket));
+        let mut source = crate::member::tests::world::source(source);
+        source["spec"]["kopia"]["repository"] = repo.into();
         source["spec"]["kopia"].as_object_mut().unwrap().extend(kopia.as_object().unwrap().clone());
         self.member_apply(&source);
     }
@@ -197,7 +216,7 @@ impl Bench {
         found.next().map(|object| object["status"].clone())
     }
 
-    pub async fn until<T>(&self, what: &str, found: impl Fn() -> Option<T>) -> T {
+    pub async fn until<T>(&self, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = found() {

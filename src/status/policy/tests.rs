@@ -31,6 +31,7 @@ fn competed(winner: &str, number: usize) -> Competed {
         last_success: Timestamp::from_second(1_700_000_000 + i64::try_from(number).unwrap()).ok(),
         next_run: Timestamp::from_second(1_900_000_000 + i64::try_from(number).unwrap()).ok(),
         failing: false,
+        claim_expected: None,
     }
 }
 
@@ -84,6 +85,16 @@ fn ready_says_what_it_waits_for() {
     assert_eq!(ready(&plan(true, 1, 1), vec![competed("ours", 1)]), pair("True", "Reconciled"));
     let waiting = Competed { maintained: false, ..competed("ours", 2) };
     assert_eq!(ready(&plan(true, 2, 2), vec![competed("ours", 1), waiting]), pair("False", "Progressing"));
+    let queued = |seconds: u32| Competed {
+        maintained: false,
+        claim_expected: Timestamp::from_second(seconds.into()).ok(),
+        ..competed("ours", 2)
+    };
+    let status = told(&plan(true, 3, 3), vec![competed("ours", 1), queued(60), queued(120)]);
+    let message = &status.conditions.iter().find(|it| it.type_ == "Ready").unwrap().message;
+    let words = "2 of the 3 repositories that it rules are not maintained yet; 2 wait for their turn to claim, the last \
+                 of them until about 1970-01-01T00:02:00Z; see the KopiaRepositories";
+    assert_eq!(message, words);
     let suspended = Competed { maintained: false, state: State::Suspended, ..competed("ours", 2) };
     assert_eq!(ready(&plan(true, 1, 1), vec![suspended]), pair("True", "Reconciled"));
 }

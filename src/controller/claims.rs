@@ -1,0 +1,220 @@
+//! Pure: the claims under way in the fleet, and the line of repositories that wait for their turn.
+//!
+//! A turn is given under the world's lock before its Job is made, and counts until that Job has been seen, so that
+//! workers that ask at the same moment never get more turns than there are. Whoever has waited longest is called
+//! first. A turn that nobody uses, and a Job in a member that is away, hold up the others for a limited time only.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::jobs::job_end;
+use super::world::repository_of;
+use crate::labels;
+use crate::member::event::JobRecord;
+use crate::names::{MemberName, ObjectName, RepositoryId};
+use crate::outcome::Role;
+use crate::render::cron_job::CLAIM_DEADLINE_SECONDS;
+
+/// Who was called takes the turn by then, or goes to the end of the line.
+const CALLED: SignedDuration = SignedDuration::from_secs(15);
+/// No claim goes on for longer: its Job's deadline, and a minute for clocks that differ.
+const LONGEST: SignedDuration = SignedDuration::from_secs(CLAIM_DEADLINE_SECONDS as i64 + 60);
+/// What a claim takes, until the first one has ended.
+const GUESS: SignedDuration = SignedDuration::from_secs(60);
+/// So many of the latest claims tell what one takes.
+const REMEMBERED: usize = 16;
+/// What was told stays while it is no further off than this: a status is not written for less.
+const TOLD_PRECISION: SignedDuration = SignedDuration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub struct Claims {
+    /// Jobs that have not ended, and when they must have.
+    jobs: BTreeMap<(MemberName, ObjectName), (RepositoryId, Timestamp)>,
+    /// Turns given of which no Job has been seen yet.
+    given: BTreeMap<RepositoryId, Given>,
+    line: BTreeMap<u64, RepositoryId>,
+    waiting: BTreeMap<RepositoryId, Waiting>,
+    next_ticket: u64,
+    took: VecDeque<SignedDuration>,
+}
+
+#[derive(Clone, Debug)]
+struct Given {
+    until: Timestamp,
+    /// The Job that is being made; none while the one called has not come.
+    job: Option<ObjectName>,
+    /// The Job may stand.
+    made: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    ticket: u64,
+    told: Option<Place>,
+}
+
+/// A place in the line, as it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Repositories that come before.
+    pub ahead: usize,
+    /// When the turn is expected.
+    pub expected: Timestamp,
+}
+
+/// The answer to who wants to claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Start,
+    Wait(Place),
+}
+
+impl Claims {
+    /// A Job of a member as it is now. Others than claims are none of this one's business.
+    pub fn saw(&mut self, member: &MemberName, name: &ObjectName, job: Option<&JobRecord>) {
+        let place = (member.clone(), name.clone());
+        let claim = job.and_then(|job| Some((job, claim_of(job)?)));
+        let Some((job, id)) = claim else {
+            self.jobs.remove(&place);
+            return;
+        };
+        if self.given.get(&id).is_some_and(|given| given.job.as_ref() == Some(name)) {
+            self.given.remove(&id);
+        }
+        let began = job.started.or(job.created).unwrap_or(Timestamp::MAX);
+        if !job.is_terminal() {
+            self.jobs.insert(place, (id, after(began, LONGEST)));
+        } else if self.jobs.remove(&place).is_some()
+            && let Some(took) = job_end(job).map(|end| end.duration_since(began)).filter(SignedDuration::is_positive)
+        {
+            self.took.push_front(took);
+            self.took.truncate(REMEMBERED);
+        }
+    }
+
+    /// Asks for a turn to make this Job; without one free, the repository stands in line from now on.
+    pub fn ask(&mut self, id: RepositoryId, job: &ObjectName, max: usize, now: Timestamp) -> Turn {
+        self.given.retain(|_, given| now < given.until);
+        let is_free = self.line.is_empty() && self.others_under_way(id, now) < max;
+        if is_free && !self.given.contains_key(&id) {
+            self.give(id, now);
+        }
+        if let Some(given) = self.given.get_mut(&id) {
+            given.job = Some(job.clone());
+            return Turn::Start;
+        }
+        let waiting = *self.waiting.entry(id).or_insert_with(|| {
+            self.next_ticket += 1;
+            self.line.insert(self.next_ticket, id);
+            Waiting { ticket: self.next_ticket, told: None }
+        });
+        let ahead = self.line.range(..waiting.ticket).count();
+        let place = Place { ahead, expected: self.expected(ahead, max, now) };
+        let told = waiting.told.filter(|told| is_near(told.expected, place.expected, now)).unwrap_or(place);
+        self.waiting.insert(id, Waiting { told: Some(told), ..waiting });
+        Turn::Wait(told)
+    }
+
+    /// Gives the turns that are free to those who have waited longest, and names them.
+    pub fn call(&mut self, max: usize, now: Timestamp) -> Vec<RepositoryId> {
+        if self.line.is_empty() {
+            return Vec::new();
+        }
+        self.given.retain(|_, given| now < given.until);
+        let mut called = Vec::new();
+        while self.under_way(now) < max
+            && let Some((_, id)) = self.line.pop_first()
+        {
+            self.waiting.remove(&id);
+            self.give(id, now);
+            called.push(id);
+        }
+        called
+    }
+
+    /// The Job was made, or may have been.
+    pub fn made(&mut self, id: RepositoryId, now: Timestamp) {
+        // It may have been seen already.
+        if let Some(given) = self.given.get_mut(&id) {
+            (given.until, given.made) = (after(now, LONGEST), true);
+        }
+    }
+
+    /// It claims nothing now: out of the line, and a turn of which no Job was made is free again.
+    pub fn leave(&mut self, id: RepositoryId) {
+        if self.given.get(&id).is_some_and(|given| !given.made) {
+            self.given.remove(&id);
+        }
+        self.forget(id);
+    }
+
+    /// When a repository that waits was told to expect its turn.
+    pub fn told(&self, id: RepositoryId) -> Option<Timestamp> {
+        Some(self.waiting.get(&id)?.told?.expected)
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Turns taken: Jobs that have not ended, and those about to be made.
+    pub fn under_way(&self, now: Timestamp) -> usize {
+        self.live(now).count() + self.unseen(now).count()
+    }
+
+    fn others_under_way(&self, id: RepositoryId, now: Timestamp) -> usize {
+        self.live(now).filter(|it| *it != id).count() + self.unseen(now).filter(|it| *it != id).count()
+    }
+
+    fn live(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
+        self.jobs.values().filter(move |(_, until)| now < *until).map(|(id, _)| *id)
+    }
+
+    fn unseen(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
+        self.given.iter().filter(move |(_, given)| now < given.until).map(|(id, _)| *id)
+    }
+
+    fn give(&mut self, id: RepositoryId, now: Timestamp) {
+        self.given.insert(id, Given { until: after(now, CALLED), job: None, made: false });
+    }
+
+    fn forget(&mut self, id: RepositoryId) {
+        if let Some(waiting) = self.waiting.remove(&id) {
+            self.line.remove(&waiting.ticket);
+        }
+    }
+
+    /// Each round of `max` claims takes what one takes on average.
+    fn expected(&self, ahead: usize, max: usize, now: Timestamp) -> Timestamp {
+        let number = i32::try_from(self.took.len()).unwrap_or(i32::MAX);
+        let sum = self.took.iter().fold(SignedDuration::ZERO, |sum, took| sum.saturating_add(*took));
+        let one = if number == 0 { GUESS } else { sum / number };
+        let rounds = i32::try_from(ahead / max.max(1) + 1).unwrap_or(i32::MAX);
+        let seconds = one.as_secs().max(1).saturating_mul(rounds.into());
+        // Whole seconds: it is for people.
+        let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        after(whole, SignedDuration::from_secs(seconds))
+    }
+}
+
+fn claim_of(job: &JobRecord) -> Option<RepositoryId> {
+    job.labels.get(labels::ROLE).filter(|role| ***role == *Role::Claim.as_str())?;
+    repository_of(&job.labels)
+}
+
+/// A quarter of the wait, and a minute; never what is over.
+fn is_near(told: Timestamp, expected: Timestamp, now: Timestamp) -> bool {
+    if told <= now {
+        return false;
+    }
+    let precision = TOLD_PRECISION.saturating_add(told.duration_since(now) / 4);
+    told.duration_since(expected).abs() <= precision
+}
+
+fn after(start: Timestamp, wait: SignedDuration) -> Timestamp {
+    start.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;
