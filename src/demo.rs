@@ -8,6 +8,7 @@ mod clock;
 pub mod fleet;
 mod garbage;
 mod kubelet;
+pub mod levers;
 pub mod look;
 mod mover;
 mod objects;

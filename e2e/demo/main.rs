@@ -1,9 +1,12 @@
 //! The demo as a newcomer starts it: the program, half a minute, nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 #[test]
 fn the_demo_ends_by_itself_and_says_that_all_that_should_be_is_maintained() {
@@ -99,4 +102,86 @@ fn a_newcomer_with_kubectl_makes_a_policy_of_their_own_and_looks_into_a_member()
     shows(&paris, "get replicationsources -n shop --field-selector metadata.name=catalog", "catalog");
     shows(&paris, "api-resources", "ReplicationSource");
     assert!(!run(&paris, "get pods -n nowhere nothing").0);
+}
+
+/// Without what moves the cursor and sets colours.
+fn plain(shown: &str) -> String {
+    let mut parts = shown.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + part.split_once(|letter: char| letter.is_ascii_alphabetic()).map_or("", |(_, rest)| rest)
+    })
+}
+
+/// What the demo shows on a terminal of this test, and the other end of that terminal.
+struct Terminal {
+    _demo: Demo,
+    controller: File,
+    shown: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn open(arguments: &[&str]) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
+        let end = || File::options().read(true).write(true).open(&name).unwrap();
+        let size = rustix::termios::Winsize { ws_row: 60, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&controller, size).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_volsync-hub"));
+        let command = command.arg("demo").args(arguments).stdin(end()).stdout(end()).stderr(end());
+        let demo = Demo(command.spawn().unwrap());
+        let controller = File::from(controller);
+        let (mut reader, shown) = (controller.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
+        let keeps = Arc::clone(&shown);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = reader.read(&mut bytes) {
+                keeps.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..read]));
+            }
+        });
+        Self { _demo: demo, controller, shown }
+    }
+
+    fn press(&mut self, key: &str) {
+        self.controller.write_all(key.as_bytes()).unwrap();
+    }
+
+    fn shows(&self, wanted: &str) {
+        self.shows_a_line_with(&[wanted]);
+    }
+
+    fn shows_a_line_with(&self, wanted: &[&str]) {
+        let until = Instant::now() + Duration::from_mins(1);
+        loop {
+            let shown = plain(&self.shown.lock().unwrap());
+            if shown.lines().any(|line| wanted.iter().all(|word| line.contains(word))) {
+                return;
+            }
+            let last = shown.rsplit_once("volsync-hub demo:").map_or("", |(_, last)| last);
+            assert!(Instant::now() < until, "{wanted:?} was not shown; last was{last}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn keys_stop_a_member_break_a_secret_and_correct_a_policy_and_the_screen_shows_what_follows() {
+    let mut terminal = Terminal::open(&["--for", "120s"]);
+    terminal.shows("keys  1 accra, 2 lima");
+    terminal.shows("member lima  its API server answers");
+    terminal.press("2");
+    terminal.shows("stopped the API server of lima");
+    terminal.shows("○ lima (out of reach)");
+    terminal.press("p");
+    terminal.shows("gave the policy games-typo the schedule \"*/1 * * * *\"");
+    terminal.press("2");
+    terminal.shows("started the API server of lima");
+    terminal.press("s");
+    terminal.shows("broke the password in Secret payments/");
+    terminal.shows_a_line_with(&["s3://payments/", "AuthFailed"]);
+    terminal.press("s");
+    terminal.shows("mended the password in Secret payments/");
 }

@@ -1,5 +1,6 @@
 //! `volsync-hub demo`: the hub itself against a simulated fleet, and what happens there.
 
+mod keys;
 mod screen;
 mod summary;
 
@@ -18,6 +19,7 @@ use crate::controller::engine::Settings;
 use crate::controller::run::{self, Options};
 use crate::demo::changes::{News, changes};
 use crate::demo::fleet::{DemoFleet, TIME_FACTOR};
+use crate::demo::levers::{Lever, Levers};
 use crate::demo::look::Look;
 use crate::demo::verdict::{Truth, Verdict, verdict};
 use crate::demo::view::View;
@@ -25,6 +27,7 @@ use crate::plan::fleet::PlanOptions;
 use crate::policy::PolicyRules;
 use crate::telemetry::{self, LogFormat};
 use crate::web::Health;
+use keys::Keys;
 use screen::{Frame, Screen};
 
 /// Twice a second: nobody sees more, and the hub's objects are few.
@@ -79,7 +82,7 @@ async fn show(args: &DemoArgs) -> Result<ExitCode, String> {
         () = show.run(&look, &fleet) => None,
         _ = terminate.recv() => None,
     };
-    let (view, elapsed) = show.end();
+    let (view, elapsed, changed) = show.end();
     let result = verdict(&view, &Truth::of(&fleet));
     stop.cancel();
     let ended = match ended {
@@ -87,7 +90,7 @@ async fn show(args: &DemoArgs) -> Result<ExitCode, String> {
         None => hub.await,
     };
     ended.map_err(|error| format!("the hub broke down: {error}"))??;
-    print_text(&summary::text(&view, &result, &fleet, elapsed))?;
+    print_text(&summary::text(&view, &result, &fleet, (elapsed, changed)))?;
     Ok(exit_code(args, &result))
 }
 
@@ -137,11 +140,31 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
     })
 }
 
+/// The next key, where there are any.
+async fn pressed(screen: &mut Option<(Screen, Option<Keys>)>) -> u8 {
+    match screen {
+        Some((_, Some(keys))) => keys.next().await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// What to do while it runs.
+fn hints(fleet: &DemoFleet, keys: bool) -> Vec<String> {
+    let mut hints = vec![
+        format!("kubectl, the management cluster: export KUBECONFIG={}", fleet.hub_kubeconfig().display()),
+        format!("kubectl, a member:               export KUBECONFIG={}/NAME.yaml", fleet.kubeconfig_dir().display()),
+    ];
+    hints.extend(keys.then(Lever::help).into_iter().flatten());
+    hints
+}
+
 /// What is on the screen, and since when.
 struct Show {
     started: Instant,
     ends: Option<Duration>,
-    screen: Option<Screen>,
+    /// With the keys of whoever sits before it.
+    screen: Option<(Screen, Option<Keys>)>,
+    levers: Levers,
     view: View,
     news: VecDeque<(Duration, News)>,
 }
@@ -152,7 +175,8 @@ impl Show {
         Self {
             started: Instant::now(),
             ends: args.run_for,
-            screen: redraws.then(Screen::open),
+            screen: redraws.then(|| (Screen::open(), Keys::listen())),
+            levers: Levers::default(),
             view: View::default(),
             news: VecDeque::new(),
         }
@@ -167,6 +191,7 @@ impl Show {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
+                key = pressed(&mut self.screen) => self.pull(key, fleet),
                 _ = tokio::signal::ctrl_c() => return,
             }
             // The simulated hub cluster answers; if it did not, the next look is soon.
@@ -180,18 +205,29 @@ impl Show {
         }
     }
 
-    fn take(&mut self, view: View) {
-        let elapsed = self.started.elapsed();
-        for news in changes(&self.view, &view) {
-            if self.screen.is_none() {
-                say(&screen::news_line(elapsed, &news));
-            }
-            self.news.push_back((elapsed, news));
+    fn pull(&mut self, key: u8, fleet: &DemoFleet) {
+        if let Some(lever) = Lever::of(key) {
+            let news = self.levers.pull(lever, fleet, &self.view);
+            self.tell(news);
         }
+    }
+
+    fn take(&mut self, view: View) {
+        for news in changes(&self.view, &view) {
+            self.tell(news);
+        }
+        self.view = view;
+    }
+
+    fn tell(&mut self, news: News) {
+        let elapsed = self.started.elapsed();
+        if self.screen.is_none() {
+            say(&screen::news_line(elapsed, &news));
+        }
+        self.news.push_back((elapsed, news));
         while self.news.len() > NEWS_MAX {
             self.news.pop_front();
         }
-        self.view = view;
     }
 
     fn draw(&mut self, fleet: &DemoFleet) {
@@ -199,15 +235,15 @@ impl Show {
             elapsed: self.started.elapsed(),
             ends: self.ends,
             now: Timestamp::now(),
-            hint: format!("kubectl can look too: export KUBECONFIG={}", fleet.hub_kubeconfig().display()),
+            hints: hints(fleet, matches!(&self.screen, Some((_, Some(_))))),
         };
-        if let Some(screen) = &mut self.screen {
+        if let Some((screen, _)) = &mut self.screen {
             screen.draw(&self.view, &self.news, &frame);
         }
     }
 
-    /// Leaves the screen as it was before.
-    fn end(self) -> (View, Duration) {
-        (self.view, self.started.elapsed())
+    /// Leaves the screen as it was before. Also tells whether the fleet is otherwise than at the start by keys.
+    fn end(self) -> (View, Duration, bool) {
+        (self.view, self.started.elapsed(), !self.levers.are_at_rest())
     }
 }

@@ -39,8 +39,8 @@ pub struct Frame {
     pub elapsed: Duration,
     pub ends: Option<Duration>,
     pub now: Timestamp,
-    /// How to look at the fleet with kubectl.
-    pub hint: String,
+    /// What to do while it runs.
+    pub hints: Vec<String>,
 }
 
 impl Screen {
@@ -88,7 +88,9 @@ fn lines(
     frame: &Frame,
     (width, height): (usize, usize),
 ) -> Vec<String> {
-    let mut lines = vec![heading(frame), hint(), frame.hint.clone(), String::new(), members(view), String::new()];
+    let mut lines = vec![heading(frame), hint()];
+    lines.extend(frame.hints.iter().cloned());
+    lines.extend([String::new(), members(view), String::new()]);
     let location = width.saturating_sub(OTHER_COLUMNS).clamp(LOCATION_MIN, LOCATION_MAX);
     lines.extend(repositories(view, frame.now, location).lines().map(str::to_owned));
     lines.push(String::new());

@@ -31,7 +31,8 @@ pub fn introduction(fleet: &DemoFleet) -> String {
     text
 }
 
-pub fn text(view: &View, verdict: &Verdict, fleet: &DemoFleet, elapsed: Duration) -> String {
+/// `changed`: whoever looked on has changed the fleet, and left it so.
+pub fn text(view: &View, verdict: &Verdict, fleet: &DemoFleet, (elapsed, changed): (Duration, bool)) -> String {
     let mut text = format!("\n{}\n", screen::repositories(view, Timestamp::now(), screen::LOCATION_MAX));
     // Writing to a String does not fail.
     let _ = writeln!(text, "{}", sums(view, verdict, fleet, elapsed));
@@ -56,7 +57,8 @@ pub fn text(view: &View, verdict: &Verdict, fleet: &DemoFleet, elapsed: Duration
     if verdict.missing.is_empty() {
         let _ = writeln!(text, "{}", Tone::Good.paint("Everything that should be maintained is."));
     } else {
-        let _ = writeln!(text, "{}", Tone::Bad.paint("Not as it should be (yet):"));
+        let why = if changed { "as you changed the fleet" } else { "yet" };
+        let _ = writeln!(text, "{}", Tone::Bad.paint(&format!("Not as it should be ({why}):")));
         for missing in &verdict.missing {
             let _ = writeln!(text, "  {missing}");
         }
