@@ -6,6 +6,7 @@ pub mod id;
 pub mod kinds;
 pub mod lease;
 pub mod ledger;
+pub mod rights;
 pub mod secrets;
 pub mod statuses;
 pub mod watch;

@@ -13,7 +13,7 @@ use tokio::sync::watch::Receiver;
 use crate::names::{MemberName, PlacedName};
 use crate::plan::fleet::ReferencedSecrets;
 
-mod access;
+pub mod access;
 pub mod apply;
 mod bounded;
 pub mod breaker;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::ApiResource;
+use tokio::sync::watch;
 
 use super::causes::{self, Causes};
 use super::deletions::{Deletions, Notice, Turn};
@@ -17,6 +19,7 @@ use crate::hub::event::HubEvent;
 use crate::hub::events::Events;
 use crate::hub::kinds;
 use crate::hub::ledger::Ledger;
+use crate::hub::rights::Missing;
 use crate::hub::secrets::HubSecrets;
 use crate::hub::statuses::Statuses;
 use crate::member::event::MemberEvent;
@@ -62,6 +65,8 @@ pub struct Engine {
     pub(super) causes: Causes,
     /// Open while this replica leads.
     pub fence: Fence,
+    /// What the hub may not do on its own cluster, and should.
+    pub(super) missing: watch::Receiver<Missing>,
     pub(super) written: Written,
     /// UID and generation of each policy of which a log line has told what it matches.
     pub(super) told: Mutex<BTreeMap<PolicyName, (String, i64)>>,
@@ -85,6 +90,7 @@ impl Engine {
         secrets: HubSecrets,
         supervisor: Arc<Supervisor>,
         fence: Fence,
+        missing: watch::Receiver<Missing>,
     ) -> Self {
         Self {
             settings,
@@ -100,6 +106,7 @@ impl Engine {
             metrics: Metrics::new(Outcome::ALL.map(Outcome::as_str)),
             causes: Causes::default(),
             fence,
+            missing,
             written: Written::default(),
             told: Mutex::default(),
             problems: Mutex::default(),
@@ -122,6 +129,18 @@ impl Engine {
     pub fn look_at_everything(&self) {
         let dirty = self.world().everything();
         self.enqueue(dirty);
+    }
+
+    pub fn look_at_policies(&self) {
+        let policies = self.world().policies.keys().cloned().collect();
+        self.enqueue(Dirty { policies, ..Dirty::default() });
+    }
+
+    /// Rights that are missing are told of where no policy's status can be written, too.
+    pub fn tell_of_rights(&self) {
+        if let Some(message) = self.missing.borrow().as_deref() {
+            self.events.publish(crd_of(self.statuses.policy_resource()), false, "MissingRules", message);
+        }
     }
 
     /// Registrations that can't be used are told of once, and again by a replica that begins to lead.
@@ -242,16 +261,11 @@ impl Engine {
                 ..ObjectReference::default()
             },
             // One object a kind: Events of one reason about one object are counted as one.
-            None => ObjectReference {
-                api_version: Some("apiextensions.k8s.io/v1".to_owned()),
-                kind: Some("CustomResourceDefinition".to_owned()),
-                name: Some(kinds::crd_name(&match *kind {
-                    "KopiaRepository" => kinds::ledger(),
-                    "MemberCluster" => kinds::member_cluster(),
-                    _ => self.statuses.policy_resource().clone(),
-                })),
-                ..ObjectReference::default()
-            },
+            None => crd_of(&match *kind {
+                "KopiaRepository" => kinds::ledger(),
+                "MemberCluster" => kinds::member_cluster(),
+                _ => self.statuses.policy_resource().clone(),
+            }),
         };
         self.events.publish(about, *turn == Turn::Restored, reason, &text);
     }
@@ -298,5 +312,14 @@ impl Engine {
 
     pub fn now() -> Timestamp {
         Timestamp::now()
+    }
+}
+
+fn crd_of(resource: &ApiResource) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("apiextensions.k8s.io/v1".to_owned()),
+        kind: Some("CustomResourceDefinition".to_owned()),
+        name: Some(kinds::crd_name(resource)),
+        ..ObjectReference::default()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::Config;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -15,6 +15,7 @@ use super::world::World;
 use crate::hub::event::HubEvent;
 use crate::hub::events::Events;
 use crate::hub::ledger::Ledger;
+use crate::hub::rights::{self, Missing};
 use crate::hub::secrets::HubSecrets;
 use crate::hub::statuses::Statuses;
 use crate::hub::{id, kinds};
@@ -37,14 +38,20 @@ const EVENTS_MAX: usize = 256;
 /// The hub's own cluster, as traces and errors call it.
 const HUB: &str = "hub";
 
-pub(super) fn hub_client(config: &Config, fence: Fence) -> Result<(kube::Client, Arc<Counters>), String> {
-    member::client::build(config.clone(), Reach::Anywhere, Peer::new(HUB, fence))
+/// `forbidden` is told of every request that was.
+pub(super) fn hub_client(
+    config: &Config,
+    fence: Fence,
+    forbidden: &Arc<Notify>,
+) -> Result<(kube::Client, Arc<Counters>), String> {
+    let peer = Peer { forbidden: Arc::clone(forbidden), ..Peer::new(HUB, fence) };
+    member::client::build(config.clone(), Reach::Anywhere, peer)
         .map_err(|error| format!("failed to make a client for the hub's cluster at {}: {error}", config.cluster_url))
 }
 
 pub(super) enum Start {
-    /// Writes pass this gate.
-    Run(Fence),
+    /// Writes pass this gate; whoever looks after the hub's rights hears of what is forbidden.
+    Run(Fence, Arc<Notify>),
     /// Reads only.
     Look,
 }
@@ -55,6 +62,7 @@ pub(super) struct Observed {
     fence: Fence,
     group: &'static str,
     hub_id: String,
+    missing: watch::Receiver<Missing>,
     pub(super) world: World,
     pub(super) hub: mpsc::Receiver<HubEvent>,
     pub(super) members: mpsc::Receiver<MemberEvent>,
@@ -70,16 +78,16 @@ impl Observed {
         start: Start,
         cancel: &CancellationToken,
     ) -> Result<Self, String> {
-        let (fence, new_id) = match start {
-            Start::Run(fence) => (fence, Some(options.new_hub_id.as_str())),
-            Start::Look => (Fence::shut(), None),
+        let (fence, forbidden, new_id) = match start {
+            Start::Run(fence, forbidden) => (fence, forbidden, Some(options.new_hub_id.as_str())),
+            Start::Look => (Fence::shut(), Arc::default(), None),
         };
-        let (client, counters) = hub_client(&config, fence.clone())?;
+        let (client, counters) = hub_client(&config, fence.clone(), &forbidden)?;
         let at = |error: String| format!("{error} (the hub's cluster is {})", config.cluster_url);
         let group = kinds::policy_group(&client).await.map_err(at)?;
         kinds::check_own(&client).await.map_err(at)?;
         // The first replica to come makes the id, whichever leads.
-        let (unfenced, _) = hub_client(&config, Fence::open())?;
+        let (unfenced, _) = hub_client(&config, Fence::open(), &forbidden)?;
         let hub_id = id::resolve(&unfenced, &options.namespace, options.hub_id.as_deref(), new_id).await?;
         info!(hub_id, group, namespace = options.namespace, "the hub starts");
 
@@ -92,6 +100,11 @@ impl Observed {
                 tokio::select! { () = cancel.cancelled() => {}, () = member::heartbeat(hub) => {} }
             }
         });
+        let rights = watch::Sender::default();
+        let missing = rights.subscribe();
+        if new_id.is_some() {
+            look_after_rights(hub.clone(), options, group, (forbidden, rights), cancel);
+        }
         let published = Published::new();
         let settings = MemberSettings {
             hub_id: hub_id.as_str().into(),
@@ -116,7 +129,7 @@ impl Observed {
         let hub = read_hub(&mut world, hub_rx, &published, cancel).await;
         let (supervisor, members) = Supervisor::start(settings, registries, inputs, cancel.clone());
         let supervisor = Arc::new(supervisor);
-        Ok(Self { client, fence, group, hub_id, world, hub, members, published, secrets, supervisor })
+        Ok(Self { client, fence, group, hub_id, missing, world, hub, members, published, secrets, supervisor })
     }
 
     pub(super) fn into_engine(
@@ -132,6 +145,7 @@ impl Observed {
             self.secrets,
             self.supervisor,
             self.fence,
+            self.missing,
         );
         (engine, self.hub, self.members, self.published)
     }
@@ -152,6 +166,23 @@ impl Observed {
             })
             && world.planner.referenced_secrets().iter().all(known)
     }
+}
+
+fn look_after_rights(
+    hub: Member,
+    options: &Options,
+    group: &'static str,
+    (forbidden, told): (Arc<Notify>, watch::Sender<Missing>),
+    cancel: &CancellationToken,
+) {
+    let uses = rights::Uses {
+        group,
+        namespace: options.namespace.clone(),
+        keeps_id: options.hub_id.is_none(),
+        elects: options.leader_election,
+    };
+    let (factor, cancel) = (options.settings.time_factor.max(1), cancel.clone());
+    tokio::spawn(async move { cancel.run_until_cancelled(rights::run(hub, uses, forbidden, told, factor)).await });
 }
 
 fn registries(

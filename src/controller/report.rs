@@ -152,7 +152,17 @@ impl Engine {
         let settings = world.planner.fleet().policies.get(name).and_then(|policy| policy.settings.as_ref().ok());
         let failover = settings.is_some_and(|settings| settings.failover.automatic);
         let generation = object.generation;
-        let input = policy::Input { plan: &plan, generation, matched, repositories, unread_members, failover, now };
+        let missing_rights = self.missing.borrow().clone();
+        let input = policy::Input {
+            plan: &plan,
+            generation,
+            matched,
+            repositories,
+            unread_members,
+            failover,
+            missing_rights,
+            now,
+        };
         let after = policy::status(&before, &input);
         Some((object.uid, before, after))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Config;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -62,8 +62,9 @@ pub async fn run(
     health: Arc<Health>,
     cancel: CancellationToken,
 ) -> Result<(), String> {
-    let (fence, leadership) = election(&config, &options)?;
-    let fleet = Observed::start(config, &options, Start::Run(fence), &cancel).await?;
+    let forbidden = Arc::new(Notify::new());
+    let (fence, leadership) = election(&config, &options, &forbidden)?;
+    let fleet = Observed::start(config, &options, Start::Run(fence, forbidden), &cancel).await?;
     let (engine, mut hub, mut members, published) = fleet.into_engine(&options);
     let engine = Arc::new(engine);
     health.set_metrics({
@@ -75,6 +76,7 @@ pub async fn run(
         tasks.spawn(follow(Arc::clone(&engine), leadership.subscribe(), cancel.clone()));
         tasks.spawn(leadership.run(cancel.clone()));
     }
+    tasks.spawn(follow_rights(Arc::clone(&engine), cancel.clone()));
     work(&engine, &mut tasks, &cancel);
     health.set_ready();
     info!("the hub is ready");
@@ -107,12 +109,16 @@ pub async fn run(
 }
 
 /// The gate before every write, and what opens it where several replicas may run.
-fn election(config: &Config, options: &Options) -> Result<(Fence, Option<Leadership>), String> {
+fn election(
+    config: &Config,
+    options: &Options,
+    forbidden: &Arc<Notify>,
+) -> Result<(Fence, Option<Leadership>), String> {
     if !options.leader_election {
         return Ok((Fence::open(), None));
     }
     let fence = Fence::shut();
-    let (client, _) = hub_client(config, Fence::open())?;
+    let (client, _) = hub_client(config, Fence::open(), forbidden)?;
     let leadership = Leadership::new(client, &options.namespace, &options.identity, fence.clone());
     Ok((fence, Some(leadership)))
 }
@@ -122,9 +128,20 @@ async fn follow(engine: Arc<Engine>, mut leads: watch::Receiver<bool>, cancel: C
     while let Some(Ok(())) = cancel.run_until_cancelled(leads.changed()).await {
         if *leads.borrow_and_update() {
             engine.tell_of_problems();
+            engine.tell_of_rights();
             engine.look_at_everything();
         }
     }
+}
+
+/// Tells of the hub's own rights when they change.
+async fn follow_rights(engine: Arc<Engine>, cancel: CancellationToken) {
+    let mut missing = engine.missing.clone();
+    while let Some(Ok(())) = cancel.run_until_cancelled(missing.changed()).await {
+        engine.tell_of_rights();
+        engine.look_at_policies();
+    }
+    cancel.cancelled().await;
 }
 
 /// Follows what has been read, until all has been that counts.

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
 
-const NAME: &str = "volsync-hub-id";
+pub const NAME: &str = "volsync-hub-id";
 const KEY: &str = "hubID";
 /// Of a hub that has never run.
 const NONE: &str = "none";

@@ -1,10 +1,9 @@
-//! Asks a member's API server what the hub may do there, and names what is missing.
+//! Asks an API server what the hub may do there, and names what is missing; and what the hub needs in a member.
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::MemberSettings;
-use super::call::{CallError, Member, Operation};
+use super::call::{CallError, Class, Member, Operation};
 
 /// Where a right is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ const NEEDED: [Needed; 12] = [
     named("", "namespaces", "kube-system"),
     needed(READ, "batch", "cronjobs", Scope::Cluster),
     named("apiextensions.k8s.io", "customresourcedefinitions", "replicationsources.volsync.backube"),
-    needed(WRITE, "batch", "cronjobs", Scope::Ours),
+    needed(&["get", "create", "patch", "delete"], "batch", "cronjobs", Scope::Ours),
     needed(&["get", "list", "watch", "create", "delete"], "batch", "jobs", Scope::Ours),
     needed(READ, "", "pods", Scope::Ours),
     needed(&["list"], "", "events", Scope::Ours),
@@ -52,23 +51,47 @@ const NEEDED: [Needed; 12] = [
     needed(&["get", "list", "watch", "create", "patch"], "", "configmaps", Scope::Ours),
     needed(&["get", "create", "patch"], "", "serviceaccounts", Scope::Ours),
 ];
-/// Without it the mover image has to be given.
-const WANTED: [Needed; 1] = [needed(&["list"], "apps", "deployments", Scope::VolSync)];
+/// Without the first the mover image has to be given, and without the others no second maintainer is noticed.
+const WANTED: [Needed; 4] = [
+    needed(&["list"], "apps", "deployments", Scope::VolSync),
+    needed(&["list"], "volsync.backube", "kopiamaintenances", Scope::Cluster),
+    needed(&["list"], "kopiur.home-operations.com", "maintenances", Scope::Cluster),
+    needed(&["list"], "velero.io", "backuprepositories", Scope::Cluster),
+];
+/// What asking for all the others takes. Most clusters grant it to everybody.
+const ASKING: Rule<'_> = Rule {
+    verb: "create",
+    group: "authorization.k8s.io",
+    resource: "selfsubjectaccessreviews",
+    name: None,
+    namespace: None,
+};
 
 /// One right, as `kubectl auth can-i` would ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule<'a> {
     pub verb: &'a str,
     pub group: &'a str,
+    /// With `/status` behind it for the subresource, as in a role.
     pub resource: &'a str,
     pub name: Option<&'a str>,
     pub namespace: Option<&'a str>,
 }
 
+impl Rule<'_> {
+    fn parts(&self) -> (&str, Option<&str>) {
+        self.resource.split_once('/').map_or((self.resource, None), |(resource, sub)| (resource, Some(sub)))
+    }
+}
+
 impl std::fmt::Display for Rule<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let dot = if self.group.is_empty() { "" } else { "." };
-        write!(f, "{} {}{dot}{}", self.verb, self.resource, self.group)?;
+        let (resource, subresource) = self.parts();
+        write!(f, "{} {resource}{dot}{}", self.verb, self.group)?;
+        if let Some(subresource) = subresource {
+            write!(f, "/{subresource}")?;
+        }
         if let Some(name) = self.name {
             write!(f, " {name}")?;
         }
@@ -76,8 +99,8 @@ impl std::fmt::Display for Rule<'_> {
     }
 }
 
-/// Every right that is asked about.
-fn asked<'a>(member_namespace: &'a str, volsync_namespace: &'a str) -> impl Iterator<Item = Rule<'a>> {
+/// Every right in a member that is asked about.
+pub fn of_member<'a>(member_namespace: &'a str, volsync_namespace: &'a str) -> impl Iterator<Item = Rule<'a>> {
     NEEDED.iter().chain(&WANTED).flat_map(move |needed| {
         let namespace = match needed.scope {
             Scope::Cluster => None,
@@ -89,16 +112,15 @@ fn asked<'a>(member_namespace: &'a str, volsync_namespace: &'a str) -> impl Iter
     })
 }
 
-/// The rights that are missing; fails where the API server can't be asked.
-pub async fn missing(
-    member: &Member,
-    settings: &MemberSettings,
-    volsync_namespace: &str,
-) -> Result<Vec<String>, CallError> {
+/// Those of the rights that are missing; fails where the API server can't be asked.
+pub async fn missing(member: &Member, asked: impl Iterator<Item = Rule<'_>>) -> Result<Vec<String>, CallError> {
     let mut missing = Vec::new();
-    for rule in asked(&settings.member_namespace, volsync_namespace) {
-        if !allowed(member, &rule).await? {
-            missing.push(rule.to_string());
+    for rule in asked {
+        match allowed(member, &rule).await {
+            Ok(true) => {}
+            Ok(false) => missing.push(rule.to_string()),
+            Err(CallError { class: Class::Forbidden { .. }, .. }) => return Ok(vec![ASKING.to_string()]),
+            Err(error) => return Err(error),
         }
     }
     Ok(missing)
@@ -116,8 +138,9 @@ pub async fn allowed(member: &Member, rule: &Rule<'_>) -> Result<bool, CallError
         allowed: bool,
     }
     let operation = Operation::new("ask for the right to", rule.to_string());
-    let mut attributes = json!({"verb": rule.verb, "group": rule.group, "resource": rule.resource});
-    for (key, value) in [("namespace", rule.namespace), ("name", rule.name)] {
+    let (resource, subresource) = rule.parts();
+    let mut attributes = json!({"verb": rule.verb, "group": rule.group, "resource": resource});
+    for (key, value) in [("namespace", rule.namespace), ("name", rule.name), ("subresource", subresource)] {
         if let Some(value) = value {
             attributes[key] = value.into();
         }
@@ -143,72 +166,103 @@ mod tests {
         assert_eq!(rule.to_string(), "list cronjobs.batch in namespace a");
         let rule = Rule { verb: "get", group: "", resource: "secrets", name: None, namespace: None };
         assert_eq!(rule.to_string(), "get secrets");
+        let rule = Rule { verb: "patch", group: "a.b", resource: "kinds/status", name: None, namespace: None };
+        assert_eq!(rule.to_string(), "patch kinds.a.b/status");
+    }
+}
+
+/// What manifests grant, for tests of what is asked for.
+#[cfg(all(test, feature = "sim"))]
+pub(crate) mod manifests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::sim::{self, Access, SimCluster};
+
+    impl Rule<'_> {
+        /// Does this grant it, and nothing else?
+        pub(crate) fn is(&self, granted: &sim::Rule) -> bool {
+            let is = |list: &[String], wanted: Option<&str>| match wanted {
+                None => list.is_empty(),
+                Some(wanted) => list.contains(&wanted.to_owned()),
+            };
+            is(&granted.verbs, Some(self.verb))
+                && is(&granted.groups, Some(self.group))
+                && is(&granted.resources, Some(self.resource))
+                && is(&granted.names, self.name)
+                && is(&granted.namespaces, self.namespace)
+        }
+
+        /// What is granted, but for this and what would grant it as well.
+        pub(crate) fn left_out_of(&self, mut granted: Vec<sim::Rule>) -> Vec<sim::Rule> {
+            let (named, anywhere) = (Rule { namespace: None, ..self.clone() }, Rule { name: None, ..self.clone() });
+            let all = Rule { namespace: None, ..anywhere.clone() };
+            granted.retain(|rule| ![self, &named, &anywhere, &all].iter().any(|it| it.is(rule)));
+            granted
+        }
     }
 
-    #[cfg(feature = "sim")]
-    mod manifests {
-        #![allow(clippy::unwrap_used)]
-        use super::super::*;
-        use crate::member::tests::settings;
-        use crate::sim::{self, Access, SimCluster};
+    /// One verb on one resource each.
+    pub(crate) fn granted(manifests: &[&str]) -> Vec<sim::Rule> {
+        let mut rules = Vec::new();
+        for document in manifests.iter().flat_map(|text| text.split("\n---\n")) {
+            let role: serde_json::Value = serde_saphyr::from_str(document).unwrap();
+            let namespaces: Vec<_> = role["metadata"]["namespace"].as_str().into_iter().collect();
+            for rule in role["rules"].as_array().into_iter().flatten() {
+                rules.extend(singles(rule).into_iter().map(|rule| rule.in_namespaces(&namespaces)));
+            }
+        }
+        rules
+    }
 
-        const NAMESPACE: &str = "volsync-system";
-
-        /// What `deploy/member` grants, one verb on one resource each.
-        fn granted() -> Vec<sim::Rule> {
-            let mut rules = Vec::new();
-            for text in
-                [include_str!("../../deploy/member/rbac.yaml"), include_str!("../../deploy/member/secrets.yaml")]
-            {
-                for document in text.split("\n---\n") {
-                    let role: serde_json::Value = serde_saphyr::from_str(document).unwrap();
-                    let namespaces: Vec<_> = role["metadata"]["namespace"].as_str().into_iter().collect();
-                    for rule in role["rules"].as_array().into_iter().flatten() {
-                        rules.extend(singles(rule).into_iter().map(|rule| rule.in_namespaces(&namespaces)));
-                    }
+    fn singles(rule: &serde_json::Value) -> Vec<sim::Rule> {
+        let texts = |key: &str| -> Vec<String> { serde_json::from_value(rule[key].clone()).unwrap_or_default() };
+        let (groups, names) = (texts("apiGroups"), texts("resourceNames"));
+        // No names: one that is empty, for all of them.
+        let names =
+            if names.is_empty() { vec![Vec::new()] } else { names.into_iter().map(|name| vec![name]).collect() };
+        let mut singles = Vec::new();
+        for resource in texts("resources") {
+            for group in &groups {
+                for verb in texts("verbs") {
+                    let single = sim::Rule::new(&[&verb], group, &[&resource]);
+                    singles.extend(names.iter().map(|names| sim::Rule { names: names.clone(), ..single.clone() }));
                 }
             }
-            assert!(rules.len() > 40, "{rules:#?}");
-            rules
         }
+        singles
+    }
 
-        fn singles(rule: &serde_json::Value) -> Vec<sim::Rule> {
-            let texts = |key: &str| -> Vec<String> { serde_json::from_value(rule[key].clone()).unwrap_or_default() };
-            let (group, names) = (&texts("apiGroups")[0], texts("resourceNames"));
-            let of = |verb: &String| {
-                let rule = |resource: &String| sim::Rule {
-                    names: names.clone(),
-                    ..sim::Rule::new(&[verb], group, &[resource])
-                };
-                texts("resources").iter().map(rule).collect::<Vec<_>>()
-            };
-            texts("verbs").iter().flat_map(of).collect()
-        }
+    pub(crate) async fn missing_with(cluster: &SimCluster, granted: Vec<sim::Rule>, asked: &[Rule<'_>]) -> Vec<String> {
+        let token = cluster.add_user("hub", Access::Rules(granted));
+        let client = cluster.client_of(&token).await.unwrap();
+        let member = Member::new("eu".into(), 0, client, std::sync::Arc::default());
+        missing(&member, asked.iter().cloned()).await.unwrap()
+    }
 
-        async fn missing_with(cluster: &SimCluster, rules: Vec<sim::Rule>) -> Vec<String> {
-            let token = cluster.add_user("hub", Access::Rules(rules));
-            let kubeconfig = kube::config::Kubeconfig::from_yaml(&cluster.kubeconfig_yaml_of(&token)).unwrap();
-            let options = kube::config::KubeConfigOptions::default();
-            let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
-            let member = Member::connect("eu".into(), config).await.unwrap();
-            missing(&member, &settings(), NAMESPACE).await.unwrap()
-        }
+    const NAMESPACE: &str = "volsync-system";
+    const MANIFESTS: [&str; 2] =
+        [include_str!("../../deploy/member/rbac.yaml"), include_str!("../../deploy/member/secrets.yaml")];
 
-        #[tokio::test]
-        async fn each_right_is_granted_by_the_manifests_and_named_exactly_where_it_is_missing() {
-            let cluster = SimCluster::start("eu").await.unwrap();
-            assert_eq!(missing_with(&cluster, granted()).await, [""; 0]);
-            for rule in asked(NAMESPACE, NAMESPACE) {
-                let (verb, resource) = (rule.verb.to_owned(), rule.resource.to_owned());
-                let others = granted().into_iter().filter(|it| {
-                    let covers = it.verbs[0] == verb && it.resources[0] == resource && it.groups[0] == rule.group;
-                    !(covers && (rule.name.is_none() || it.names.iter().any(|name| Some(&**name) == rule.name)))
-                });
-                let missing = missing_with(&cluster, others.collect()).await;
-                assert!(missing.contains(&rule.to_string()), "{rule}: {missing:?}");
-                let of_it = |text: &String| text.starts_with(&format!("{} {}", rule.verb, rule.resource));
-                assert!(missing.iter().all(of_it), "{rule}: {missing:?}");
-            }
+    #[tokio::test]
+    async fn each_right_is_granted_by_the_manifests_and_named_exactly_where_it_is_missing() {
+        let cluster = SimCluster::start("eu").await.unwrap();
+        let asked: Vec<_> = of_member(NAMESPACE, NAMESPACE).collect();
+        assert_eq!(missing_with(&cluster, granted(&MANIFESTS), &asked).await, [""; 0]);
+        for rule in &asked {
+            let missing = missing_with(&cluster, rule.left_out_of(granted(&MANIFESTS)), &asked).await;
+            assert!(missing.contains(&rule.to_string()), "{rule}: {missing:?}");
+            let of_it = |text: &String| text.starts_with(&format!("{} {}", rule.verb, rule.resource));
+            assert!(missing.iter().all(of_it), "{rule}: {missing:?}");
         }
+    }
+
+    #[test]
+    fn each_right_that_the_manifests_grant_is_asked_for_but_for_what_sources_refer_to() {
+        let asked: Vec<_> = of_member(NAMESPACE, NAMESPACE).collect();
+        let rest = granted(&MANIFESTS).into_iter().filter(|it| !asked.iter().any(|rule| rule.is(it)));
+        let rest: Vec<_> = rest.map(|it| format!("{} {}", it.verbs[0], it.resources[0])).collect();
+        let refers =
+            ["create selfsubjectaccessreviews", "get secrets", "list secrets", "watch secrets", "get configmaps"];
+        assert_eq!(rest, refers);
     }
 }

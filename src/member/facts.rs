@@ -139,7 +139,9 @@ impl Observer {
         let deployment = permitted(volsync(member, &volsync_namespace).await)?.unwrap_or_default();
         let path = format!("/api/v1/namespaces/{}/serviceaccounts", self.settings.member_namespace);
         let account = permitted(bare(member, "ServiceAccount", &path, SERVICE_ACCOUNT).await)?.flatten();
-        let missing = permitted(access::missing(member, &self.settings, &volsync_namespace).await)?;
+        let missing = permitted(
+            access::missing(member, access::of_member(&self.settings.member_namespace, &volsync_namespace)).await,
+        )?;
         let facts = MemberFacts {
             supported: is_supported(&version),
             kubernetes_version: version,

@@ -67,7 +67,8 @@ async fn report(events: &Events, known: &mut Found, kind: ForeignKind, found: Fo
     }
 }
 
-/// Objects of one kind; none where its group or the kind is not served, or may not be listed.
+/// Objects of one kind; none where its group or the kind is not served. One that may not be listed says nothing of what
+/// is there.
 async fn find(member: &Member, kind: ForeignKind, group: &str, plural: &str) -> Result<Found, CallError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -89,7 +90,7 @@ async fn find(member: &Member, kind: ForeignKind, group: &str, plural: &str) -> 
     let parameters = ListParams { limit: Some(OBJECTS_MAX), ..ListParams::default() };
     let request = Request::new(format!("/apis/{group}/{version}/{plural}")).list(&parameters);
     let page = match optional::<Page<Custom>>(member, &Operation::list(format!("{plural}.{group}")), request).await {
-        Err(CallError { class: Class::Forbidden { .. } | Class::NotServed, .. }) => None,
+        Err(CallError { class: Class::NotServed, .. }) => None,
         result => result?,
     };
     let objects = page.map(|page| page.items).unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::fence::Fence;
 
 /// Cheap to clone.
@@ -10,10 +12,12 @@ pub struct Peer {
     pub name: Arc<str>,
     /// Before every write.
     pub fence: Fence,
+    /// Told of every request that was forbidden.
+    pub forbidden: Arc<Notify>,
 }
 
 impl Peer {
     pub fn new(name: impl Into<Arc<str>>, fence: Fence) -> Self {
-        Self { name: name.into(), fence }
+        Self { name: name.into(), fence, forbidden: Arc::default() }
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Frame};
 use kube::client::Body as KubeBody;
 use tokio::time::Instant;
@@ -109,6 +109,9 @@ where
             };
             if let Some(counter) = counter {
                 counter.fetch_add(1, Ordering::Relaxed);
+            }
+            if result.as_ref().is_ok_and(|response| response.status() == StatusCode::FORBIDDEN) {
+                peer.forbidden.notify_one();
             }
             Ok(result?.map(|body| Metered { body, counters, watch: watch.is_some(), seen: 0 }))
         };

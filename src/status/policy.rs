@@ -1,6 +1,7 @@
 //! The status of a KopiaMaintenance.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -39,6 +40,8 @@ pub struct Input<'a> {
     pub unread_members: usize,
     /// It asks for failover by itself.
     pub failover: bool,
+    /// What the hub lacks on its own cluster.
+    pub missing_rights: Option<Arc<str>>,
     pub now: Timestamp,
 }
 
@@ -63,7 +66,7 @@ pub fn status(before: &KopiaMaintenanceStatus, input: &Input<'_>) -> KopiaMainte
         maintenance_failures: Some(count(won.iter().filter(|it| it.failing).count())),
         conditions: Vec::new(),
     };
-    let wanted = vec![ready(input, &won), valid(input), degraded(&won)];
+    let wanted = vec![ready(input, &won), valid(input), degraded(input, &won)];
     status.conditions = update(&before.conditions, wanted, Some(input.generation), input.now);
     status
 }
@@ -125,7 +128,10 @@ fn valid(input: &Input<'_>) -> Wanted {
     Wanted::new("Valid", true, "Valid", format!("{message}{more}"))
 }
 
-fn degraded(won: &[&Competed]) -> Wanted {
+fn degraded(input: &Input<'_>, won: &[&Competed]) -> Wanted {
+    if let Some(missing) = &input.missing_rights {
+        return Wanted::new("Degraded", true, "MissingRules", format!("of the hub on its own cluster: {missing}"));
+    }
     let failing = won.iter().filter(|it| it.failing).count();
     let overdue = won.iter().filter(|it| it.overdue).count();
     if failing + overdue > 0 {

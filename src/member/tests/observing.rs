@@ -255,6 +255,7 @@ async fn secrets_may_be_allowed_in_some_namespaces_only_and_missing_rules_are_na
     let mut more = rules;
     more.push(Rule::new(&["*"], "batch", &["cronjobs"]));
     more.push(Rule::new(&["list"], "apps", &["deployments"]));
+    more.push(Rule::new(&["list"], "*", &["kopiamaintenances", "maintenances", "backuprepositories"]));
     eu.set_access(&token, Access::Rules(more));
     world.wait("sync", |seen| seen.is_synced("eu")).await;
     world

@@ -35,17 +35,21 @@ fn competed(winner: &str, number: usize) -> Competed {
     }
 }
 
-fn told(plan: &PolicyPlan, repositories: Vec<Competed>) -> KopiaMaintenanceStatus {
-    let input = Input {
+fn input(plan: &PolicyPlan, repositories: Vec<Competed>) -> Input<'_> {
+    Input {
         plan,
         generation: 3,
         matched: Vec::new(),
         repositories,
         unread_members: 0,
         failover: false,
+        missing_rights: None,
         now: now(),
-    };
-    status(&KopiaMaintenanceStatus::default(), &input)
+    }
+}
+
+fn told(plan: &PolicyPlan, repositories: Vec<Competed>) -> KopiaMaintenanceStatus {
+    status(&KopiaMaintenanceStatus::default(), &input(plan, repositories))
 }
 
 fn condition<'a>(status: &'a KopiaMaintenanceStatus, kind: &str) -> &'a Condition {
@@ -115,17 +119,21 @@ fn valid_and_degraded_name_the_trouble() {
 }
 
 #[test]
+fn what_the_hub_itself_may_not_do_is_said_to_every_policy_and_first() {
+    let plan = plan(true, 1, 1);
+    let failing = vec![Competed { failing: true, ..competed("ours", 1) }];
+    let missing_rights = Some("missing: patch memberclusters.hub.volsync.backube/status; ask".into());
+    let status = status(&KopiaMaintenanceStatus::default(), &Input { missing_rights, ..input(&plan, failing) });
+    assert_eq!(is(&status, "Degraded"), pair("True", "MissingRules"));
+    let message = &condition(&status, "Degraded").message;
+    assert!(message.contains("on its own cluster: missing: patch memberclusters"), "{message}");
+    assert_eq!(is(&status, "Ready"), pair("True", "Reconciled"));
+}
+
+#[test]
 fn failover_that_is_asked_for_in_vain_is_said_to_be_so() {
     let plan = plan(true, 1, 1);
-    let input = Input {
-        plan: &plan,
-        generation: 3,
-        matched: Vec::new(),
-        repositories: vec![competed("ours", 1)],
-        unread_members: 0,
-        failover: true,
-        now: now(),
-    };
+    let input = Input { failover: true, ..input(&plan, vec![competed("ours", 1)]) };
     let status = status(&KopiaMaintenanceStatus::default(), &input);
     assert_eq!(is(&status, "Valid"), pair("True", "Valid"));
     assert!(condition(&status, "Valid").message.ends_with(NO_FAILOVER), "{status:?}");
@@ -147,15 +155,6 @@ fn telling_the_same_again_changes_nothing() {
     let plan = plan(true, 1, 1);
     let before = told(&plan, vec![competed("ours", 1)]);
     let later = now() + jiff::SignedDuration::from_hours(5);
-    let repositories = vec![competed("ours", 1)];
-    let input = Input {
-        plan: &plan,
-        generation: 3,
-        matched: Vec::new(),
-        repositories,
-        unread_members: 0,
-        failover: false,
-        now: later,
-    };
+    let input = Input { now: later, ..input(&plan, vec![competed("ours", 1)]) };
     assert_eq!(status(&before, &input), before);
 }
