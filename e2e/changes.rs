@@ -10,6 +10,7 @@ mod not_started;
 mod observe;
 mod other_group;
 mod outcomes;
+mod rights;
 mod shrink;
 mod stage;
 mod stale_secret;

@@ -16,6 +16,7 @@ pub mod kubelet;
 pub mod objects;
 pub mod pki;
 pub mod process;
+pub mod rbac;
 pub mod readme;
 pub mod shell;
 pub mod tools;

@@ -1,0 +1,316 @@
+//! Each right that the hub was given is taken away while it runs: people are told which one it is, and nothing else
+//! suffers. And none was given that it never uses.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::try_join3;
+use serde_json::{Value, json};
+
+use super::deleted::standing;
+use super::outcomes::run_now;
+use super::stage::{LONG, Stage, TIME_FACTOR, condition, cron_job, id, object, policy};
+use crate::harness::audit::Mark;
+use crate::harness::cluster::Cluster;
+use crate::harness::control_plane::base64;
+use crate::harness::fleet::HUB_USER;
+use crate::harness::hub::{Hub, Options, binary};
+use crate::harness::kubelet::{Answer, Rule};
+use crate::harness::objects::{self, S3};
+use crate::harness::rbac::{Grant, Roles, RuleAt};
+use crate::harness::wait::{PATIENCE, Seen, wait_for};
+use crate::harness::{self, Fail, tools};
+
+/// Two that lose rights, and one that never does.
+const MEMBERS: [&str; 3] = ["member-a", "member-b", "whole"];
+/// How soon an edit reaches the member that lost nothing, while others did.
+const REACTION: Duration = Duration::from_secs(10);
+
+/// Other tools' kinds, as far as a list of them goes.
+fn foreign_kind(group: &str, kind: &str, plural: &str) -> String {
+    let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
+    format!("---\n{crd}\n")
+}
+
+fn ca(namespace: &str, name: &str) -> String {
+    let data = json!({"ca.crt": format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64(name))});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace},
+        "data": data});
+    format!("---\n{map}\n")
+}
+
+/// A source with something of its own to say, so that it is read again when its Secret is copied.
+fn telling_source(ca: &str) -> String {
+    objects::source("member-a", "data", "repository").replace(
+        "kopia: {",
+        &format!("kopia: {{additionalArgs: [\"--region=eu\"], customCA: {{configMapName: {ca}, key: ca.crt}}, "),
+    )
+}
+
+fn yearly(minute: usize) -> String {
+    format!("{} 3 1 1 *", minute % 60)
+}
+
+/// Everything in the fleet that any right is for.
+async fn set_up(stage: &Stage) -> Result<(), Fail> {
+    let fleet = &stage.fleet;
+    for name in MEMBERS {
+        let (member, place) = (stage.member(name)?, S3::bucket(name));
+        place.create(fleet).await?;
+        // Everybody may ask what they may do: that is taken away, so that the manifests' own rule counts.
+        member.shell.kubectl("delete clusterrolebinding system:basic-user").await?.ok()?;
+        let kinds = foreign_kind("kopiur.home-operations.com", "Maintenance", "maintenances")
+            + &foreign_kind("velero.io", "BackupRepository", "backuprepositories");
+        member.shell.apply(&kinds).await?;
+        objects::backed_up(member, name, "repository", &place).await?;
+        let of_one = policy(name, "*", &format!("schedule: {:?}\nsuccessfulJobsHistoryLimit: 0", yearly(0)))
+            .replace("\"*\"", &format!("\"*\", namespaceSelector: {{matchNames: [{name}]}}"));
+        let labelled = of_one.replace("\n  schedule", &format!("\n  podLabels: {{case: {name}}}\n  schedule"));
+        fleet.hub.shell.apply(&labelled).await?;
+    }
+    stage.member("member-a")?.shell.apply(&(ca("member-a", "first") + &telling_source("first"))).await?;
+    stage.register("member-a")?;
+    stage.register("member-b")?;
+    let whole = base64(&std::fs::read_to_string(fleet.kubeconfig_of("whole"))?);
+    let registration = json!({"apiVersion": "v1", "kind": "Secret", "data": {"kubeconfig": whole}, "metadata": {
+        "name": "whole", "namespace": "volsync-system", "labels": {"hub.volsync.backube/member": "true"}}});
+    fleet.hub.shell.kubectl("delete clusterrolebinding system:basic-user").await?.ok()?;
+    fleet.hub.shell.apply(&registration.to_string()).await?;
+    // A repository that only a policy knows of, with everything that is read for it on the hub.
+    let place = S3::bucket("direct");
+    place.create(fleet).await?;
+    let there = objects::namespace("direct", &[]) + &place.secret("direct", "repository") + &ca("direct", "authority");
+    let direct = json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "KopiaMaintenance",
+        "metadata": {"name": "direct"}, "spec": {"schedule": yearly(0), "clusterSelector": {"matchNames": ["member-b"]},
+            "repository": {"name": "repository", "namespace": "direct",
+                "customCA": {"configMapName": "authority", "key": "ca.crt"}}}});
+    fleet.hub.shell.apply(&format!("{there}---\n{direct}\n")).await.map(drop)
+}
+
+/// One that keeps its id itself, as installed.
+async fn start_hub(stage: &Stage) -> Result<Hub, Fail> {
+    let options = Options {
+        args: vec!["--allow-loopback".to_owned(), format!("--time-factor={TIME_FACTOR}")],
+        kubeconfigs: Some(stage.registered.clone()),
+        ..Options::default()
+    };
+    let mut hub = Hub::start(&stage.fleet, &options)?;
+    hub.ready().await?;
+    Ok(hub)
+}
+
+/// The rights that a condition or an Event names.
+fn named(message: &str) -> BTreeSet<String> {
+    let listed = message.split_once("missing: ").map(|(_, listed)| listed);
+    listed
+        .into_iter()
+        .flat_map(|it| it.split("; "))
+        .take_while(|it| !it.starts_with("an administrator"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn names(grants: &BTreeSet<Grant>) -> BTreeSet<String> {
+    grants.iter().map(ToString::to_string).collect()
+}
+
+/// Secrets and CAs that sources and policies refer to may be allowed in some places only: nobody asks for that right.
+fn is_of_references(grants: &[Grant]) -> bool {
+    grants.iter().all(|it| it.namespace.is_none() && matches!(it.resource.as_str(), "secrets" | "configmaps"))
+}
+
+struct Rights<'a> {
+    cluster: &'a Cluster,
+    roles: Roles,
+    /// Those whose absence is asked for, one after the other.
+    asked: Vec<RuleAt>,
+    of_references: Vec<RuleAt>,
+}
+
+impl<'a> Rights<'a> {
+    async fn of(cluster: &'a Cluster) -> Result<Self, Fail> {
+        let roles = Roles::deployed(cluster).await?;
+        let (of_references, asked) =
+            roles.rules().into_iter().partition(|rule| is_of_references(&roles.grants_of(*rule)));
+        Ok(Self { cluster, roles, asked, of_references })
+    }
+
+    /// Takes the rule away, and gives all others; returns what the hub should name.
+    async fn take(&self, rule: Option<RuleAt>) -> Result<BTreeSet<Grant>, Fail> {
+        let rules = rule.map(|rule| self.roles.with_what_covers(rule)).unwrap_or_default();
+        self.roles.leave_out(self.cluster, &rules).await?;
+        let lost = self.roles.lost_with(&rules);
+        Ok(lost.into_iter().filter(|it| !is_of_references(std::slice::from_ref(it))).collect())
+    }
+}
+
+/// Waits until a member's condition names exactly these rights.
+async fn member_names(stage: &Stage, member: &str, lost: &BTreeSet<Grant>) -> Result<(), Fail> {
+    wait_for(&format!("{member} to lack exactly {:?}", names(lost)), PATIENCE, async || {
+        let found = condition(&stage.member_cluster(member).await?, "Authorized");
+        let said = named(found["message"].as_str().unwrap_or_default());
+        let status = if lost.is_empty() { "True" } else { "False" };
+        Ok(Seen::when(found["status"] == status && said == names(lost), found.to_string()))
+    })
+    .await
+}
+
+/// The same of the hub's own rights: in every policy, or where no policy's status can be written, in an Event.
+async fn hub_names(stage: &Stage, lost: &BTreeSet<Grant>) -> Result<(), Fail> {
+    let silent = lost.iter().any(|it| it.resource == "kopiamaintenances/status");
+    wait_for(&format!("the hub to lack exactly {:?}", names(lost)), PATIENCE, async || {
+        let mut messages = Vec::new();
+        if silent {
+            let events = object(&stage.fleet.hub, "/apis/events.k8s.io/v1/namespaces/default/events").await?;
+            let about =
+                |it: &&Value| it["reason"] == "MissingRules" && it["regarding"]["kind"] == "CustomResourceDefinition";
+            messages.extend(events["items"].as_array().into_iter().flatten().find(about).map(|it| it["note"].clone()));
+        } else {
+            for name in MEMBERS {
+                let degraded = condition(&stage.policy(name).await?, "Degraded");
+                let is = if lost.is_empty() { "RunsSucceed" } else { "MissingRules" };
+                messages.extend((degraded["reason"] == is).then(|| degraded["message"].clone()));
+            }
+        }
+        let told = messages.len() == if silent { 1 } else { MEMBERS.len() };
+        let exact = messages.iter().all(|it| named(it.as_str().unwrap_or_default()) == names(lost));
+        Ok(Seen::when(told && exact, format!("{messages:?}")))
+    })
+    .await
+}
+
+/// What was not touched answers as ever.
+async fn whole_reacts(stage: &Stage, id: &str, schedule: &str) -> Result<(), Fail> {
+    let patch = json!({"spec": {"schedule": schedule}}).to_string();
+    let edit = "kubectl patch kopiamaintenance whole --type merge -p \"$PATCH\"";
+    stage.fleet.hub.shell.bash(edit, &[("PATCH", &patch)]).await?.ok()?;
+    wait_for("an edit to reach the member that lost nothing", REACTION, async || {
+        let seen = cron_job(stage.member("whole")?, id).await?;
+        Ok(Seen::when(seen["spec"]["schedule"] == schedule, seen["spec"]["schedule"].to_string()))
+    })
+    .await?;
+    let cluster = stage.member_cluster("whole").await?;
+    for kind in ["Reachable", "Authorized", "Supported", "VolSyncInstalled", "Synced"] {
+        assert_eq!(condition(&cluster, kind)["status"], "True", "{kind}: {cluster}");
+    }
+    assert_eq!(condition(&stage.repository("whole").await?, "Maintained")["status"], "True");
+    Ok(())
+}
+
+#[test]
+fn each_right_that_is_taken_away_is_named_and_hinders_nothing_else_and_none_is_superfluous() -> Result<(), Fail> {
+    harness::run(async {
+        let stage = &Stage::set("rights", &MEMBERS).await?;
+        set_up(stage).await?;
+        let hub = start_hub(stage).await?;
+        for bucket in MEMBERS.into_iter().chain(["direct"]) {
+            stage.maintained(bucket).await?;
+        }
+        let began = std::time::Instant::now();
+        taken_in_turn(stage).await?;
+        tools::say(&format!("each right was taken away in turn in {} s", began.elapsed().as_secs()));
+        of_references(stage).await?;
+        rare_uses(stage).await?;
+        let hub = in_the_other_group(stage, hub).await?;
+        hub.stop()?;
+        none_is_superfluous(stage).await
+    })
+}
+
+/// One in each of two members and one on the hub at a time.
+async fn taken_in_turn(stage: &Stage) -> Result<(), Fail> {
+    let (a, b) = (Rights::of(stage.member("member-a")?).await?, Rights::of(stage.member("member-b")?).await?);
+    let hub = Rights::of(&stage.fleet.hub).await?;
+    let whole = id(&stage.repository("whole").await?);
+    let turns = |every: usize| a.asked.iter().skip(every).step_by(2).copied().map(Some).collect::<Vec<_>>();
+    let (in_a, in_b) = (turns(0), turns(1));
+    let mut on_hub: Vec<_> = hub.asked.clone();
+    // Events of one reason about one object are counted as one for a while: the first has to be the one that is read.
+    // And without the last ones nothing can be said of a member.
+    on_hub.sort_by_key(|rule| {
+        let concerns = |resource: &str| hub.roles.grants_of(*rule).iter().any(|it| it.resource == resource);
+        (!concerns("kopiamaintenances/status"), concerns("memberclusters/status") || concerns("leases"))
+    });
+    assert!(a.asked.len() >= 17 && on_hub.len() >= 14, "{} and {}", a.asked.len(), on_hub.len());
+    let before = (standing(a.cluster).await?, standing(b.cluster).await?);
+    let moment = stage.fleet.moment()?;
+    for round in 0..=in_a.len().max(on_hub.len()) {
+        let of = |list: &[Option<RuleAt>]| list.get(round).copied().flatten();
+        let rule = on_hub.get(round).copied();
+        let (lost_a, lost_b) = (a.take(of(&in_a)).await?, b.take(of(&in_b)).await?);
+        let mut lost = hub.take(rule).await?;
+        lost.retain(|it| it.resource.split('/').next() != Some("kopiamaintenances") || it.group == "volsync.backube");
+        tools::say(&format!("round {round}: {:?}, {:?}, {:?}", names(&lost_a), names(&lost_b), names(&lost)));
+        // It is looked for each ten minutes, and when the MemberCluster says something new.
+        let namespace = if round % 2 == 0 { json!("volsync-system") } else { Value::Null };
+        let patch = json!({"spec": {"volsyncNamespace": namespace}}).to_string();
+        let poke = "kubectl patch membercluster member-a --type merge -p \"$PATCH\"";
+        stage.fleet.hub.shell.bash(poke, &[("PATCH", &patch)]).await?.ok()?;
+        let told = try_join3(
+            member_names(stage, "member-a", &lost_a),
+            member_names(stage, "member-b", &lost_b),
+            hub_names(stage, &lost),
+        );
+        told.await?;
+        // Without its ledger or its Lease the hub does nothing anywhere, and says so.
+        let stops = lost.iter().any(|it| it.resource == "kopiarepositories/status" || it.resource == "leases");
+        if !stops {
+            whole_reacts(stage, &whole, &yearly(round + 1)).await?;
+        }
+    }
+    assert_eq!((standing(a.cluster).await?, standing(b.cluster).await?), before);
+    let writes = stage.fleet.hub_writes(&moment)?;
+    let strange = |it: &&String| it.contains(": delete") || it.starts_with("member-");
+    assert!(!writes.iter().any(|it| strange(&it)), "{writes:#?}");
+    Ok(())
+}
+
+/// Whoever refers to what the hub may not read hears of it; what was copied before stays.
+async fn of_references(stage: &Stage) -> Result<(), Fail> {
+    let (a, b) = (Rights::of(stage.member("member-a")?).await?, Rights::of(stage.member("member-b")?).await?);
+    let hub = Rights::of(&stage.fleet.hub).await?;
+    let of = |rights: &Rights<'_>, resource: &str| -> Result<RuleAt, Fail> {
+        let is = |rule: &&RuleAt| rights.roles.grants_of(**rule).iter().any(|it| it.resource == resource);
+        rights.of_references.iter().find(is).copied().ok_or_else(|| format!("no rule for {resource}").into())
+    };
+    let before = standing(b.cluster).await?;
+    a.roles.leave_out(a.cluster, &[of(&a, "configmaps")?]).await?;
+    b.roles.leave_out(b.cluster, &[of(&b, "secrets")?]).await?;
+    hub.roles.leave_out(hub.cluster, &[of(&hub, "secrets")?]).await?;
+    a.cluster.shell.apply(&(ca("member-a", "second") + &telling_source("second"))).await?;
+    b.cluster.shell.kubectl("annotate secret repository -n member-b touched=yes").await?.ok()?;
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    for bucket in MEMBERS.into_iter().chain(["direct"]) {
+        let seen = stage.repository(bucket).await?;
+        tools::say(&format!("{bucket}: {} {}", seen["status"]["state"], condition(&seen, "Maintained")));
+        let seen = stage.policy(bucket).await?;
+        tools::say(&format!("{bucket}: {}", seen["status"]));
+    }
+    assert_eq!(standing(b.cluster).await?, before);
+    Ok(())
+}
+
+async fn rare_uses(_stage: &Stage) -> Result<(), Fail> {
+    Ok(())
+}
+
+async fn in_the_other_group(_stage: &Stage, hub: Hub) -> Result<Hub, Fail> {
+    Ok(hub)
+}
+
+async fn none_is_superfluous(stage: &Stage) -> Result<(), Fail> {
+    let hub = Rights::of(&stage.fleet.hub).await?;
+    let requests = stage.fleet.hub.audit().by(HUB_USER, Mark::START)?;
+    tools::say(&format!("hub unused {:#?}", names(&hub.roles.unused(&requests))));
+    let member = Rights::of(stage.member("member-a")?).await?;
+    let mut requests = Vec::new();
+    for name in MEMBERS {
+        requests.extend(stage.member(name)?.audit().by(HUB_USER, Mark::START)?);
+    }
+    tools::say(&format!("members unused {:#?}", names(&member.roles.unused(&requests))));
+    Ok(())
+}
