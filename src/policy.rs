@@ -50,6 +50,16 @@ pub enum PolicyTarget {
     Direct { secret: ObjectName, cluster: Option<MemberName>, custom_ca: Option<CustomCa> },
 }
 
+impl PolicyTarget {
+    /// The Secret that a direct policy names.
+    pub fn named(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Selector { .. } => None,
+            Self::Direct { secret, .. } => Some(secret),
+        }
+    }
+}
+
 /// `clusterSelector`; empty admits every member and names none.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ClusterSelector {

@@ -182,10 +182,7 @@ impl World {
         let mut dirty = Dirty::default();
         match event {
             HubEvent::Policy { name, object, observation } => {
-                match object {
-                    Some(object) => self.policies.insert(name.clone(), *object),
-                    None => self.policies.remove(&name),
-                };
+                put(&mut self.policies, name.clone(), object.map(|it| *it));
                 dirty.repositories.extend(self.observe(observation));
                 dirty.policies.insert(name);
             }
@@ -197,8 +194,7 @@ impl World {
                 dirty.repositories.extend(self.set_ledger(id, object.map(|it| *it)));
             }
             HubEvent::MemberCluster { name, object } => {
-                let state = self.members.entry(name.clone()).or_default();
-                state.cluster = object.map(|object| Arc::new(*object));
+                self.members.entry(name.clone()).or_default().cluster = object.map(|object| Arc::new(*object));
                 self.wants_changed = true;
                 dirty.repositories.extend(self.member_changed(&name));
                 dirty.members.insert(name);
@@ -209,7 +205,10 @@ impl World {
                     dirty.repositories.extend(self.index.users(kind, PlacedName { place: Place::Hub, object: name }));
                 }
             }
-            HubEvent::Observed(observation) => dirty.repositories.extend(self.observe(observation)),
+            HubEvent::Observed(observation) => {
+                dirty.policies = self.planner.telling(&observation);
+                dirty.repositories = self.observe(observation);
+            }
             HubEvent::Listed(list) => {
                 if self.listed.insert(list) && self.hub_is_read() {
                     dirty = self.everything();
@@ -266,13 +265,14 @@ impl World {
                 dirty.members.insert(member);
             }
             MemberEvent::Observed(observation) => {
-                let source_of = match &observation {
+                let of = match &observation {
                     Observation::Source { key, .. } => Some(key.member.clone()),
                     _ => None,
                 };
+                dirty.policies = self.planner.telling(&observation);
                 dirty.repositories = self.observe(observation);
                 // Its counts; a backup that ends changes nothing.
-                dirty.members.extend(source_of.filter(|_| !dirty.repositories.is_empty()));
+                dirty.members.extend(of.filter(|_| !dirty.repositories.is_empty()));
             }
             MemberEvent::Owned { member, kind, name, object } => {
                 dirty.repositories.extend(self.owned_changed(&member, kind, name, object.map(|it| *it)));

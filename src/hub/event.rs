@@ -7,7 +7,7 @@ use crate::names::{MemberName, ObjectName, PolicyName, RepositoryId};
 use crate::plan::fleet::Observation;
 
 /// A policy on the hub, as far as its status and events need it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PolicyObject {
     pub uid: String,
     pub generation: i64,

@@ -55,6 +55,23 @@ pub fn source_may_be_left(fleet: &Fleet, options: &PlanOptions, ids: &[Repositor
             .any(|(key, record)| references::of_source(key, record).as_ref() == Some(secret))
 }
 
+/// A direct policy names the Secret that the standing CronJob was given, and that may not be read (any more): it may still
+/// be that repository's.
+pub fn policy_may_be_left(fleet: &Fleet, options: &PlanOptions, ids: &[RepositoryId], holder: &MemberName) -> bool {
+    let Some(given) = copied(fleet, options, ids, holder) else { return false };
+    let names_it = |claim: &PolicyClaim| claim.target.named().is_some_and(|secret| *secret == given.object);
+    let mut claims = fleet.policies.values().filter_map(|policy| policy.claim.as_ref());
+    !matches!(fleet.secrets.get(given), Some(SecretState::Present(_) | SecretState::Absent)) && claims.any(names_it)
+}
+
+/// Ids whose CronJob, wherever it stands, was given a Secret of this name.
+pub fn given<'a>(fleet: &'a Fleet, secret: &'a ObjectName) -> impl Iterator<Item = RepositoryId> + 'a {
+    let using =
+        fleet.cron_jobs.iter().filter(|(_, record)| record.secret.as_ref().is_some_and(|it| it.object == *secret));
+    using
+        .flat_map(|((_, name), record)| RepositoryId::of_object_name(&name.name).into_iter().chain([record.repository]))
+}
+
 /// No source of the repository is left in the holder. Where nothing tells which Secret it used, each source there whose
 /// Secret can't be seen may be one.
 pub fn has_no_source_left(fleet: &Fleet, options: &PlanOptions, ids: &[RepositoryId], holder: &MemberName) -> bool {

@@ -171,10 +171,18 @@ impl Planner {
                         affected.ids.extend(self.ids_held_blindly(member));
                     }
                 }
-                let wanting = self.index.directs.iter().filter(|(_, direct)| direct.wants.contains(secret));
-                affected.policies.extend(wanting.map(|(name, _)| name.clone()));
+                affected.policies.extend(self.naming(secret).cloned());
+                if !affected.policies.is_empty() {
+                    affected.ids.extend(holder::given(&self.fleet, &secret.object));
+                }
             }
-            Observation::Policy { name, .. } => affected.policy = Some(name.clone()),
+            Observation::Policy { name, record } => {
+                affected.policy = Some(name.clone());
+                let claims = self.fleet.policies.get(name).map(|known| &**known).into_iter().chain(record.as_deref());
+                for secret in claims.filter_map(|policy| policy.claim.as_ref()?.target.named()) {
+                    affected.ids.extend(holder::given(&self.fleet, secret));
+                }
+            }
             Observation::Ledger { id, .. } => {
                 affected.ids.insert(*id);
                 affected.ledger = Some(*id);
@@ -211,6 +219,17 @@ impl Planner {
         let matches = self.index.directs.values().flat_map(|direct| &direct.matches);
         let named = matches.filter(|(_, found)| found.members.contains_key(member)).map(|(key, _)| key.id());
         of_sources.chain(held).chain(named).collect()
+    }
+
+    /// Policies that have something else to say of themselves after this.
+    pub fn telling(&self, observation: &Observation) -> BTreeSet<PolicyName> {
+        let Observation::Secret { secret, .. } = observation else { return BTreeSet::new() };
+        self.naming(secret).cloned().collect()
+    }
+
+    /// Direct policies to which it matters what a Secret says.
+    fn naming<'a>(&'a self, secret: &'a PlacedName) -> impl Iterator<Item = &'a PolicyName> {
+        self.index.directs.iter().filter(|(_, direct)| direct.wants.contains(secret)).map(|(name, _)| name)
     }
 
     /// Ids whose CronJob in a member uses a copy of this Secret.

@@ -182,7 +182,11 @@ impl<'a> Shown<'a> {
         let labels = fleet.members.get(holder).map_or(&unlabelled, |record| &record.labels);
         let hidden = !holder::is_synced(fleet, holder)
             && claims().any(|claim| selector::admits(&claim.clusters, holder, labels));
-        if hidden || holder::source_may_be_left(fleet, options, &self.ids(), holder) {
+        let ids = self.ids();
+        if hidden
+            || holder::source_may_be_left(fleet, options, &ids, holder)
+            || holder::policy_may_be_left(fleet, options, &ids, holder)
+        {
             Verdict::held(HANDOVER_PENDING, Some(holder))
         } else {
             Verdict::of(State::NoPolicy, Act::Remove)

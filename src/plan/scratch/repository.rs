@@ -126,6 +126,7 @@ impl<'a> Repository<'a> {
         if let Some(holder) = self.holder()
             && self.sources.is_empty()
             && (holder::source_may_be_left(fleet, self.world.options, &self.ids, holder)
+                || holder::policy_may_be_left(fleet, self.world.options, &self.ids, holder)
                 || (!holder::is_synced(fleet, holder) && claims().any(|claim| self.admits(claim, holder))))
         {
             return Verdict::held(HANDOVER_PENDING, Some(holder));

@@ -267,6 +267,28 @@ fn nothing_is_concluded_while_the_hub_was_not_asked() {
 }
 
 #[test]
+fn what_was_made_of_a_secret_stays_while_the_hub_may_not_read_it_and_a_policy_names_it() {
+    let mut fleet = Fixture::new(&["c1"]);
+    fleet.policy("p", &direct()).secret("hub/app/repo", s3("bucket"));
+    let RepositoryPlan { id, key, .. } = fleet.only();
+    fleet.held(id, "c1", 2).pushed("c1", id, Some("hub/app/repo")).ledger(id, |record| record.key = Some(key));
+    for state in [SecretState::Forbidden, s3("bucket"), SecretState::Forbidden] {
+        let readable = matches!(state, SecretState::Present(_));
+        fleet.secret("hub/app/repo", state);
+        let plan = fleet.only();
+        let kept = (plan.state, plan.cluster, matches!(plan.push, Push::Keep));
+        assert_eq!(kept, (if readable { State::Maintained } else { State::Held }, Some("c1".into()), !readable));
+    }
+    assert!(fleet.policy_plan("p").message.contains("may not read Secret app/repo"));
+    // Nobody wants it any more, or it is certainly gone.
+    fleet.secret("hub/app/repo", SecretState::Absent);
+    assert!(matches!(fleet.only().push, Push::Remove));
+    fleet.secret("hub/app/repo", SecretState::Forbidden);
+    fleet.policy("p", &json!({"repository": {"name": "other", "namespace": "app"}}));
+    assert!(matches!(fleet.only().push, Push::Remove));
+}
+
+#[test]
 fn a_direct_policy_competes_with_those_that_select() {
     let mut fleet = Fixture::new(&["c1", "c2"]);
     fleet.default_policy().source("c1/web/one", "bucket").source("c2/web/one", "bucket");
