@@ -2,6 +2,7 @@
 
 mod away;
 mod commands;
+mod cut_lists;
 mod deleted;
 mod hostile;
 mod invalid_policies;

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod cluster;
 pub mod collector;
 pub mod control_plane;
+pub mod cutter;
 pub mod fleet;
 pub mod hub;
 pub mod kubelet;

@@ -142,6 +142,7 @@ fn what_is_hostile_in_one_member_costs_little_memory_and_hinders_nobody() -> Res
         other_versions(hostile).await?;
         thousands_of_namespaces(hostile).await?;
 
+        let moment = stage.fleet.moment()?;
         let mut hub = stage.start_hub(&[]).await?;
         let granted = stage.maintained("longest").await?;
         assert_eq!(granted["status"]["grant"]["cluster"], name.as_str());
@@ -169,6 +170,9 @@ fn what_is_hostile_in_one_member_costs_little_memory_and_hinders_nobody() -> Res
         tools::say(&format!("the hub beside a hostile member: {now} MB in RAM, {greatest} MB at most"));
         assert!(greatest <= RSS_MB_MAX, "{greatest} MB");
         assert!(hub.ended()?.is_none() && !stage.log().contains("panicked"), "the hub panicked");
+        let writes = stage.fleet.hub_writes(&moment)?;
+        let strange = |it: &&String| it.contains(": delete") || it.starts_with("hostile: ");
+        assert!(!writes.is_empty() && !writes.iter().any(|it| strange(&it)), "{writes:#?}");
         stage.assert_discreet().await?;
         hub.stop()?;
         Ok(())

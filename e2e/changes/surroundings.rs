@@ -1,7 +1,7 @@
 //! What real clusters are like: a proxy, OpenShift, workload identity, a regional registry, VolSync elsewhere, Secrets that
 //! may be read in some namespaces only, one object store with two names.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::stage::{LONG, Stage, cron_job, id, policy};
 use crate::harness::cluster::Cluster;
@@ -11,6 +11,8 @@ use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{self, Fail, repository};
 
 const REGIONAL: &str = "registry.eu.example.com/volsync/mover-kopia:v0.17.11";
+
+const ROLE: &str = "arn:aws:iam::111122223333:role/backups";
 
 /// The API group that tells OpenShift from others.
 const OPENSHIFT: &str = "---
@@ -39,6 +41,13 @@ async fn volsync_elsewhere(member: &Cluster, proxy: &str) -> Result<(), Fail> {
         .replace("example.com/volsync/mover-kopia:v0.17.11", REGIONAL)
         .replacen("env:", &variables, 1);
     member.shell.apply(&deployment).await.map(drop)
+}
+
+/// The hub looks at VolSync's Deployment and the ServiceAccount each ten minutes, and when MemberClusters change.
+async fn look_again(stage: &Stage, name: &str) -> Result<(), Fail> {
+    let other = json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "MemberCluster",
+        "metadata": {"name": name}, "spec": {"volsyncNamespace": name}});
+    stage.fleet.hub.shell.apply(&other.to_string()).await.map(drop)
 }
 
 fn pod(cron_job: &Value) -> &Value {
@@ -161,6 +170,8 @@ fn what_surrounds_volsync_in_a_real_cluster_reaches_the_movers_pods() -> Result<
 
         secrets_of_chosen_namespaces(&stage, &plan).await?;
         of_a_repository_without_keys(&stage, member).await?;
+        annotations_of_others_stay(&stage, member).await?;
+        changes_roll_out(&stage, member, &id).await?;
         hub.stop()?;
         Ok(())
     })
@@ -189,5 +200,60 @@ async fn of_a_repository_without_keys(stage: &Stage, member: &Cluster) -> Result
     let pod = &claim["spec"]["template"]["spec"];
     assert_eq!(pod["serviceAccountName"], "volsync-hub-mover", "{pod}");
     assert!(!pod["containers"][0]["env"].to_string().contains("AWS_SECRET_ACCESS_KEY"), "{pod}");
+    Ok(())
+}
+
+/// Workload identity: what an administrator writes on the ServiceAccount outlives its repair.
+async fn annotations_of_others_stay(stage: &Stage, member: &Cluster) -> Result<(), Fail> {
+    let account = "serviceaccount volsync-hub-mover -n volsync-system";
+    member.shell.kubectl(&format!("annotate {account} eks.amazonaws.com/role-arn={ROLE}")).await?.ok()?;
+    member.shell.kubectl(&format!("label {account} hub.volsync.backube/hub-")).await?.ok()?;
+    look_again(stage, "first-look").await?;
+    let path = "/api/v1/namespaces/volsync-system/serviceaccounts/volsync-hub-mover";
+    wait_for("the ServiceAccount to be repaired", LONG, async || {
+        let metadata = super::stage::object(member, path).await?["metadata"].clone();
+        assert_eq!(metadata["annotations"]["eks.amazonaws.com/role-arn"], ROLE, "{metadata}");
+        Ok(Seen::when(metadata["labels"]["hub.volsync.backube/hub"].is_string(), metadata.to_string()))
+    })
+    .await
+}
+
+/// Another proxy, an image of the MemberCluster's own, and none of VolSync's.
+async fn changes_roll_out(stage: &Stage, member: &Cluster, id: &str) -> Result<(), Fail> {
+    volsync_elsewhere(member, "http://other.example.com:8080").await?;
+    look_again(stage, "second-look").await?;
+    let first = pod_when(member, id, "with another proxy", |pod| {
+        pod["containers"][0]["env"].to_string().contains("http://other.example.com:8080")
+    })
+    .await?;
+    assert_eq!(pod(&first)["containers"][0]["image"], REGIONAL, "{first}");
+
+    let change = async |spec: Value| {
+        let patch = json!({"spec": spec});
+        stage
+            .fleet
+            .hub
+            .shell
+            .kubectl(&format!("patch membercluster here --type=merge -p {patch}"))
+            .await?
+            .ok()
+            .map(drop)
+    };
+    change(json!({"moverImage": "registry.us.example.com/mover:2", "imagePullSecrets": [{"name": "pull"}]})).await?;
+    pod_when(member, id, "with the image of its MemberCluster", |pod| {
+        pod["containers"][0]["image"] == "registry.us.example.com/mover:2"
+            && pod["imagePullSecrets"][0]["name"] == "pull"
+    })
+    .await?;
+
+    member.shell.kubectl("delete deployment volsync -n backup-operators").await?.ok()?;
+    look_again(stage, "third-look").await?;
+    change(json!({"moverImage": null, "imagePullSecrets": null})).await?;
+    let last = pod_when(member, id, "with the image that the hub was started with", |pod| {
+        pod["containers"][0]["image"] == "registry.example.com/fallback:1"
+            && !pod["containers"][0]["env"].to_string().contains("HTTPS_PROXY")
+    })
+    .await?;
+    assert!(pod(&last)["imagePullSecrets"].is_null(), "{last}");
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::Fail;
 use super::audit::AuditLog;
 use super::control_plane::{ControlPlane, Parts, client_of, write_kubeconfig, write_kubeconfig_with};
 use super::kubelet::{Setup, StandInKubelet};
-use super::pki::Authority;
+use super::pki::{Authority, Identity};
 use super::shell::Shell;
 
 /// A running cluster. Everything ends when it is dropped.
@@ -38,6 +38,11 @@ impl Cluster {
             StandInKubelet::start(name, client_of(&credentials).await?, &server, &dir.join("pods"), setup).await?;
         let shell = Shell::new(&parts.tools.kubectl, &control_plane.admin, dir);
         Ok(Self { name: name.to_owned(), dir: dir.to_owned(), control_plane, client, shell, kubelet, authority })
+    }
+
+    /// A server that this cluster's clients trust.
+    pub fn server_identity(&self, name: &str) -> Result<Identity, Fail> {
+        self.authority.server(name)
     }
 
     pub fn audit(&self) -> &AuditLog {

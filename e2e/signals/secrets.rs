@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::stage::{LONG, NORTH, Stage, object, policy};
+use super::stage::{LONG, NORTH, Stage, object, policy, run_by_hand};
 use crate::harness::control_plane::base64;
 use crate::harness::hub;
-use crate::harness::objects;
+use crate::harness::objects::{self, S3};
 use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{self, Fail};
 
 /// One repository Secret of each kind: its name, and its keys. What is credential in a value stands between `<` and
 /// `>`, which are not part of it, and has signs that look different in base64, in a URL and in JSON.
-const PLANTED: [(&str, &[(&str, &str)]); 7] = [
+const PLANTED: [(&str, &[(&str, &str)]); 11] = [
     (
         "s3",
         &[
-            ("KOPIA_REPOSITORY", "s3://planted"),
+            ("KOPIA_REPOSITORY", "s3://planted-s3"),
             ("AWS_S3_ENDPOINT", "s3.example.com"),
             ("KOPIA_PASSWORD", "<Pl4nted-s3+pass/word?&\"quoted\" ü>"),
             ("AWS_ACCESS_KEY_ID", "<PL4NTEDACCESSKEY>"),
@@ -37,6 +37,21 @@ const PLANTED: [(&str, &[(&str, &str)]); 7] = [
             ("KOPIA_AZURE_STORAGE_KEY", "<pl4nted+azure2/key==>"),
             ("AZURE_STORAGE_SAS_TOKEN", "<sv=2026&sig=pl4nted%2Bsas%3D>"),
             ("AZURE_CLIENT_SECRET", "<pl4nted~client.secret>"),
+        ],
+    ),
+    (
+        "azure-certificate",
+        &[
+            ("KOPIA_REPOSITORY", "azure://planted-certificate"),
+            ("KOPIA_AZURE_CONTAINER", "planted-certificate"),
+            ("KOPIA_AZURE_STORAGE_ACCOUNT", "account"),
+            ("KOPIA_PASSWORD", "<Pl4nted-certificate-password>"),
+            ("AZURE_TENANT_ID", "tenant"),
+            ("AZURE_CLIENT_ID", "client"),
+            (
+                "AZURE_CLIENT_CERTIFICATE",
+                "<-----BEGIN PRIVATE KEY-----\npl4ntedAzureCertificate+/==\n-----END PRIVATE KEY-----\n>",
+            ),
         ],
     ),
     (
@@ -84,6 +99,34 @@ const PLANTED: [(&str, &[(&str, &str)]); 7] = [
         ],
     ),
     (
+        "sftp-key",
+        &[
+            ("KOPIA_REPOSITORY", "sftp://planted-key"),
+            ("SFTP_HOST", "sftp.example.com"),
+            ("SFTP_PATH", "/planted-key"),
+            ("SFTP_USERNAME", "backup"),
+            ("KOPIA_PASSWORD", "<Pl4nted-sftp-key-password>"),
+            (
+                "SFTP_KEY_FILE",
+                "<-----BEGIN OPENSSH PRIVATE KEY-----\npl4ntedSftpKey+/A=\n-----END OPENSSH PRIVATE KEY-----\n>",
+            ),
+            ("SFTP_KNOWN_HOSTS_DATA", "sftp.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"),
+        ],
+    ),
+    (
+        "gdrive",
+        &[
+            ("KOPIA_REPOSITORY", "gdrive://planted"),
+            ("GOOGLE_DRIVE_FOLDER_ID", "planted"),
+            ("KOPIA_PASSWORD", "<Pl4nted-gdrive-password>"),
+            ("GOOGLE_DRIVE_CREDENTIALS", "{\"type\":\"service_account\",\"private_key\":\"<pl4ntedDriveKey+/ &>\"}"),
+        ],
+    ),
+    (
+        "configured",
+        &[("KOPIA_REPOSITORY", "s3://planted-configured"), ("KOPIA_PASSWORD", "<Pl4nted-configured-password>")],
+    ),
+    (
         "rclone",
         &[
             ("KOPIA_REPOSITORY", "rclone://planted"),
@@ -96,6 +139,11 @@ const PLANTED: [(&str, &[(&str, &str)]); 7] = [
         ],
     ),
 ];
+
+/// A configuration of kopia's own, which the source `configured` brings along.
+const CONFIGURATION: &str = r#"{"storage": {"type": "s3", "config": {"bucket": "planted-configured",
+    "endpoint": "s3.example.com", "accessKeyID": "<PL4NTEDCONFIGUREDKEY>",
+    "secretAccessKey": "<pl4nted/configured+key=>"}}}"#;
 
 /// Sources of the namespace `unsafe`: what in their Secrets would choose a program to run.
 const UNSAFE: [(&str, &str, &str); 3] = [
@@ -142,10 +190,37 @@ fn secret(namespace: &str, name: &str, keys: &[(&str, &str)]) -> String {
     format!("---\n{secret}\n")
 }
 
+fn source(name: &str) -> String {
+    let source = objects::source("planted", name, name);
+    if name != "configured" {
+        return source;
+    }
+    let config = Value::from(split(CONFIGURATION).0);
+    source.replace("kopia: {", &format!("kopia: {{policyConfig: {{repositoryConfig: {config}}}, "))
+}
+
+/// Every credential that was planted.
+fn credentials() -> impl Iterator<Item = String> {
+    let of_secrets = PLANTED.iter().flat_map(|(_, keys)| keys.iter()).map(|(_, value)| *value);
+    of_secrets.chain([CONFIGURATION]).flat_map(|value| split(value).1)
+}
+
+/// Where credentials stand in what is told, and in which form.
+fn leaks(told: &[(String, String)]) -> Vec<String> {
+    let forms: Vec<_> = credentials().flat_map(|value| forms(&value)).collect();
+    let found = |(place, text): &(String, String)| {
+        forms.iter().find(|form| text.contains(*form)).map(|form| format!("{place} holds {form}"))
+    };
+    told.iter().filter_map(found).collect()
+}
+
 /// Everything that anybody may read, by where it is.
 async fn told(stage: &Stage, hub: &hub::Hub) -> Result<Vec<(String, String)>, Fail> {
     let fleet = &stage.fleet;
     let mut told = vec![("the hub's log".to_owned(), hub.log_text())];
+    let arguments = std::fs::read_to_string(fleet.dir.join("journal"))?;
+    assert!(arguments.contains("repository connect"), "{arguments}");
+    told.push(("the arguments of the mover's kopia".to_owned(), arguments));
     told.push(("a span".to_owned(), format!("{:#?}", stage.collector.spans())));
     told.push(("/metrics".to_owned(), hub::get(hub.port, "/metrics").await?.1));
     let kinds = "events,configmaps,serviceaccounts,cronjobs,jobs,pods,leases";
@@ -184,10 +259,12 @@ fn planted_credentials_are_nowhere_but_in_secrets() -> Result<(), Fail> {
         let mut manifest = objects::namespace("planted", &[]);
         for (name, keys) in PLANTED {
             manifest += &secret("planted", name, keys);
-            manifest += &objects::source("planted", name, name);
+            manifest += &source(name);
         }
         north.shell.apply(&manifest).await?;
-        let journal = fleet.dir.join("journal");
+        // One of them is really there, so that a run of it goes well.
+        let password = split(PLANTED[0].1[2].1).0;
+        S3::bucket("planted-s3").create_with(fleet, &[("KOPIA_PASSWORD", &password)]).await?;
         fleet.hub.shell.apply(&policy("planted", "planted", "schedule: \"0 3 1 1 *\"")).await?;
         let hub = stage.hub("hub-of-secrets", &["--log=trace", "--log-format=json"]).await?;
 
@@ -202,20 +279,41 @@ fn planted_credentials_are_nowhere_but_in_secrets() -> Result<(), Fail> {
             Ok(if ended >= PLANTED.len() { Seen::Done(ended) } else { Seen::NotYet(seen) })
         });
         claimed.await?;
-        let arguments = std::fs::read_to_string(&journal)?;
-        assert!(arguments.contains("repository connect"), "{arguments}");
-        let mut told = told(stage, &hub).await?;
-        told.push(("the arguments of the mover's kopia".to_owned(), arguments));
-        for (place, text) in told {
-            for value in PLANTED.iter().flat_map(|(_, keys)| keys.iter()).flat_map(|(_, value)| split(value).1) {
-                for form in forms(&value) {
-                    assert!(!text.contains(&form), "{place} holds {form}, which is a credential");
-                }
-            }
-        }
+        let ready = |it: &Value| it["grant"]["phase"] == "Active";
+        stage.repository("planted-s3", "to be maintained", ready).await?;
+        run_by_hand(stage, "planted").await?;
+        let ended = |it: &Value| it["runs"][0]["outcome"] == "Succeeded";
+        stage.repository("planted-s3", "to have been maintained", ended).await?;
+        let clean = told(stage, &hub).await?;
+        assert!(clean.iter().any(|(_, text)| text.contains("went well")), "no run is told of");
+        assert_eq!(leaks(&clean), [""; 0], "credentials");
+        search_finds_leaks(stage, &hub).await?;
         hub.stop()?;
         fleet.hub.shell.kubectl("delete kopiamaintenance planted").await?.ok().map(drop)
     })
+}
+
+/// What is looked for would be found: once as it is, once in a URL, once in base64.
+async fn search_finds_leaks(stage: &Stage, hub: &hub::Hub) -> Result<(), Fail> {
+    let (fleet, north) = (&stage.fleet, stage.fleet.member(NORTH)?);
+    let [plain, key, token] = ["<PL4NTEDACCESSKEY>", "<pl4nted+azure/key==>", "<pl4nted-session//token++==>"]
+        .map(|marked| split(marked).1.concat());
+    let url = forms(&key).into_iter().find(|form| form.contains("%2B")).ok_or("no URL form")?;
+    for (cluster, text) in [(&fleet.hub, plain), (north, format!("https://example.com/?key={url}"))] {
+        cluster.shell.kubectl(&format!("create configmap leak --from-literal=note={text}")).await?.ok()?;
+    }
+    let journal = fleet.dir.join("journal");
+    let arguments = std::fs::read_to_string(&journal)?;
+    std::fs::write(&journal, format!("{arguments} --header={}\n", base64(&format!("user:{token}:"))))?;
+    let found = leaks(&told(stage, hub).await?);
+    std::fs::write(&journal, arguments)?;
+    for cluster in [&fleet.hub, north] {
+        cluster.shell.kubectl("delete configmap leak").await?.ok()?;
+    }
+    let places = ["the arguments of the mover's kopia holds", "an object in hub holds", "an object in north holds"];
+    assert_eq!(found.len(), places.len(), "{found:?}");
+    assert!(found.iter().zip(places).all(|(found, place)| found.starts_with(place)), "{found:?}");
+    Ok(())
 }
 
 #[test]

@@ -139,3 +139,24 @@ pub fn policy(name: &str, namespace: &str, more: &str) -> String {
          repositorySelector: {{repository: \"*\", namespaceSelector: {{matchNames: [{namespace}]}}}}\n  {more}\n"
     )
 }
+
+/// The CronJob of a policy's repository that may run.
+pub async fn cron_job(stage: &Stage, policy: &str) -> Result<Value, Fail> {
+    let list = "/apis/batch/v1/namespaces/volsync-system/cronjobs";
+    let list = object(&stage.fleet.member(NORTH)?.client, list).await?;
+    let all = list["items"].as_array().cloned().unwrap_or_default();
+    let is = |it: &&Value| {
+        it["metadata"]["annotations"]["hub.volsync.backube/policy"] == policy && it["spec"]["suspend"] == false
+    };
+    all.iter().find(is).cloned().ok_or_else(|| format!("no CronJob of policy {policy}").into())
+}
+
+/// A run as kubectl makes one; returns its Job's name.
+pub async fn run_by_hand(stage: &Stage, policy: &str) -> Result<String, Fail> {
+    let cron_job = wait_for("a CronJob that may run", LONG, async || Ok(Seen::Done(cron_job(stage, policy).await?)));
+    let from = cron_job.await?["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let name = format!("{policy}-run");
+    let create = format!("create job {name} -n volsync-system --from=cronjob/{from}");
+    stage.fleet.member(NORTH)?.shell.kubectl(&create).await?.ok()?;
+    Ok(name)
+}

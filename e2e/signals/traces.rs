@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::stage::{NORTH, Stage, object, policy};
+use super::stage::{NORTH, Stage, cron_job, object, policy, run_by_hand};
 use crate::harness::audit::Mark;
 use crate::harness::cluster::Cluster;
 use crate::harness::collector::Span;
@@ -14,7 +14,6 @@ use crate::harness::objects::{self, S3};
 use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{self, Fail};
 
-const CRON_JOBS: &str = "/apis/batch/v1/namespaces/volsync-system/cronjobs";
 const JOBS: &str = "/apis/batch/v1/namespaces/volsync-system/jobs";
 const TRACEPARENT: &str = "hub.volsync.backube/traceparent";
 
@@ -134,14 +133,6 @@ async fn answered(stage: &Stage, request: &Span) -> Result<Span, Fail> {
         .await
 }
 
-/// The one CronJob that stands for the traced repository.
-async fn cron_job(stage: &Stage) -> Result<Value, Fail> {
-    let list = object(&stage.fleet.member(NORTH)?.client, CRON_JOBS).await?;
-    let all = list["items"].as_array().cloned().unwrap_or_default();
-    let is = |it: &&Value| it["metadata"]["annotations"]["hub.volsync.backube/policy"] == "traced";
-    all.iter().find(is).cloned().ok_or_else(|| "no CronJob of the policy".into())
-}
-
 #[test]
 fn traces_of_hub_and_api_servers_meet_in_one_collector() -> Result<(), Fail> {
     harness::run(async {
@@ -194,18 +185,17 @@ fn traces_of_hub_and_api_servers_meet_in_one_collector() -> Result<(), Fail> {
 /// A run of the CronJob leads back to the edit that pushed it, by what it carries, and so does the span of its end.
 async fn run_leads_back(stage: &Stage, edit: &Edit) -> Result<(), Fail> {
     let north = stage.fleet.member(NORTH)?;
-    let cron_job = cron_job(stage).await?;
+    let cron_job = cron_job(stage, "traced").await?;
     let carried = &cron_job["metadata"]["annotations"][TRACEPARENT];
     let parts: Vec<_> = carried.as_str().unwrap_or_default().split('-').collect();
     let by = edit.spans.iter().find(|it| parts.len() == 4 && it.trace == parts[1] && it.id == parts[2]);
     let by = by.unwrap_or_else(|| panic!("{carried} is no span of {:?}", edit.spans));
     let template = &cron_job["spec"]["jobTemplate"]["metadata"]["annotations"][TRACEPARENT];
     assert_eq!(template, carried);
-    let name = cron_job["metadata"]["name"].as_str().unwrap_or_default();
-    north.shell.kubectl(&format!("create job traced-run -n volsync-system --from=cronjob/{name}")).await?.ok()?;
+    let name = run_by_hand(stage, "traced").await?;
     let ended = |it: &Value| it["runs"][0]["outcome"] == "Succeeded";
     stage.repository("traced", "to have been maintained", ended).await?;
-    let job = object(&north.client, &format!("{JOBS}/traced-run")).await?;
+    let job = object(&north.client, &format!("{JOBS}/{name}")).await?;
     assert_eq!(&job["metadata"]["annotations"][TRACEPARENT], carried);
     let run = stage
         .spans("the span of the run", |spans| {

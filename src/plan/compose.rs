@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::assignment::assign;
-use super::fleet::{Fleet, PlanOptions};
+use super::fleet::{Fleet, PlanOptions, SecretState};
 use super::holder;
 use super::levers::{Levers, Pin};
 use super::outlook::View;
@@ -74,6 +74,11 @@ pub fn compose(fleet: &Fleet, options: &PlanOptions, now: Timestamp, decided: De
         deadline: levers.deadline(now).into_iter().chain(verdict.deadline).min(),
     };
     plan.message = message(&plan, winner, &levers);
+    let unread = plan.holder.as_ref().filter(|_| plan.reason == Some(verdict::HANDOVER_PENDING));
+    let unread = unread.and_then(|holder| holder::copied(fleet, options, &plan.ids, holder));
+    if let Some(secret) = unread.filter(|secret| fleet.secrets.get(secret) == Some(&SecretState::Forbidden)) {
+        plan.message = format!("{}; the hub may not read Secret {secret}", plan.message);
+    }
     plan
 }
 

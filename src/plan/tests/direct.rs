@@ -280,6 +280,7 @@ fn what_was_made_of_a_secret_stays_while_the_hub_may_not_read_it_and_a_policy_na
         assert_eq!(kept, (if readable { State::Maintained } else { State::Held }, Some("c1".into()), !readable));
     }
     assert!(fleet.policy_plan("p").message.contains("may not read Secret app/repo"));
+    assert!(fleet.only().message.ends_with("; the hub may not read Secret hub:app/repo"), "{}", fleet.only().message);
     // Nobody wants it any more, or it is certainly gone.
     fleet.secret("hub/app/repo", SecretState::Absent);
     assert!(matches!(fleet.only().push, Push::Remove));
