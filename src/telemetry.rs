@@ -6,6 +6,7 @@ pub mod grpc;
 pub mod otlp;
 pub mod trace;
 
+use std::error::Error;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -24,6 +25,20 @@ use self::otlp::Wanted;
 
 /// Spans that are still to be sent may take this long at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The error and its causes, each once.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut parts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        source = cause.source();
+    }
+    parts.join(": ")
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {

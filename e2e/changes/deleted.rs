@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::stage::{LONG, Stage, id, object, policy};
+use super::stage::{LONG, Stage, id, object};
 use crate::harness::cluster::Cluster;
 use crate::harness::fleet::HUB_USER;
 use crate::harness::objects::{self, S3};
@@ -96,10 +96,7 @@ fn a_crd_deleted_by_mistake_takes_nothing_from_members_and_comes_back_without_a_
         }
         let mut hub = stage.start_hub(&["--shrink-hold=10m"]).await?;
         for place in places {
-            let of_one = policy(place, "kept-*", "schedule: \"0 3 1 1 *\"").replace(
-                "repository: \"kept-*\"",
-                &format!("repository: \"kept-*\", namespaceSelector: {{matchNames: [{place}]}}"),
-            );
+            let of_one = objects::policy_in(place, &[place], "schedule: \"0 3 1 1 *\"");
             stage.fleet.hub.shell.apply(&of_one).await?;
         }
         let mut granted = BTreeMap::new();

@@ -4,7 +4,7 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
-use super::stage::{LONG, Stage, cron_job, id, policy};
+use super::stage::{LONG, Stage, cron_job, id};
 use crate::harness::cluster::Cluster;
 use crate::harness::control_plane::base64;
 use crate::harness::hub::Hub;
@@ -135,8 +135,7 @@ fn what_is_hostile_in_one_member_costs_little_memory_and_hinders_nobody() -> Res
             objects::source(&namespace, &longest, &longest),
         ];
         good.shell.apply(&manifest.concat()).await?;
-        let of_one = policy(&longest, "*", "schedule: \"0 3 1 1 *\"")
-            .replace("\"*\"", &format!("\"*\", namespaceSelector: {{matchNames: [{namespace}, plain]}}"));
+        let of_one = objects::policy_in(&longest, &[&namespace, "plain"], "schedule: \"0 3 1 1 *\"");
         stage.fleet.hub.shell.apply(&of_one).await?;
         huge_secrets(hostile).await?;
         other_versions(hostile).await?;

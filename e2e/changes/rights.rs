@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::deleted::standing;
 use super::outcomes::run_now;
-use super::stage::{LONG, Stage, TIME_FACTOR, condition, cron_job, id, object, policy};
+use super::stage::{LONG, Stage, TIME_FACTOR, condition, cron_job, id, object};
 use crate::harness::audit::Mark;
 use crate::harness::cluster::Cluster;
 use crate::harness::control_plane::base64;
@@ -67,10 +67,8 @@ async fn set_up(stage: &Stage) -> Result<(), Fail> {
             + &foreign_kind("velero.io", "BackupRepository", "backuprepositories");
         member.shell.apply(&kinds).await?;
         objects::backed_up(member, name, "repository", &place).await?;
-        let of_one = policy(name, "*", &format!("schedule: {:?}\nsuccessfulJobsHistoryLimit: 0", yearly(0)))
-            .replace("\"*\"", &format!("\"*\", namespaceSelector: {{matchNames: [{name}]}}"));
-        let labelled = of_one.replace("\n  schedule", &format!("\n  podLabels: {{case: {name}}}\n  schedule"));
-        fleet.hub.shell.apply(&labelled).await?;
+        let more = format!("schedule: {:?}\nsuccessfulJobsHistoryLimit: 0\npodLabels: {{case: {name}}}", yearly(0));
+        fleet.hub.shell.apply(&objects::policy_in(name, &[name], &more)).await?;
     }
     stage.member("member-a")?.shell.apply(&(ca("member-a", "first") + &telling_source("first"))).await?;
     stage.register("member-a")?;
@@ -210,10 +208,10 @@ fn each_right_that_is_taken_away_is_named_and_hinders_nothing_else_and_none_is_s
         for bucket in MEMBERS.into_iter().chain(["direct"]) {
             stage.maintained(bucket).await?;
         }
+        of_references(stage).await?;
         let began = std::time::Instant::now();
         taken_in_turn(stage).await?;
         tools::say(&format!("each right was taken away in turn in {} s", began.elapsed().as_secs()));
-        of_references(stage).await?;
         rare_uses(stage).await?;
         let hub = in_the_other_group(stage, hub).await?;
         hub.stop()?;
@@ -308,7 +306,9 @@ async fn of_references(stage: &Stage) -> Result<(), Fail> {
     for rights in [&a, &b, &hub] {
         rights.take(None).await?;
     }
-    Ok(())
+    // The other one asks for its Secret once a minute.
+    let again = |status: &Value| status["state"] == "Maintained" && status["reason"].is_null();
+    stage.repository_when("member-a", "to have its CA copied", again).await.map(drop)
 }
 
 /// What is needed now and then only: each is provoked here.

@@ -49,8 +49,7 @@ fn what_shrinks_by_more_than_half_at_once_is_held_and_then_believed() -> Result<
         }
         let hub = stage.start_hub(&[HOLD]).await?;
         for place in ["many", "few"] {
-            let of_one = policy(place, "*", "schedule: \"0 3 1 1 *\"")
-                .replace("\"*\"", &format!("\"*\", namespaceSelector: {{matchNames: [{place}]}}"));
+            let of_one = objects::policy_in(place, &[place], "schedule: \"0 3 1 1 *\"");
             stage.fleet.hub.shell.apply(&of_one).await?;
         }
         let (many, few) = (id(&stage.maintained("many").await?), id(&stage.maintained("few").await?));

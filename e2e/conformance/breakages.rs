@@ -6,11 +6,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
-use volsync_hub::sim::{Access, SimCluster};
 
 use super::broken::{self, Ask, Breakage, accept, in_metadata, is_failure, merge, only, strip};
 use super::suite::{self, Target};
-use super::{client, with_token};
+use super::{client, simulated};
 
 /// How long a case waits for an event that a broken server may never send.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -295,14 +294,8 @@ async fn every_case_notices_when_its_feature_is_broken_and_every_broken_feature_
     if std::env::var_os("CONFORMANCE_KUBECONFIG").is_some() {
         return;
     }
-    let cluster = SimCluster::start("broken").await.unwrap();
-    let limited = cluster.add_user("limited", Access::Rules(Vec::new()));
-    let kubeconfig = cluster.kubeconfig().unwrap();
-    let users = [None, Some(&*limited), Some("unknown")].map(|token| match token {
-        Some(token) => with_token(kubeconfig.clone(), token),
-        None => kubeconfig.clone(),
-    });
-    let setup = client(kubeconfig).await;
+    let (_cluster, users) = simulated("broken").await;
+    let setup = client(users[0].clone()).await;
     // The way to the broken servers breaks nothing itself.
     let (_, red_without) = red("nothing is broken", Breakage::Ask(|_| ()), &users, setup.clone()).await;
     assert!(red_without.is_empty(), "red where nothing is broken: {red_without:#?}");

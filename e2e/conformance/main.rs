@@ -28,20 +28,27 @@ fn with_token(mut kubeconfig: Kubeconfig, token: &str) -> Kubeconfig {
     kubeconfig
 }
 
+/// A simulated cluster with an administrator, a user without rights, and somebody whom it does not know.
+async fn simulated(name: &str) -> (SimCluster, [Kubeconfig; 3]) {
+    let cluster = SimCluster::start(name).await.unwrap();
+    let limited = cluster.add_user("limited", Access::Rules(Vec::new()));
+    let admin = cluster.kubeconfig().unwrap();
+    let [limited, stranger] = [limited.as_str(), "unknown"].map(|token| with_token(admin.clone(), token));
+    (cluster, [admin, limited, stranger])
+}
+
 #[tokio::test]
 async fn the_simulated_api_server_behaves_as_the_suite_says() {
     if std::env::var_os("CONFORMANCE_KUBECONFIG").is_some() {
         return;
     }
-    let cluster = SimCluster::start("conformance").await.unwrap();
-    let limited = cluster.add_user("limited", Access::Rules(Vec::new()));
-    let kubeconfig = cluster.kubeconfig().unwrap();
+    let (_cluster, [admin, limited, stranger]) = simulated("conformance").await;
     let target = Target {
         name: "the simulated API server",
-        setup: client(kubeconfig.clone()).await,
-        admin: client(kubeconfig.clone()).await,
-        limited: Some(client(with_token(kubeconfig.clone(), &limited)).await),
-        stranger: client(with_token(kubeconfig, "unknown")).await,
+        setup: client(admin.clone()).await,
+        admin: client(admin).await,
+        limited: Some(client(limited).await),
+        stranger: client(stranger).await,
         patience: PATIENCE,
     };
     suite::run(&target).await;

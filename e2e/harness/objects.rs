@@ -115,3 +115,12 @@ pub async fn backed_up(member: &Cluster, namespace_name: &str, secret: &str, pla
         [namespace(namespace_name, &[]), place.secret(namespace_name, secret), source(namespace_name, "data", secret)];
     member.shell.apply(&manifest.concat()).await.map(drop)
 }
+
+/// A policy for every source in these namespaces; `more` are further lines of its spec.
+pub fn policy_in(name: &str, namespaces: &[&str], more: &str) -> String {
+    let (namespaces, more) = (namespaces.join(", "), more.replace('\n', "\n  "));
+    format!(
+        "---\napiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {{name: {name}}}\nspec:\n  \
+         repositorySelector: {{repository: \"*\", namespaceSelector: {{matchNames: [{namespaces}]}}}}\n  {more}\n"
+    )
+}

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use aho_corasick::AhoCorasick;
 use serde_json::{Value, json};
 
-use super::stage::{LONG, NORTH, Stage, object, policy, run_by_hand};
+use super::stage::{LONG, NORTH, Stage, object, run_by_hand};
 use crate::harness::control_plane::base64;
 use crate::harness::hub;
 use crate::harness::objects::{self, S3};
@@ -206,12 +207,11 @@ fn credentials() -> impl Iterator<Item = String> {
 }
 
 /// Where credentials stand in what is told, and in which form.
-fn leaks(told: &[(String, String)]) -> Vec<String> {
+fn leaks(told: &[(String, String)]) -> Result<Vec<String>, Fail> {
     let forms: Vec<_> = credentials().flat_map(|value| forms(&value)).collect();
-    let found = |(place, text): &(String, String)| {
-        forms.iter().find(|form| text.contains(*form)).map(|form| format!("{place} holds {form}"))
-    };
-    told.iter().filter_map(found).collect()
+    let search = AhoCorasick::new(&forms)?;
+    let found = |(place, text): &(String, String)| Some(format!("{place} holds {}", &text[search.find(text)?.range()]));
+    Ok(told.iter().filter_map(found).collect())
 }
 
 /// Everything that anybody may read, by where it is.
@@ -265,7 +265,7 @@ fn planted_credentials_are_nowhere_but_in_secrets() -> Result<(), Fail> {
         // One of them is really there, so that a run of it goes well.
         let password = split(PLANTED[0].1[2].1).0;
         S3::bucket("planted-s3").create_with(fleet, &[("KOPIA_PASSWORD", &password)]).await?;
-        fleet.hub.shell.apply(&policy("planted", "planted", "schedule: \"0 3 1 1 *\"")).await?;
+        fleet.hub.shell.apply(&objects::policy_in("planted", &["planted"], "schedule: \"0 3 1 1 *\"")).await?;
         let hub = stage.hub("hub-of-secrets", &["--log=trace", "--log-format=json"]).await?;
 
         // Claims of all kinds have ended: they connect, or fail because no such repository was ever created.
@@ -286,7 +286,7 @@ fn planted_credentials_are_nowhere_but_in_secrets() -> Result<(), Fail> {
         stage.repository("planted-s3", "to have been maintained", ended).await?;
         let clean = told(stage, &hub).await?;
         assert!(clean.iter().any(|(_, text)| text.contains("went well")), "no run is told of");
-        assert_eq!(leaks(&clean), [""; 0], "credentials");
+        assert_eq!(leaks(&clean)?, [""; 0], "credentials");
         search_finds_leaks(stage, &hub).await?;
         hub.stop()?;
         fleet.hub.shell.kubectl("delete kopiamaintenance planted").await?.ok().map(drop)
@@ -305,7 +305,7 @@ async fn search_finds_leaks(stage: &Stage, hub: &hub::Hub) -> Result<(), Fail> {
     let journal = fleet.dir.join("journal");
     let arguments = std::fs::read_to_string(&journal)?;
     std::fs::write(&journal, format!("{arguments} --header={}\n", base64(&format!("user:{token}:"))))?;
-    let found = leaks(&told(stage, hub).await?);
+    let found = leaks(&told(stage, hub).await?)?;
     std::fs::write(&journal, arguments)?;
     for cluster in [&fleet.hub, north] {
         cluster.shell.kubectl("delete configmap leak").await?.ok()?;
@@ -335,7 +335,7 @@ fn what_would_choose_a_program_is_refused() -> Result<(), Fail> {
             manifest += &objects::source("unsafe", name, name);
         }
         north.shell.apply(&manifest).await?;
-        fleet.hub.shell.apply(&policy("unsafe", "unsafe", "schedule: \"0 3 1 1 *\"")).await?;
+        fleet.hub.shell.apply(&objects::policy_in("unsafe", &["unsafe"], "schedule: \"0 3 1 1 *\"")).await?;
         let hub = stage.hub("hub-of-unsafe", &[]).await?;
         let output = tokio::process::Command::new(hub::binary()?)
             .args(["plan", "-o", "json", "--allow-loopback"])

@@ -132,14 +132,6 @@ pub async fn object(client: &kube::Client, path: &str) -> Result<Value, Fail> {
     Ok(client.request(http::Request::get(path).body(Vec::new())?).await?)
 }
 
-/// A policy for the sources of one namespace.
-pub fn policy(name: &str, namespace: &str, more: &str) -> String {
-    format!(
-        "---\napiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {{name: {name}}}\nspec:\n  \
-         repositorySelector: {{repository: \"*\", namespaceSelector: {{matchNames: [{namespace}]}}}}\n  {more}\n"
-    )
-}
-
 /// The CronJob of a policy's repository that may run.
 pub async fn cron_job(stage: &Stage, policy: &str) -> Result<Value, Fail> {
     let list = "/apis/batch/v1/namespaces/volsync-system/cronjobs";

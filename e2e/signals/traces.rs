@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::stage::{NORTH, Stage, cron_job, object, policy, run_by_hand};
+use super::stage::{NORTH, Stage, cron_job, object, run_by_hand};
 use crate::harness::audit::Mark;
 use crate::harness::cluster::Cluster;
 use crate::harness::collector::Span;
@@ -142,7 +142,7 @@ fn traces_of_hub_and_api_servers_meet_in_one_collector() -> Result<(), Fail> {
         let place = S3::bucket("traced");
         place.create(fleet).await?;
         objects::backed_up(north, "traced", "traced-repository", &place).await?;
-        fleet.hub.shell.apply(&policy("traced", "traced", "schedule: \"0 3 1 1 *\"")).await?;
+        fleet.hub.shell.apply(&objects::policy_in("traced", &["traced"], "schedule: \"0 3 1 1 *\"")).await?;
 
         // As ServiceAccounts, whose word on traces no API server follows: it links its spans to the hub's.
         let hub = stage.hub("hub-by-account", &[]).await?;

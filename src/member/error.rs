@@ -1,12 +1,12 @@
 //! What can go wrong with a request to a member, told so that a user can act on it.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
 use kube::core::Status;
 
 use crate::names::MemberName;
+use crate::telemetry::with_causes;
 
 use super::breaker::Verdict;
 use super::fence::NotLeading;
@@ -156,7 +156,7 @@ pub fn classify(error: &kube::Error) -> (Class, String) {
             Class::Other,
             format!("the answer is not what it should be (line {}, column {})", error.line(), error.column()),
         ),
-        other => (Class::Unreachable, chain(other)),
+        other => (Class::Unreachable, with_causes(other)),
     }
 }
 
@@ -178,20 +178,6 @@ pub(super) fn classify_status(status: &Status) -> Class {
 fn is_auth_error(error: &kube::Error) -> bool {
     let kube::Error::Service(source) = error else { return matches!(error, kube::Error::Auth(_)) };
     source.is::<kube::client::AuthError>()
-}
-
-/// The error and its causes, each once.
-fn chain(error: &kube::Error) -> String {
-    let mut parts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !parts.iter().any(|part| part.contains(&text)) {
-            parts.push(text);
-        }
-        source = cause.source();
-    }
-    parts.join(": ")
 }
 
 fn printable(text: &str) -> String {

@@ -1,6 +1,5 @@
 //! Sends spans to a collector by OTLP over HTTP or gRPC, as the `OTEL_*` variables say.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,7 +23,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-use super::grpc;
+use super::{grpc, with_causes};
 
 /// A collector that does not answer may not hold the exporter up for ever. Its own limit (`OTEL_EXPORTER_OTLP_TIMEOUT`)
 /// counts attempts; this is for one.
@@ -192,16 +191,6 @@ impl HttpClient for Collector {
         self.tell(sent.as_ref().map_err(|error| with_causes(&**error)));
         sent
     }
-}
-
-fn with_causes(error: &(dyn Error + Send + Sync)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
