@@ -374,7 +374,7 @@ async fn unusable_registrations(stage: &Stage) -> Result<(), Fail> {
 async fn conflicts(stage: &Stage) -> Result<(), Fail> {
     let hub = &stage.fleet.hub;
     let name = format!("kr-{}", id(&stage.repository("whole").await?));
-    let (path, mark) = (format!("/apis/hub.volsync.backube/v1alpha1/kopiarepositories/{name}"), hub.audit().mark()?);
+    let (record, mark) = (format!("/apis/hub.volsync.backube/v1alpha1/kopiarepositories/{name}"), hub.audit().mark()?);
     let mut count = 0;
     wait_for("a conflict, after which the record is read again", LONG, async || {
         count += 1;
@@ -383,7 +383,7 @@ async fn conflicts(stage: &Stage) -> Result<(), Fail> {
         let writes = async {
             for number in 0..100 {
                 let patch = serde_json::to_vec(&json!({"metadata": {"annotations": {"count": number.to_string()}}}))?;
-                let request = http::Request::patch(&path).header("Content-Type", "application/merge-patch+json");
+                let request = http::Request::patch(&record).header("Content-Type", "application/merge-patch+json");
                 hub.client.request::<Value>(request.body(patch)?).await?;
             }
             Ok::<_, Fail>(())

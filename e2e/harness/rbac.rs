@@ -56,11 +56,10 @@ impl fmt::Display for Grant {
     }
 }
 
-/// A ClusterRole or Role.
+/// A role, of the whole cluster or of one namespace.
 #[derive(Clone, Debug)]
 pub struct Role {
     path: String,
-    name: String,
     namespace: Option<String>,
     rules: Vec<Value>,
 }
@@ -74,7 +73,7 @@ pub struct Roles(Vec<Role>);
 
 impl Roles {
     pub async fn deployed(cluster: &Cluster) -> Result<Self, Fail> {
-        let mut roles = Vec::new();
+        let mut found = Vec::new();
         for kind in ["clusterroles", "roles"] {
             let ours = "labelSelector=app.kubernetes.io/part-of=volsync-hub";
             let list = format!("/apis/rbac.authorization.k8s.io/v1/{kind}?{ours}");
@@ -85,10 +84,10 @@ impl Roles {
                 let within = namespace.as_ref().map_or(String::new(), |it| format!("namespaces/{it}/"));
                 let path = format!("/apis/rbac.authorization.k8s.io/v1/{within}{kind}/{name}");
                 let rules = role["rules"].as_array().cloned().unwrap_or_default();
-                roles.push(Role { path, name, namespace, rules });
+                found.push(Role { path, namespace, rules });
             }
         }
-        Ok(Self(roles))
+        Ok(Self(found))
     }
 
     pub fn rules(&self) -> Vec<RuleAt> {
@@ -96,13 +95,9 @@ impl Roles {
         all.flat_map(|(role, it)| (0..it.rules.len()).map(move |rule| (role, rule))).collect()
     }
 
-    pub fn name(&self, (role, rule): RuleAt) -> String {
-        format!("{} {}", self.0[role].name, self.0[role].rules[rule])
-    }
-
     /// What a rule grants.
-    pub fn grants_of(&self, (role, rule): RuleAt) -> Vec<Grant> {
-        let Role { namespace, rules, .. } = &self.0[role];
+    pub fn grants_of(&self, (at, rule): RuleAt) -> Vec<Grant> {
+        let Role { namespace, rules, .. } = &self.0[at];
         let texts = |key: &str| -> Vec<String> { serde_json::from_value(rules[rule][key].clone()).unwrap_or_default() };
         let names = texts("resourceNames").into_iter().map(Some).collect::<Vec<_>>();
         let names = if names.is_empty() { vec![None] } else { names };

@@ -111,9 +111,10 @@ fn tell(told: &watch::Sender<Missing>, missing: &[String]) {
     told.send_if_modified(|last| {
         let changed = *last != now;
         if changed {
-            match &now {
-                Some(message) => warn!("the hub lacks rights on its own cluster: {message}"),
-                None => info!("the hub has every right on its own cluster that it needs"),
+            if let Some(message) = &now {
+                warn!("the hub lacks rights on its own cluster: {message}");
+            } else {
+                info!("the hub has every right on its own cluster that it needs");
             }
             last.clone_from(&now);
         }
