@@ -19,6 +19,7 @@ use super::expiry;
 use super::proxy;
 use super::registry::Origin;
 use super::resolver::Reach;
+use crate::api::schema::short;
 
 /// A kubeconfig with a large CA bundle has 300 KB; Secrets end at 1 MiB anyway.
 pub const SIZE_MAX: usize = 1 << 20;
@@ -120,13 +121,15 @@ fn current(whole: &Kubeconfig) -> Result<Part, KubeconfigError> {
     let name =
         name.ok_or_else(|| invalid("current-context is not set; choose one with `kubectl config use-context`"))?;
     let context = whole.contexts.iter().find(|it| it.name == name).and_then(|it| it.context.as_ref());
-    let context = context.ok_or_else(|| invalid(format!("current-context {name:?} is not among the contexts")))?;
+    let context =
+        context.ok_or_else(|| invalid(format!("current-context {:?} is not among the contexts", short(name))))?;
     let cluster = whole.clusters.iter().find(|it| it.name == context.cluster).and_then(|it| it.cluster.clone());
-    let cluster = cluster.ok_or_else(|| invalid(format!("cluster {:?} is not among the clusters", context.cluster)))?;
+    let missing = || invalid(format!("cluster {:?} is not among the clusters", short(&context.cluster)));
+    let cluster = cluster.ok_or_else(missing)?;
     let user = match &context.user {
         Some(user) => {
             let found = whole.auth_infos.iter().find(|it| it.name == *user).and_then(|it| it.auth_info.clone());
-            found.ok_or_else(|| invalid(format!("user {user:?} is not among the users")))?
+            found.ok_or_else(|| invalid(format!("user {:?} is not among the users", short(user))))?
         }
         None => AuthInfo::default(),
     };

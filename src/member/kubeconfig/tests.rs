@@ -73,6 +73,19 @@ async fn a_secret_may_not_lead_to_the_hub_or_its_cloud() {
 }
 
 #[tokio::test]
+async fn names_are_quoted_in_part_where_they_are_long() {
+    let long = "n".repeat(3000);
+    let names = ["current-context: now", "cluster: c,", "user: u}"];
+    for name in names {
+        let (field, value) = name.split_once(": ").unwrap();
+        let end = value.trim_start_matches(char::is_alphanumeric);
+        let text = kubeconfig(SERVER, "token: abc").replace(name, &format!("{field}: {long}{end}"));
+        let message = read(text.as_bytes(), &secret(), &settings()).await.unwrap_err().message;
+        assert!(message.contains("is not among the") && message.len() < 200, "{message}");
+    }
+}
+
+#[tokio::test]
 async fn exec_in_a_file_needs_the_operators_word() {
     let text = kubeconfig(SERVER, "exec: {apiVersion: client.authentication.k8s.io/v1, command: sh}");
     let refused = read(text.as_bytes(), &file(), &settings()).await.unwrap_err();
