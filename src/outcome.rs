@@ -289,7 +289,7 @@ pub fn one_line(text: &str, characters: usize) -> String {
         line.push_str(&word);
     }
     match line.char_indices().nth(characters) {
-        Some((end, _)) => line[..end].to_owned(),
+        Some((end, _)) => line[..end].trim_end().to_owned(),
         None => line,
     }
 }

@@ -126,6 +126,12 @@ fn what_is_no_report_is_refused() {
     }
 }
 
+#[test]
+fn a_line_that_is_cut_at_a_blank_ends_before_it() {
+    assert_eq!(one_line("one two", 4), "one");
+    assert_eq!(one_line("one two", 5), "one t");
+}
+
 proptest! {
     #[test]
     fn no_text_makes_reading_panic(text in "\\PC*", control in ".*") {
