@@ -123,11 +123,6 @@ impl Planner {
         self.plan_group(&group, now).filter(|plan| plan.id == id)
     }
 
-    /// When time alone may change the plan of a repository.
-    pub fn next_deadline(&mut self, id: RepositoryId, now: Timestamp) -> Option<Timestamp> {
-        self.plan(id, now)?.deadline
-    }
-
     /// The Secrets that the plan depends on, so that observers read these and no others.
     pub fn referenced_secrets(&self) -> BTreeSet<PlacedName> {
         self.wants.keys().cloned().collect()

@@ -146,14 +146,11 @@ fn unseen(reason: &'static str, secret: &PlacedName, what: &str) -> Standing {
     outside(reason, format!("Secret {} in {} {what}", secret.object, secret.place))
 }
 
-/// What a reason of a source or a Secret means and what to do, in half a sentence.
+/// What a Secret lacks for a Job and what to do, in half a sentence.
 pub fn text(reason: &str) -> &'static str {
     match reason {
-        NO_REPOSITORY => NO_REPOSITORY_TEXT,
-        REPOSITORY_PVC => REPOSITORY_PVC_TEXT,
         MISSING_KEY => "its Secret has no key KOPIA_PASSWORD: add it",
         FILESYSTEM => "it lives on a file system or an NFS volume, which maintenance Jobs can't mount yet",
-        CLAIM_FAILED => "its Secret failed to claim the repository and rests for now",
         _ => "",
     }
 }

@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use crate::plan::explain::{Explanation, PolicyOutcome, PolicyWhy, Seen, explain, near_misses};
-use crate::plan::fields::Origin;
+use crate::plan::fields::{Field, Origin};
+use crate::plan::fleet::Contact;
+use crate::plan::result::Push;
 use crate::plan::testing::{Fixture, at, source_key};
 
 fn explained(fleet: &Fixture, source: &str) -> Explanation {
@@ -103,6 +105,42 @@ fn each_field_says_where_it_came_from() {
     assert_eq!(from("image"), Some(Origin::Member));
     assert_eq!((from("enabled"), from("resources")), (Some(Origin::Default), Some(Origin::Default)));
     assert_eq!(from("affinity"), None);
+}
+
+#[test]
+fn each_default_is_told_from_what_a_policy_asks_for() {
+    let origins = |more: &serde_json::Value| {
+        let mut spec = json!({"repositorySelector": {"repository": "*"}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut fleet = fleet();
+        fleet.policy("default", &spec);
+        explained(&fleet, "c1/app/one").fields
+    };
+    let other = json!({"schedule": "0 3 * * *", "enabled": false, "suspend": true, "mode": "Observe", "cycle": "Full",
+        "failover": {"mode": "Automatic", "after": "36h"}, "activeDeadlineSeconds": 600,
+        "successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 2, "resources": {"limits": {"memory": "2Gi"}}});
+    let (defaults, asked) = (origins(&json!({})), origins(&other));
+    for name in other.as_object().unwrap().keys() {
+        let of = |fields: &[Field]| fields.iter().find(|field| field.name == name).map(|field| field.from);
+        assert_eq!((of(&defaults), of(&asked)), (Some(Origin::Default), Some(Origin::Policy)), "{name}");
+    }
+    let failover = asked.iter().find(|field| field.name == "failover").unwrap();
+    assert_eq!(failover.value, json!({"mode": "Automatic", "afterSeconds": 129_600}));
+}
+
+#[test]
+fn runs_of_a_member_out_of_reach_are_foretold_where_what_stands_there_is_what_was_planned() {
+    let mut fleet = fleet();
+    let plan = fleet.only();
+    let holder = plan.cluster.unwrap();
+    fleet.held(plan.id, holder.as_str(), 1).pushed(holder.as_str(), plan.id, None);
+    fleet.member(holder.as_str(), |member| member.contact = Contact::Unreachable);
+    assert_eq!(fleet.only().push, Push::Keep);
+    for (schedule, suspend, runs) in [("0 2 * * *", false, 3), ("0 2 * * *", true, 0), ("1 1 * * *", false, 0)] {
+        let standing = fleet.fleet.cron_jobs.values_mut().next().unwrap();
+        (standing.schedule, standing.suspend) = (schedule.into(), suspend);
+        assert_eq!(explained(&fleet, "c1/app/one").next.len(), runs, "{schedule} {suspend}");
+    }
 }
 
 #[test]

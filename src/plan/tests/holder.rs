@@ -297,6 +297,12 @@ fn a_direct_holder_whose_secret_is_gone_or_who_is_not_admitted_loses_the_grant_a
     assert_eq!(said(&fleet.only()), pending(&holder));
     fleet.secret(&secret, s3("bucket")).policy("p", &direct(json!({"matchNames": [other]})));
     assert_eq!(said(&fleet.only()), maintained(&other));
+
+    let of = |cluster: &str| json!({"repository": {"name": "repo", "namespace": "app", "cluster": cluster}});
+    fleet.policy("p", &of(&other));
+    assert_eq!(said(&fleet.only()), maintained(&other), "the policy names another member");
+    fleet.policy("p", &of(&holder)).secret(&secret, facts(&[("KOPIA_REPOSITORY", "s3://bucket/")]));
+    assert_eq!(said(&fleet.only()), pending(&holder), "where the policy names it, it has not left");
 }
 
 #[test]
