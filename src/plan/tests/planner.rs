@@ -126,3 +126,15 @@ fn repositories_of_a_member_are_those_with_sources_grants_or_a_direct_policy_the
     assert_eq!(planner.repositories_in(&name("c2")), BTreeSet::from([two, direct]));
     assert_eq!(planner.repositories(), fleet.plan().repositories.iter().map(|plan| plan.id).collect());
 }
+
+#[test]
+fn a_member_whose_last_source_of_a_repository_is_gone_has_it_no_more() {
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    fleet.default_policy().source("c1/app/one", "bucket").source("c2/app/one", "bucket");
+    let mut planner = planner(&fleet);
+    let id = fleet.id_of("c1/app/one");
+    assert_eq!(planner.repositories_in(&name("c2")), BTreeSet::from([id]));
+    planner.apply(Observation::Source { key: source_key("c2/app/one"), record: None });
+    assert_eq!(planner.repositories_in(&name("c2")), BTreeSet::new());
+    assert_eq!(planner.repositories_in(&name("c1")), BTreeSet::from([id]));
+}
