@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::IdentityProblem;
 use super::address::{Address, Host, split};
-use super::facts::hex;
+use super::facts::{hex, location_text};
 use super::rclone_config::{Config, Options, RemoteText, Root};
 use super::storage::AWS_ENDPOINT;
 use super::well_known::{Store, store};
@@ -210,15 +210,20 @@ impl Reader<'_> {
         let target = options.get("remote").and_then(|remote| RemoteText::parse(remote).ok());
         let Some(target) = target else { return Ok(None) };
         let Some(mut inner) = self.meaning(&target)? else { return Ok(None) };
-        inner.base = match &*inner.base {
-            "" => target.path.into(),
-            base => format!("{base}/{}", target.path).into(),
+        let base = match &*inner.base {
+            "" => target.path,
+            base => format!("{base}/{}", target.path),
         };
+        if location_text(base.as_bytes()).is_err() {
+            return Ok(None);
+        }
+        inner.base = base.into();
         Ok(Some(inner))
     }
 
     fn of_options(&mut self, kind: &str, options: &Options) -> Result<Meaning, Refused> {
-        let mut found = Meaning { kind: kind.into(), local: kind == "local", ..Meaning::default() };
+        let shown = if is_type(kind) { kind } else { "unknown" };
+        let mut found = Meaning { kind: shown.into(), local: kind == "local", ..Meaning::default() };
         found.has_home = matches!(kind, "sftp" | "ftp");
         let mut place: BTreeMap<&str, String> = BTreeMap::new();
         let user_is_no_place = matches!(kind, "sftp" | "ftp" | "webdav" | "smb" | "http" | "hdfs");
@@ -267,6 +272,11 @@ impl Reader<'_> {
         }
         Ok(parts.join(" "))
     }
+}
+
+/// Types are rclone's own words, which can be shown; but not whatever a hostile configuration puts there.
+fn is_type(kind: &str) -> bool {
+    kind.len() <= 32 && kind.chars().all(|letter| letter.is_ascii_alphanumeric() || " _-".contains(letter))
 }
 
 fn local() -> Meaning {

@@ -120,3 +120,16 @@ fn facts_keep_no_credential_of_a_configuration() {
     assert!(!format!("{:?}", case.facts()).contains("hunter2"));
     assert!(!format!("{:?}", case.backend()).contains("hunter2"));
 }
+
+#[test]
+fn what_a_configuration_says_is_shown_only_where_it_can_be_a_type_and_a_path() {
+    for kind in ["s3\u{8}x", &"x".repeat(5000)] {
+        let case = remote("a:bk", &format!("[a]\ntype = {kind}\n"));
+        assert!(case.location().starts_with("rclone://unknown-"), "{}", case.location());
+        different(&case, &remote("a:bk", "[a]\ntype = unknown\n"));
+    }
+    for path in ["b\u{8}", &"x".repeat(5000)] {
+        let location = remote("al:x", &format!("{S3}[al]\ntype = alias\nremote = a:{path}\n")).location();
+        assert!(!location.contains(char::is_control) && location.len() < 200, "{location}");
+    }
+}
