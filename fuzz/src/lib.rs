@@ -36,11 +36,3 @@ fn assert_message(text: &str) {
     assert!(!text.is_empty() && text.len() <= MESSAGE_BYTES, "{} bytes: {:.200}", text.len(), text);
     assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'), "{text:?}");
 }
-
-/// A credential, told from what happens to be the same text somewhere else in the input.
-fn assert_hidden(secrets: &[&str], public: &[&str], text: &str) {
-    const GUESSABLE: usize = 8;
-    for secret in secrets.iter().filter(|secret| secret.len() >= GUESSABLE && text.contains(**secret)) {
-        assert!(public.iter().any(|known| known.contains(secret)), "{secret:?} in {text:?}");
-    }
-}

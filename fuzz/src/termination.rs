@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use serde_json::{Value, json};
 use volsync_hub::outcome::{CONTAINER, Outcome, REASON_CHARACTERS, Role, RunReport, RunState, one_line};
 
@@ -70,10 +70,11 @@ fn written(report: &RunReport) -> String {
     fields.to_string()
 }
 
-fn of_pod(role: Role, message: &str, code: i32) -> RunState {
-    let terminated = json!({"exitCode": code, "message": message});
-    let status = json!({"phase": "Failed", "containerStatuses": [{"name": CONTAINER, "image": "", "imageID": "",
-        "ready": false, "restartCount": 0, "state": {"terminated": terminated}}]});
-    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).expect("a Pod");
+fn of_pod(role: Role, message: &str, exit_code: i32) -> RunState {
+    let ended = ContainerStateTerminated { exit_code, message: Some(message.to_owned()), ..Default::default() };
+    let state = ContainerState { terminated: Some(ended), ..Default::default() };
+    let container = ContainerStatus { name: CONTAINER.to_owned(), state: Some(state), ..Default::default() };
+    let status = PodStatus { container_statuses: Some(vec![container]), ..Default::default() };
+    let pod = Pod { status: Some(status), ..Pod::default() };
     RunReport::from_job(role, &Job::default(), Some(&pod), &[], Timestamp::UNIX_EPOCH)
 }
