@@ -136,6 +136,7 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
             max_claims: 50,
             shrink_hold: Duration::from_mins(10),
             time_factor: TIME_FACTOR,
+            grant_factor: TIME_FACTOR,
         },
     })
 }

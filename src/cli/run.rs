@@ -112,6 +112,10 @@ pub struct RunArgs {
     #[cfg(any(feature = "e2e", feature = "sim"))]
     #[arg(long, env = "VOLSYNC_HUB_TIME_FACTOR", value_name = "N", default_value_t = 1, hide = true)]
     pub time_factor: u32,
+    /// Divides the waits between a claim and the first run alone [default: as --time-factor]
+    #[cfg(any(feature = "e2e", feature = "sim"))]
+    #[arg(long, env = "VOLSYNC_HUB_GRANT_FACTOR", value_name = "N", hide = true)]
+    pub grant_factor: Option<u32>,
 }
 
 pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
@@ -141,7 +145,7 @@ async fn serve(args: &RunArgs) -> Result<(), String> {
     options.identity = args.replicas.identity();
     options.leader_election = args.replicas.leader_election;
     #[cfg(any(feature = "e2e", feature = "sim"))]
-    let options = with_time_factor(options, args.time_factor);
+    let options = with_factors(options, args.time_factor, args.grant_factor);
     run::run(config, options, health, cancel).await
 }
 
@@ -196,14 +200,16 @@ pub fn options(
             max_claims: members.max_claims,
             shrink_hold: members.shrink_hold,
             time_factor: 1,
+            grant_factor: 1,
         },
         plan,
     })
 }
 
 #[cfg(any(feature = "e2e", feature = "sim"))]
-fn with_time_factor(mut options: Options, time_factor: u32) -> Options {
-    options.settings.time_factor = time_factor;
+fn with_factors(mut options: Options, time: u32, grant: Option<u32>) -> Options {
+    options.settings.time_factor = time;
+    options.settings.grant_factor = grant.unwrap_or(time);
     options
 }
 

@@ -48,6 +48,8 @@ pub struct Settings {
     pub shrink_hold: Duration,
     /// Divides the waits of the protocol; 1 but in test builds.
     pub time_factor: u32,
+    /// Divides those between a claim and the first run alone, where a test build leaves all others as they are.
+    pub grant_factor: u32,
 }
 
 pub struct Engine {

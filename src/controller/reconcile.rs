@@ -182,7 +182,7 @@ impl Engine {
             settling_until: work.settling_until,
             cluster_uid: uid.as_deref(),
             now,
-            time_factor: self.settings.time_factor,
+            time_factor: self.settings.grant_factor,
         })
     }
 

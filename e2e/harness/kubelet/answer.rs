@@ -14,6 +14,8 @@ pub enum Answer {
     Run,
     /// It starts, writes these lines, and ends with the exit code and the termination message.
     Exit { code: i32, message: String, log: String, after: Duration },
+    /// It has ended well as soon as it is seen, with this termination message; nothing is prepared for it.
+    AtOnce(String),
     /// It starts and is killed for its memory: exit code 137, no termination message.
     OutOfMemory,
     /// It starts and does not end by itself.

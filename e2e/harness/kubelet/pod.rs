@@ -70,6 +70,10 @@ impl Life {
         let [container] = self.spec.containers.as_slice() else {
             return Err("the stand-in kubelet runs Pods of one container only".into());
         };
+        if let Answer::AtOnce(message) = &answer {
+            let ended = Ended { code: 0, why: Why::Itself, message: message.clone() };
+            return self.report(&status::ended(container, Timestamp::now(), &ended)).await;
+        }
         if matches!(answer, Answer::NoImage) {
             let image = container.image.as_deref().unwrap_or_default();
             let message = format!("Back-off pulling image \"{image}\"");
@@ -121,7 +125,7 @@ impl Life {
                     () = gone.cancelled() => Ok(None),
                 }
             }
-            Answer::Run | Answer::Unschedulable | Answer::NoImage => {
+            Answer::Run | Answer::AtOnce(_) | Answer::Unschedulable | Answer::NoImage => {
                 let ended = match task.run(log, gone).await {
                     Ok(ended) => ended,
                     Err(error) => Ended { code: 128, why: Why::Itself, message: error.to_string() },

@@ -127,6 +127,7 @@ impl Bench {
                 max_claims: self.max_claims,
                 shrink_hold: Duration::from_mins(10),
                 time_factor: self.time_factor,
+                grant_factor: self.time_factor,
             },
         }
     }

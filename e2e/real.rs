@@ -1,0 +1,67 @@
+//! How fast the hub is on real control planes, beside the least that the same requests take on the same machine:
+//! `cargo bench --features e2e --bench real`. `docs/performance.md` says what is measured and how to read it.
+
+mod harness;
+mod real {
+    pub mod floor;
+    pub mod floor_reactions;
+    pub mod micro;
+    pub mod observe;
+    pub mod record;
+    pub mod report;
+    pub mod run;
+    pub mod sample;
+    pub mod stage;
+    pub mod usage;
+    pub mod wire;
+}
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use harness::tools::say;
+use real::{floor, micro, run};
+
+/// Measures the hub on one hub cluster and three members
+#[derive(Clone, Debug, clap::Parser)]
+pub struct Args {
+    /// Only these scenarios: cold-start-300, cold-start-3000 (any number), reaction-policy, reaction-secret, micro
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Edits of each kind, at least
+    #[arg(long, default_value_t = 160)]
+    samples: usize,
+    /// No floor that goes as fast as it can
+    #[arg(long)]
+    limited: bool,
+    /// What Cargo says to benchmarks
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[arg(long, hide = true)]
+    floor: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    micro: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = if let Some(orders) = &args.floor {
+        harness::run(floor::run(orders))
+    } else if args.micro {
+        micro::figures().and_then(|figures| Ok(println!("{}", serde_json::to_string(&figures)?)))
+    } else if args.bench {
+        harness::run(run::all(&args))
+    } else {
+        say("nothing is measured but by `cargo bench --features e2e --bench real`");
+        Ok(())
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
