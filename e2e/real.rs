@@ -33,6 +33,9 @@ pub struct Args {
     /// Edits of each kind, at least
     #[arg(long, default_value_t = 160)]
     samples: usize,
+    /// Every source has a repository of its own, also beyond the first 300: for machines with time
+    #[arg(long)]
+    own: bool,
     /// No floor that goes as fast as it can
     #[arg(long)]
     limited: bool,

@@ -72,7 +72,7 @@ async fn policies(clients: Arc<Clients>, mut events: Lines, mut of_policy: Ruled
             chain.active.clone()
         } else {
             // Another next run, as the new schedule has it.
-            chain.active.replace("-02-29T03:17:00Z", "-02-29T04:23:00Z")
+            chain.active.replace("T03:17:00Z", "T04:23:00Z")
         };
         *ledger = write_status(&clients.hub, chain, &status, ledger).await?;
         let told =

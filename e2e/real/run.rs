@@ -35,7 +35,7 @@ pub async fn all(args: &Args) -> Result<(), Fail> {
     }
     let mut scenarios = Vec::new();
     if let Some(last) = counts.last().copied() {
-        let mut stage = Stage::start().await?;
+        let mut stage = Stage::start(args.own).await?;
         for count in counts {
             let scenario = cold(&mut stage, count, args, count == last).await?;
             say(&format!("{}\n{}", scenario.name, report::table(std::slice::from_ref(&scenario), &[])));
@@ -57,8 +57,8 @@ pub async fn all(args: &Args) -> Result<(), Fail> {
 async fn cold(stage: &mut Stage, count: usize, args: &Args, stays: bool) -> Result<Scenario, Fail> {
     stage.grow(count).await?;
     stage.policies().await?;
-    let count = stage.sources();
-    say(&format!("the hub starts on {count} sources"));
+    let (sources, count) = (stage.sources(), stage.repositories());
+    say(&format!("the hub starts on {sources} sources of {count} repositories"));
     let (moment, convergence) = (stage.fleet.moment()?, Convergence::follow(stage).await?);
     let began = Instant::now();
     let mut hub = stage.start_hub()?;
@@ -84,7 +84,7 @@ async fn cold(stage: &mut Stage, count: usize, args: &Args, stays: bool) -> Resu
         stage.clean().await?;
     }
     Ok(Scenario {
-        name: format!("{COLD}{count}"),
+        name: format!("{COLD}{sources}"),
         wall_s: seconds(&times),
         cpu_s: used.cpu_s,
         floor_wall_s: seconds(&floor_times),

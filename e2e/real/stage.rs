@@ -21,9 +21,13 @@ pub const MEMBERS: [&str; 3] = ["member-a", "member-b", "member-c"];
 const SOURCES_A_NAMESPACE: usize = 25;
 /// Repositories of each member that a policy of their own rules, beside the one for all.
 pub const TUNED: usize = 14;
-/// Half a year away: no run starts by itself.
-pub const SCHEDULE: &str = "17 3 29 2 *";
-pub const OTHER_SCHEDULE: &str = "23 4 29 2 *";
+/// Of each member's sources so many have a repository of their own; the others share one with four more, as the
+/// applications of one team do.
+const ALONE: usize = 100;
+const SHARING: usize = 5;
+/// Once a month: no run starts by itself.
+pub const SCHEDULE: &str = "17 3 1 * *";
+pub const OTHER_SCHEDULE: &str = "23 4 1 * *";
 /// The hub's own limit, and the floor's.
 pub const CLAIMS_MAX: usize = 50;
 /// The waits of a claim and after it are nothing: every other wait is as in production.
@@ -51,6 +55,8 @@ pub struct Stage {
     pub members: Vec<Wire>,
     /// Of each member.
     sources: usize,
+    /// Every source has a repository of its own.
+    own: bool,
     starts: usize,
 }
 
@@ -58,8 +64,14 @@ fn namespace(number: usize) -> String {
     format!("team-{:02}", number / SOURCES_A_NAMESPACE)
 }
 
+/// The Secret of a source, by the number of the first source that has it.
 fn secret_name(member: usize, number: usize) -> String {
     if number < TUNED { tuned(member, number) } else { format!("repository-{number:04}") }
+}
+
+/// The number of the first source with the same repository.
+fn first(number: usize, own: bool) -> usize {
+    if own || number < ALONE { number } else { number - (number - ALONE) % SHARING }
 }
 
 /// A policy, and the Secret that it selects.
@@ -73,7 +85,7 @@ pub fn policy(name: &str, secret: &str, priority: i32) -> Value {
 }
 
 impl Stage {
-    pub async fn start() -> Result<Self, Fail> {
+    pub async fn start(own: bool) -> Result<Self, Fail> {
         let fleet = Fleet::start("real", &MEMBERS).await?;
         let gate = Arc::new(Semaphore::new(IN_FLIGHT));
         let hub = Wire::new(&fleet.hub.control_plane.admin, gate.clone(), false).await?;
@@ -84,12 +96,17 @@ impl Stage {
             member.kubelet.answer(Rule::new("volsync-system", &claims, Answer::AtOnce(claimed)));
             members.push(Wire::new(&member.control_plane.admin, gate.clone(), false).await?);
         }
-        Ok(Self { fleet, hub, members, sources: 0, starts: 0 })
+        Ok(Self { fleet, hub, members, sources: 0, own, starts: 0 })
     }
 
     /// All sources there are.
     pub fn sources(&self) -> usize {
         self.sources * self.members.len()
+    }
+
+    /// All repositories that they have.
+    pub fn repositories(&self) -> usize {
+        (0..self.sources).filter(|number| first(*number, self.own) == *number).count() * self.members.len()
     }
 
     /// Adds sources until there are so many.
@@ -104,7 +121,7 @@ impl Stage {
         }
         let all = (0..self.members.len()).flat_map(|member| (from..to).map(move |number| (member, number)));
         futures::stream::iter(all)
-            .map(|(member, number)| back_up(&self.members[member], member, number))
+            .map(|(member, number)| back_up(&self.members[member], member, (number, first(number, self.own))))
             .buffer_unordered(IN_FLIGHT)
             .try_collect::<Vec<_>>()
             .await?;
@@ -186,14 +203,16 @@ impl Stage {
     }
 }
 
-/// A source with its Secret.
-async fn back_up(cluster: &Wire, member: usize, number: usize) -> Result<(), Fail> {
-    let (namespace, secret) = (namespace(number), secret_name(member, number));
-    let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {
-        "KOPIA_REPOSITORY": format!("s3://backups-{member}-{number}/"), "KOPIA_PASSWORD": "no-secret",
-        "AWS_S3_ENDPOINT": "s3.example.com", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "first"}});
-    let path = format!("/api/v1/namespaces/{namespace}/secrets");
-    cluster.send(Method::POST, &path, JSON, object.to_string()).await?;
+/// A source, and its Secret where it is the first that has it.
+async fn back_up(cluster: &Wire, member: usize, (number, first): (usize, usize)) -> Result<(), Fail> {
+    let (namespace, secret) = (namespace(number), secret_name(member, first));
+    if number == first {
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {
+            "KOPIA_REPOSITORY": format!("s3://backups-{member}-{first}/"), "KOPIA_PASSWORD": "no-secret",
+            "AWS_S3_ENDPOINT": "s3.example.com", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "first"}});
+        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        cluster.send(Method::POST, &path, JSON, object.to_string()).await?;
+    }
     let object = json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
         "metadata": {"name": format!("data-{number:04}")},
         "spec": {"sourcePVC": "data", "trigger": {"schedule": "0 1 * * *"}, "kopia": {"repository": secret}}});
