@@ -1,6 +1,6 @@
 //! Tells people of policies and members: a turn at once, mere counts and times at most once a minute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::api::kopia_maintenance::{ActiveCronJob, KopiaMaintenanceStatus, Match
 use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberClusterStatus;
 use crate::member::event::{ConditionKind, MemberCondition, OwnedKind};
-use crate::names::{MemberName, ObjectName, PolicyName};
+use crate::names::{MemberName, ObjectName, PolicyName, RepositoryId};
 use crate::plan::explain::near_misses;
 use crate::plan::fleet::Contact;
 use crate::plan::result::{Push, RepositoryPlan};
@@ -32,11 +32,24 @@ const MINOR_GAP: Duration = Duration::from_mins(1);
 const NEAR_MISSES_MAX: usize = 5;
 const RETRY: Duration = Duration::from_secs(10);
 
+/// Repositories that are planned in one go for a policy's status: a millisecond in which nothing else is decided.
+const PLANS_AT_ONCE: usize = 32;
+
 /// When the status of each object was last written.
 #[derive(Debug, Default)]
 pub struct Written(Mutex<BTreeMap<String, Instant>>);
 
 impl Written {
+    /// How long to wait before the status is made again; zero: it is made now. One that takes a look at the whole fleet
+    /// is not made for each of a thousand changes.
+    fn look(&self, key: &str) -> Duration {
+        let wait = self.wait(key, false, 1);
+        if wait.is_zero() {
+            self.note(key);
+        }
+        wait
+    }
+
     /// How long to wait before the next write; zero: now. `factor` divides the wait for counts.
     fn wait(&self, key: &str, minor: bool, factor: u32) -> Duration {
         let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,10 +65,18 @@ impl Written {
 
 impl Engine {
     pub(super) async fn report_policy(&self, name: &PolicyName) {
-        let Some((uid, before, after)) = self.policy_status(name, Self::now()) else {
+        let Some(competes_for) = self.competes_for(name) else {
             self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
             return;
         };
+        if competes_for.len() > PLANS_AT_ONCE {
+            let wait = self.written.look(&format!("look at policy {name}"));
+            if !wait.is_zero() {
+                return self.policies.add_after(name.clone(), wait);
+            }
+        }
+        let repositories = self.competed(competes_for).await;
+        let Some((uid, before, after)) = self.policy_status(name, repositories, Self::now()) else { return };
         if self.world().must_wait_to_tell(name, &before) {
             return self.policies.add_after(name.clone(), EARLY);
         }
@@ -125,20 +146,42 @@ impl Engine {
         );
     }
 
+    /// None where there is no such policy, or nothing is known yet.
+    fn competes_for(&self, name: &PolicyName) -> Option<BTreeSet<RepositoryId>> {
+        let mut world = self.world();
+        (world.hub_is_read() && world.policies.contains_key(name)).then(|| world.planner.competes_for(name))
+    }
+
+    /// How the repositories stand that a policy competes for. Others get their turn in between: what changes meanwhile
+    /// brings the policy up again.
+    async fn competed(&self, ids: BTreeSet<RepositoryId>) -> Vec<policy::Competed> {
+        let ids: Vec<RepositoryId> = ids.into_iter().collect();
+        let mut competed = Vec::with_capacity(ids.len());
+        for some in ids.chunks(PLANS_AT_ONCE) {
+            let now = Self::now();
+            {
+                let mut world = self.world();
+                for id in some {
+                    let plan = world.planner.plan(*id, now);
+                    competed.extend(plan.map(|plan| self.competed_one(&world, &plan)));
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        competed
+    }
+
     fn policy_status(
         &self,
         name: &PolicyName,
+        repositories: Vec<policy::Competed>,
         now: Timestamp,
     ) -> Option<(String, KopiaMaintenanceStatus, KopiaMaintenanceStatus)> {
         let mut world = self.world();
-        if !world.hub_is_read() {
-            return None;
-        }
         let object = world.policies.get(name)?.clone();
         // A status that does not read was written by something else; it is written anew.
         let before: KopiaMaintenanceStatus = serde_json::from_value(object.status.clone()).unwrap_or_default();
         let plan = world.planner.policy(name)?;
-        let plans = world.planner.competed(name, now);
         let matched = world.planner.matched(name, policy::LISTED_MAX);
         let matched = matched.into_iter().map(|(source, secret)| MatchedSource {
             cluster: source.member.to_string(),
@@ -147,7 +190,6 @@ impl Engine {
             repository: secret.to_string(),
         });
         let matched = matched.collect();
-        let repositories = plans.iter().map(|plan| self.competed(&world, plan)).collect();
         let unread_members = world.members.keys().filter(|member| world.contact(member) != Contact::Synced).count();
         let settings = world.planner.fleet().policies.get(name).and_then(|policy| policy.settings.as_ref().ok());
         let failover = settings.is_some_and(|settings| settings.failover.automatic);
@@ -191,6 +233,10 @@ impl Engine {
             }
             // The watch brings the new object, and its status follows.
             return;
+        }
+        let wait = self.written.look(&format!("look at member {name}"));
+        if !wait.is_zero() {
+            return self.members.add_after(name.clone(), wait);
         }
         let Some((before, after, about)) = self.member_status(name, now) else { return };
         if before == after {
@@ -250,7 +296,7 @@ impl Engine {
         Some((before, after, cluster.object_ref(&())))
     }
 
-    fn competed(&self, world: &World, plan: &RepositoryPlan) -> policy::Competed {
+    fn competed_one(&self, world: &World, plan: &RepositoryPlan) -> policy::Competed {
         let object = world.ledger.get(&plan.id);
         let status = object.and_then(|object: &std::sync::Arc<KopiaRepository>| object.status.as_ref());
         let is = |kind: &str| {

@@ -46,26 +46,30 @@ impl Planner {
 
     /// Every policy, sorted by name.
     pub fn policies(&mut self) -> Vec<PolicyPlan> {
-        let tallies = self.tallies();
+        let tallies = self.tallies(|_| true);
         let nothing = Tally::default();
         let plan = |policy: &Arc<PolicyRecord>| self.policy_plan(policy, tallies.get(&policy.name).unwrap_or(&nothing));
         self.fleet.policies.values().map(plan).collect()
     }
 
     pub fn policy(&mut self, name: &PolicyName) -> Option<PolicyPlan> {
-        let tally = self.tallies().remove(name).unwrap_or_default();
+        let tally = self.tally(name);
         Some(self.policy_plan(self.fleet.policies.get(name)?, &tally))
     }
 
     /// The plans of all repositories that a policy competes for, whether it wins or not.
     pub fn competed(&mut self, name: &PolicyName, now: Timestamp) -> Vec<RepositoryPlan> {
-        let ids = self.tallies().remove(name).unwrap_or_default().repositories;
-        ids.into_iter().filter_map(|id| self.plan(id, now)).collect()
+        self.competes_for(name).into_iter().filter_map(|id| self.plan(id, now)).collect()
+    }
+
+    /// The repositories that a policy competes for.
+    pub fn competes_for(&mut self, name: &PolicyName) -> BTreeSet<RepositoryId> {
+        self.tally(name).repositories
     }
 
     /// The first sources that a policy matches, with their Secrets, sorted; at most `limit`.
     pub fn matched(&mut self, name: &PolicyName, limit: usize) -> Vec<(SourceKey, Arc<str>)> {
-        let competed = self.tallies().remove(name).unwrap_or_default().repositories;
+        let competed = self.competes_for(name);
         let Some(claim) = self.fleet.policies.get(name).and_then(|policy| policy.claim.as_ref()) else {
             return Vec::new();
         };
@@ -136,25 +140,30 @@ impl Planner {
         self.keys_of(&self.groups.of(key.id())).first().map_or(key.id(), RepositoryKey::id)
     }
 
-    fn tallies(&mut self) -> BTreeMap<PolicyName, Tally> {
+    fn tally(&mut self, name: &PolicyName) -> Tally {
+        self.tallies(|policy| policy == name).remove(name).unwrap_or_default()
+    }
+
+    /// Of the policies that are wanted.
+    fn tallies(&mut self, wanted: impl Fn(&PolicyName) -> bool) -> BTreeMap<PolicyName, Tally> {
         self.index.digest_all(&self.fleet);
         let mut tallies: BTreeMap<PolicyName, Tally> = BTreeMap::new();
         for (key, entry) in &self.index.keys {
             let id = self.stands_for(key);
             for digest in entry.members.values().filter_map(slice::Slice::known) {
-                for (name, chosen) in &digest.policies {
+                for (name, chosen) in digest.policies.iter().filter(|(name, _)| wanted(name)) {
                     let tally = tallies.entry(name.clone()).or_default();
                     tally.matched += chosen.matched;
                     tally.repositories.insert(id);
                 }
             }
-            for name in &entry.policies {
+            for name in entry.policies.iter().filter(|name| wanted(name)) {
                 tallies.entry(name.clone()).or_default().repositories.insert(id);
             }
         }
         for (member, sources) in &self.index.outside {
             let view = View { fleet: &self.fleet, member };
-            for policy in self.fleet.policies.values() {
+            for policy in self.fleet.policies.values().filter(|policy| wanted(&policy.name)) {
                 let Some(claim) = &policy.claim else { continue };
                 let selected = sources.iter().filter(|object| {
                     let key = SourceKey { member: member.clone(), object: (*object).clone() };
