@@ -144,7 +144,18 @@ fn first(input: &Input<'_>, member: &MemberName) -> Step {
         let text = "members are being read; who maintains it is decided once that is done";
         return Step::wait(until, "MembersUnread", text.to_owned());
     }
-    Step::write(LedgerChange::Grant(claiming(input, member)))
+    claims(member, Step::write(LedgerChange::Grant(claiming(input, member))))
+}
+
+/// Says so from the write of the grant until the claim has ended: what is told does not change with each step.
+fn claims(member: &MemberName, step: Step) -> Step {
+    Step { note: Some(("Claiming", format!("{member} claims the repository"))), ..step }
+}
+
+/// `until` is as the ledger keeps it.
+fn waits(until: Timestamp, step: Step) -> Step {
+    let text = format!("a run of the former owner may go on until {until}; the CronJob stays suspended until then");
+    Step { note: Some(("WaitingForFormerOwner", text)), ..step }
 }
 
 fn claiming(input: &Input<'_>, member: &MemberName) -> Grant {
@@ -164,11 +175,7 @@ fn holding(input: &Input<'_>, grant: &Grant) -> Step {
         Phase::Claiming if input.plan.state != State::Maintained => Step::rest(),
         Phase::Claiming => claim(input, grant),
         Phase::Draining => match grant.until {
-            Some(until) if input.now < until => Step::wait(
-                until,
-                "WaitingForFormerOwner",
-                format!("a run of the former owner may go on until {until}; the CronJob stays suspended until then"),
-            ),
+            Some(until) if input.now < until => waits(until, Step { wake: Some(until), ..Step::rest() }),
             _ => Step::write(LedgerChange::Grant(phase(input, grant, Phase::Active, None))),
         },
         Phase::Active => Step { run: true, ..Step::rest() },
@@ -189,9 +196,9 @@ fn claim(input: &Input<'_>, grant: &Grant) -> Step {
         ClaimJob::Absent => {
             let issued = input.now.as_second();
             let permit = Permit { replaces: "foreign".to_owned(), issued, not_after: issued + PERMIT_SECONDS };
-            Step { claim: Some(permit), ..Step::note("Claiming", format!("{} claims the repository", grant.cluster)) }
+            claims(&grant.cluster, Step { claim: Some(permit), ..Step::rest() })
         }
-        ClaimJob::Running => Step::note("Claiming", format!("the claim Job runs in {}", grant.cluster)),
+        ClaimJob::Running => claims(&grant.cluster, Step::rest()),
         ClaimJob::Stale => Step { remove_claim: true, ..Step::note("Claiming", "a former claim Job is removed") },
         ClaimJob::Ended(report) => ended(input, grant, report),
     }
@@ -199,8 +206,9 @@ fn claim(input: &Input<'_>, grant: &Grant) -> Step {
 
 fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
     if report.outcome == Outcome::Claimed {
-        let until = foreign_wait(report.last_run_start, input.now, input.time_factor);
-        return Step::write(LedgerChange::Grant(phase(input, grant, Phase::Draining, Some(until))));
+        // The ledger keeps whole seconds, and so does what is told.
+        let until = whole_seconds(foreign_wait(report.last_run_start, input.now, input.time_factor));
+        return waits(until, Step::write(LedgerChange::Grant(phase(input, grant, Phase::Draining, Some(until)))));
     }
     let attempt = grant.since.unwrap_or(report.at);
     let planned = match &input.plan.push {
@@ -228,7 +236,7 @@ fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
     };
     if input.now >= retry {
         // The same epoch again: the Job may have become the recorded owner before it failed.
-        return Step::write(LedgerChange::Grant(phase(input, grant, Phase::Claiming, None)));
+        return claims(&grant.cluster, Step::write(LedgerChange::Grant(phase(input, grant, Phase::Claiming, None))));
     }
     let text = format!(
         "the claim in {} ended {}. To do: {}. It is tried again at {retry}",
@@ -317,6 +325,10 @@ fn elsewhere(input: &Input<'_>, grant: &Grant, member: &MemberName) -> Step {
 
 fn scaled(wait: SignedDuration, factor: u32) -> SignedDuration {
     wait / i32::try_from(factor.max(1)).unwrap_or(i32::MAX)
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Saturating: a hostile time must not stop the hub.

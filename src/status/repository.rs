@@ -154,7 +154,7 @@ fn grant_status(grant: &Grant) -> GrantStatus {
 fn next_run(before: &KopiaRepositoryStatus, input: &Input<'_>, recorded: bool) -> Option<Time> {
     // What is held goes on as it is, by the CronJob that stands in the holder.
     let active = before.grant.as_ref().is_some_and(|grant| grant.phase == GrantPhase::Active);
-    let goes_on = input.step.run || (active && shown_state(input) == State::Held);
+    let goes_on = may_run(input.step) || (active && shown_state(input) == State::Held);
     let due = input.due.filter(|_| goes_on)?;
     let (schedule, zone) = (&due.schedule, due.zone.time_zone());
     let is_fire_time = |time: &Time| {
@@ -235,8 +235,8 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
     if let Some((reason, message)) = &input.step.note {
         return Wanted::new("Maintained", false, reason, message.clone());
     }
-    if !input.step.run {
-        return on_its_way(input.step.ledger.as_ref());
+    if !may_run(input.step) {
+        return Wanted::new("Maintained", false, "Claiming", "the claim is being prepared");
     }
     let failures = status.consecutive_failures.unwrap_or(0);
     if failures > 0 {
@@ -248,14 +248,9 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
     Wanted::new("Maintained", true, "Active", format!("{cluster} maintains it under policy {policy}"))
 }
 
-/// Between two phases of a grant.
-fn on_its_way(change: Option<&LedgerChange>) -> Wanted {
-    match change {
-        Some(LedgerChange::Grant(grant)) if matches!(grant.phase, Phase::Draining | Phase::Active) => {
-            Wanted::new("Maintained", false, "WaitingForFormerOwner", "the claim is verified")
-        }
-        _ => Wanted::new("Maintained", false, "Claiming", "the claim is being prepared"),
-    }
+/// Its CronJob may run, from this write on or since an earlier one.
+fn may_run(step: &Step) -> bool {
+    step.run || matches!(&step.ledger, Some(LedgerChange::Grant(grant)) if grant.phase == Phase::Active)
 }
 
 /// The state as a condition's reason.
