@@ -198,8 +198,11 @@ impl Engine {
         if target.secret_version.as_deref().is_some_and(|version| push.copy_is_current(&name, version)) {
             return Ok(());
         }
-        let copy = self.secret_copy(assignment, context, push.member).await?;
-        push.ensure_secret(copy.object, &copy.version).await?;
+        // What is wanted and what stands are read at the same time.
+        let (copy, live) =
+            tokio::join!(self.secret_copy(assignment, context, push.member), push.standing_secret(&name));
+        let copy = copy?;
+        push.ensure_secret(copy.object, live?, &copy.version).await?;
         Ok(())
     }
 
@@ -237,8 +240,10 @@ impl Engine {
         if target.ca_version.as_deref().is_some_and(|version| push.copy_is_current(&name, version)) {
             return Ok(());
         }
-        let copy = self.ca_copy(assignment, ca, context, push.member).await?;
-        push.ensure_secret(copy.object, &copy.version).await?;
+        let (copy, live) =
+            tokio::join!(self.ca_copy(assignment, ca, context, push.member), push.standing_secret(&name));
+        let copy = copy?;
+        push.ensure_secret(copy.object, live?, &copy.version).await?;
         Ok(())
     }
 

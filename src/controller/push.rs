@@ -76,12 +76,25 @@ impl Push<'_> {
         !object.deleting && verified.is_some_and(|it| *it.version == object.version() && &*it.wanted == version)
     }
 
+    /// A copy as it stands, with its contents; none where none was seen.
+    pub async fn standing_secret(&self, name: &ObjectName) -> Result<Option<Secret>, CallError> {
+        match self.standing.object(OwnedKind::Secret, name) {
+            Some(_) => self.member.get::<Secret>(name).await,
+            None => Ok(None),
+        }
+    }
+
     /// Secrets carry no hash: what stands is read and compared, once for each version of it.
-    pub async fn ensure_secret(&mut self, wanted: Secret, version: &str) -> Result<(), CallError> {
+    pub async fn ensure_secret(
+        &mut self,
+        wanted: Secret,
+        live: Option<Secret>,
+        version: &str,
+    ) -> Result<(), CallError> {
         let name = name_of(&wanted);
         let standing = self.standing.object(OwnedKind::Secret, &name);
         if let Some(standing) = standing
-            && let Some(live) = self.member.get::<Secret>(&name).await?
+            && let Some(live) = live
             && diff::fields(Kind::Secret, &body(&wanted), &body(&live)).is_empty()
         {
             let verified = Verified { version: standing.version().into(), wanted: version.into() };
