@@ -7,6 +7,7 @@ pub mod census;
 mod claims;
 pub mod deletions;
 pub mod engine;
+pub mod here;
 pub mod index;
 pub mod inherited;
 pub mod jobs;
@@ -20,6 +21,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod report;
 pub mod run;
+pub mod tell;
 #[cfg(all(test, feature = "demo"))]
 mod tests;
 pub mod work;

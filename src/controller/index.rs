@@ -2,16 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::member::event::ReferencedKind;
-use crate::names::{MemberName, PlacedName, RepositoryId};
+use crate::member::event::{OwnedKind, ReferencedKind};
+use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
 
 /// A Secret, or the ConfigMap of a CA.
 type Used = (ReferencedKind, PlacedName);
 
+/// Something of a repository that was seen in a member.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seen {
+    Owned(OwnedKind, ObjectName),
+    Job(ObjectName),
+    Pod(ObjectName),
+}
+
 #[derive(Debug, Default)]
 pub struct Index {
-    /// How many objects, Jobs and Pods were seen in each member.
-    places: BTreeMap<RepositoryId, BTreeMap<MemberName, usize>>,
+    /// What was seen in each member, so that a look at one repository costs no look at the others.
+    places: BTreeMap<RepositoryId, BTreeMap<MemberName, BTreeSet<Seen>>>,
     uses: BTreeMap<Used, BTreeSet<RepositoryId>>,
     used_by: BTreeMap<RepositoryId, Vec<Used>>,
 }
@@ -26,6 +34,11 @@ impl Index {
         self.places.get(&id).into_iter().flat_map(BTreeMap::keys)
     }
 
+    /// What of a repository was seen in a member, sorted.
+    pub fn seen(&self, id: RepositoryId, member: &MemberName) -> impl Iterator<Item = &Seen> {
+        self.places.get(&id).and_then(|members| members.get(member)).into_iter().flatten()
+    }
+
     pub fn ids_in(&self, member: &MemberName) -> impl Iterator<Item = RepositoryId> {
         self.places.iter().filter(|(_, members)| members.contains_key(member)).map(|(id, _)| *id)
     }
@@ -34,25 +47,25 @@ impl Index {
     pub fn moved(
         &mut self,
         member: &MemberName,
-        before: Option<RepositoryId>,
-        after: Option<RepositoryId>,
+        object: Seen,
+        (before, after): (Option<RepositoryId>, Option<RepositoryId>),
     ) -> BTreeSet<RepositoryId> {
         if before != after {
-            if let Some(id) = after {
-                *self.places.entry(id).or_default().entry(member.clone()).or_default() += 1;
-            }
             if let Some(id) = before {
-                self.left(member, id);
+                self.left(member, id, &object);
+            }
+            if let Some(id) = after {
+                self.places.entry(id).or_default().entry(member.clone()).or_default().insert(object);
             }
         }
         before.into_iter().chain(after).collect()
     }
 
-    fn left(&mut self, member: &MemberName, id: RepositoryId) {
+    fn left(&mut self, member: &MemberName, id: RepositoryId, object: &Seen) {
         let Some(members) = self.places.get_mut(&id) else { return };
-        if let Some(count) = members.get_mut(member) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(seen) = members.get_mut(member) {
+            seen.remove(object);
+            if seen.is_empty() {
                 members.remove(member);
             }
         }
@@ -61,29 +74,36 @@ impl Index {
         }
     }
 
-    /// True where that is not what it was.
-    pub fn set_uses(&mut self, id: RepositoryId, now: Vec<Used>) -> bool {
+    /// Returns what nobody used before, or nobody uses any more.
+    pub fn set_uses(&mut self, id: RepositoryId, now: Vec<Used>) -> BTreeSet<Used> {
+        let mut changed = BTreeSet::new();
         let before = self.used_by.get(&id).cloned().unwrap_or_default();
         if before == now {
-            return false;
+            return changed;
         }
         for key in before {
             if let Some(ids) = self.uses.get_mut(&key) {
                 ids.remove(&id);
                 if ids.is_empty() {
                     self.uses.remove(&key);
+                    changed.insert(key);
                 }
             }
         }
         for key in &now {
-            self.uses.entry(key.clone()).or_default().insert(id);
+            let users = self.uses.entry(key.clone()).or_default();
+            // One that was taken away a moment ago is used as before.
+            if users.is_empty() && !changed.remove(key) {
+                changed.insert(key.clone());
+            }
+            users.insert(id);
         }
         if now.is_empty() {
             self.used_by.remove(&id);
         } else {
             self.used_by.insert(id, now);
         }
-        true
+        changed
     }
 
     pub fn used(&self) -> impl Iterator<Item = &Used> {
@@ -98,17 +118,20 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{ObjectName, Place};
+    use crate::names::Place;
 
     #[test]
     fn a_member_is_a_place_as_long_as_anything_is_there() {
         let (mut index, member) = (Index::default(), MemberName::from("m"));
         let id: RepositoryId = "0123456789abcdef".parse().unwrap();
-        index.moved(&member, None, Some(id));
-        index.moved(&member, None, Some(id));
-        index.moved(&member, Some(id), None);
-        assert_eq!(index.members(id).count(), 1);
-        index.moved(&member, Some(id), None);
+        let (job, pod) = (Seen::Job(ObjectName::new("n", "a")), Seen::Pod(ObjectName::new("n", "a")));
+        index.moved(&member, job.clone(), (None, Some(id)));
+        index.moved(&member, pod.clone(), (None, Some(id)));
+        index.moved(&member, job.clone(), (Some(id), Some(id)));
+        assert_eq!(index.seen(id, &member).collect::<Vec<_>>(), [&job, &pod]);
+        index.moved(&member, job, (Some(id), None));
+        assert_eq!((index.members(id).count(), index.seen(id, &member).count()), (1, 1));
+        index.moved(&member, pod, (Some(id), None));
         assert_eq!((index.members(id).count(), index.ids().count()), (0, 0));
     }
 
@@ -117,10 +140,13 @@ mod tests {
         let mut index = Index::default();
         let id: RepositoryId = "0123456789abcdef".parse().unwrap();
         let secret = PlacedName { place: Place::Hub, object: ObjectName::new("n", "s") };
-        assert!(index.set_uses(id, vec![(ReferencedKind::Secret, secret.clone())]));
-        assert!(!index.set_uses(id, vec![(ReferencedKind::Secret, secret.clone())]));
+        let used = (ReferencedKind::Secret, secret.clone());
+        assert_eq!(index.set_uses(id, vec![used.clone()]), [used.clone()].into());
+        assert!(index.set_uses(id, vec![used.clone()]).is_empty());
+        let more = (ReferencedKind::ConfigMap, secret.clone());
+        assert_eq!(index.set_uses(id, vec![used.clone(), more.clone()]), [more].into());
         assert_eq!(index.users(ReferencedKind::Secret, secret.clone()).len(), 1);
-        assert!(index.set_uses(id, Vec::new()));
+        assert_eq!(index.set_uses(id, Vec::new()).len(), 2);
         assert!(index.users(ReferencedKind::Secret, secret).is_empty());
     }
 }

@@ -3,12 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::world::{SETTLE_MAX, SETTLE_MIN, World};
 use crate::api::kopia_maintenance::KopiaMaintenanceStatus;
+use crate::member::event::ConditionKind;
 use crate::names::{MemberName, Place, PolicyName, RepositoryId};
 use crate::plan::fleet::Contact;
+
+/// A member that has not answered by then is most likely down.
+const SETTLE_SILENT: SignedDuration = SignedDuration::from_secs(4);
 
 /// Empty in a hub that has been running for a while.
 #[derive(Debug, Default)]
@@ -23,6 +27,17 @@ pub struct Inherited {
 }
 
 impl World {
+    /// Until when members that are being read are waited for, before anything is granted for the first time: else
+    /// the first member that was read would get it all. One that never ends to be read holds up nobody for long.
+    pub fn settling_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let ends = self.members.values().filter_map(|state| {
+            let reachable = state.conditions.get(&ConditionKind::Reachable);
+            let answers = reachable.is_some_and(|condition| condition.status == Some(true));
+            state.syncing_since?.checked_add(if answers { SETTLE_MAX } else { SETTLE_SILENT }).ok()
+        });
+        ends.chain(self.started.checked_add(SETTLE_MIN)).filter(|end| now < *end).max()
+    }
+
     /// Takes down what is there. To be called once the hub's own objects have been read.
     pub fn inherit(&mut self) {
         let has_status = |status: &serde_json::Value| status.as_object().is_some_and(|status| !status.is_empty());

@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use super::member_state::MemberState;
+use super::here::Here;
 use crate::api::kopia_repository::{KopiaRepositoryStatus, RunStatus};
 use crate::grant::{ClaimJob, ClaimReport};
 use crate::labels;
@@ -68,17 +68,17 @@ pub struct EndedRun {
 
 /// The claim Job of the grant's epoch, and what it takes to remove it.
 pub fn claim(
-    state: &MemberState,
+    here: &Here<'_>,
     namespace: &str,
     id: RepositoryId,
     grant: &Grant,
     look: Look<'_>,
 ) -> (ClaimJob, Option<(ObjectName, Guard)>) {
     let name = ObjectName::new(namespace, claim_name(id, grant.epoch));
-    let Some(job) = state.jobs.get(&name) else { return (ClaimJob::Absent, None) };
+    let Some(job) = here.state.jobs.get(&name) else { return (ClaimJob::Absent, None) };
     let guard = Guard { uid: job.uid.clone(), resource_version: job.resource_version.clone() };
     let standing = Some((name.clone(), guard));
-    let Some(report) = report(state, &name, job, Role::Claim, look) else { return (ClaimJob::Running, standing) };
+    let Some(report) = report(here, &name, job, Role::Claim, look) else { return (ClaimJob::Running, standing) };
     let attempt = grant.since.map(attempt);
     let is_this_attempt = job.annotations.get(labels::ATTEMPT).map(|it| &**it) == attempt.as_deref();
     let over = job.is_terminal();
@@ -110,42 +110,25 @@ fn without_cluster(source: &str) -> Option<ObjectName> {
     Some(ObjectName::new(parts.next()?, parts.next()?))
 }
 
-fn is_of(labels: &BTreeMap<Box<str>, Box<str>>, id: &str) -> bool {
-    labels.get(labels::REPOSITORY).is_some_and(|label| **label == *id)
-}
-
 fn is_run(job: &JobRecord) -> bool {
     job.labels.get(labels::ROLE).is_some_and(|role| &**role == Role::Run.as_str())
 }
 
 /// Runs in this member that have ended or have not started in time, oldest first.
-pub fn runs(
-    state: &MemberState,
-    member: &MemberName,
-    id: RepositoryId,
-    ledger: &KopiaRepositoryStatus,
-    look: Look<'_>,
-) -> Vec<EndedRun> {
-    let id = id.to_string();
-    let mut runs: Vec<_> = state
+pub fn runs(here: &Here<'_>, member: &MemberName, ledger: &KopiaRepositoryStatus, look: Look<'_>) -> Vec<EndedRun> {
+    let mut runs: Vec<_> = here
         .jobs
         .iter()
-        .filter(|(_, job)| is_of(&job.labels, &id) && is_run(job))
-        .filter_map(|(name, job)| ended(state, member, name, job, look))
+        .filter(|(_, job)| is_run(job))
+        .filter_map(|(name, job)| ended(here, member, name, job, look))
         .map(|ended| EndedRun { recorded: is_recorded(ledger, &ended.run), ..ended })
         .collect();
     runs.sort_by_key(|run| run.report.ended);
     runs
 }
 
-fn ended(
-    state: &MemberState,
-    member: &MemberName,
-    name: &ObjectName,
-    job: &JobRecord,
-    look: Look<'_>,
-) -> Option<EndedRun> {
-    let mut report = report(state, name, job, Role::Run, look)?;
+fn ended(here: &Here<'_>, member: &MemberName, name: &ObjectName, job: &JobRecord, look: Look<'_>) -> Option<EndedRun> {
+    let mut report = report(here, name, job, Role::Run, look)?;
     // A container that has ended is not the end of its Job: that one counts.
     if !job.is_terminal() && report.outcome != Outcome::NotStarted {
         return None;
@@ -218,21 +201,19 @@ pub fn refused(
 
 /// What nobody has been asked about yet: Jobs without a container, a CronJob without a Job.
 pub fn late(
-    (state, member): (&MemberState, &MemberName),
-    id: RepositoryId,
+    (here, member): (&Here<'_>, &MemberName),
     cron_job: Option<(&OwnedObject, &Due)>,
     ledger: &KopiaRepositoryStatus,
     look: Look<'_>,
 ) -> Vec<Late> {
-    let text = id.to_string();
     let ask =
         |subject: &str, about: &str| Late { member: member.clone(), subject: subject.into(), about: about.into() };
-    let jobs = state.jobs.iter().filter(|(_, job)| is_of(&job.labels, &text) && !job.is_terminal());
+    let jobs = here.jobs.iter().filter(|(_, job)| !job.is_terminal());
     let late = jobs.filter_map(|(name, job)| {
         let role = if is_run(job) { Role::Run } else { Role::Claim };
-        let report = report(state, name, job, role, look).filter(|it| it.outcome == Outcome::NotStarted)?;
+        let report = report(here, name, job, role, look).filter(|it| it.outcome == Outcome::NotStarted)?;
         let run = status_of(&report, member, job.started.or(job.created), None);
-        let pod = pod_of(state, name).map_or(&job.uid, |pod| &pod.uid);
+        let pod = here.pod_of(name).map_or(&job.uid, |pod| &pod.uid);
         (role == Role::Claim || !is_recorded(ledger, &run)).then(|| ask(&job.uid, pod))
     });
     let refused = cron_job.and_then(|(object, due)| {
@@ -244,15 +225,9 @@ pub fn late(
 }
 
 /// When the next thing that should have started by then is looked at.
-pub fn next_look(
-    state: &MemberState,
-    id: RepositoryId,
-    cron_job: Option<(&OwnedObject, &Due)>,
-    look: Look<'_>,
-) -> Option<Timestamp> {
-    let id = id.to_string();
-    let jobs = state.jobs.values().filter(|job| is_of(&job.labels, &id) && !job.is_terminal());
-    let starts = jobs.filter_map(|job| job.started.or(job.created));
+pub fn next_look(here: &Here<'_>, cron_job: Option<(&OwnedObject, &Due)>, look: Look<'_>) -> Option<Timestamp> {
+    let jobs = here.jobs.iter().filter(|(_, job)| !job.is_terminal());
+    let starts = jobs.filter_map(|(_, job)| job.started.or(job.created));
     let fire_time = cron_job.and_then(|(object, due)| {
         let cron = object.cron.as_ref().filter(|cron| !cron.suspend)?;
         let after = cron.last_schedule.map_or(look.late_before(), |last| last.max(look.late_before()));
@@ -263,13 +238,8 @@ pub fn next_look(
 }
 
 /// Is there a Job that has ended and whose Pod may still tell more?
-pub fn pod_missing(state: &MemberState, id: RepositoryId, now: Timestamp) -> bool {
-    let id = id.to_string();
-    state.jobs.iter().any(|(name, job)| is_of(&job.labels, &id) && awaits_pod(pod_of(state, name), job, now))
-}
-
-fn pod_of<'a>(state: &'a MemberState, job: &ObjectName) -> Option<&'a PodRecord> {
-    state.pods.values().filter(|pod| pod.job.as_deref() == Some(&*job.name)).max_by_key(|pod| pod.created)
+pub fn pod_missing(here: &Here<'_>, now: Timestamp) -> bool {
+    here.jobs.iter().any(|(name, job)| awaits_pod(here.pod_of(name), job, now))
 }
 
 fn awaits_pod(pod: Option<&PodRecord>, job: &JobRecord, now: Timestamp) -> bool {
@@ -278,8 +248,8 @@ fn awaits_pod(pod: Option<&PodRecord>, job: &JobRecord, now: Timestamp) -> bool 
 }
 
 /// How a Job ended; none while it goes on, or while its Pod, which knows more, may still be seen.
-fn report(state: &MemberState, name: &ObjectName, job: &JobRecord, role: Role, look: Look<'_>) -> Option<RunReport> {
-    let pod = pod_of(state, name);
+fn report(here: &Here<'_>, name: &ObjectName, job: &JobRecord, role: Role, look: Look<'_>) -> Option<RunReport> {
+    let pod = here.pod_of(name);
     if awaits_pod(pod, job, look.now) {
         return None;
     }

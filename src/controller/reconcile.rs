@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::Resource;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, info_span, warn};
 
 use super::act::Trouble;
 use super::causes;
 use super::engine::Engine;
 use super::jobs::{Late, Look, Told};
 use super::work::Work;
-use crate::api::kopia_repository::{KopiaRepository, KopiaRepositoryStatus};
+use crate::api::kopia_repository::KopiaRepository;
 use crate::grant::{self, ClaimJob, LedgerChange, Step};
 use crate::hub::event::HubEvent;
 use crate::hub::ledger::LedgerError;
@@ -23,8 +21,7 @@ use crate::plan::fleet::{NotReady, Observation};
 use crate::plan::planner::Planner;
 use crate::plan::result::{Push, RepositoryPlan, State};
 use crate::plan::{assignment, observe};
-use crate::status::repository::Due;
-use crate::status::{conditions, repository};
+use crate::status::repository::{self, Due};
 use crate::telemetry::trace;
 
 /// Ledger writes in a row for one repository before others get their turn: a grant takes two.
@@ -35,6 +32,8 @@ pub(super) const EARLY: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_mins(5);
 /// A sleep is never longer: what was missed, for whatever reason, is looked at again by then.
 const RESYNC: Duration = Duration::from_mins(20);
+/// By how much the system's clock and that of waits may differ over a wait.
+const ROUNDED_UP: Duration = Duration::from_millis(20);
 /// Runs in a row that fail for a reason of their Secret or member before another is tried.
 const FAILED_RUNS_MAX: usize = 3;
 
@@ -270,39 +269,6 @@ impl Engine {
         }
     }
 
-    /// One event and one log line for each turn.
-    fn tell(&self, work: &Work, before: &KopiaRepositoryStatus, written: &KopiaRepository) {
-        let after = written.status.clone().unwrap_or_default();
-        let about = written.object_ref(&());
-        for condition in conditions::changed(&before.conditions, &after.conditions) {
-            let good = is_good(condition);
-            info!(repository = %work.id, location = %work.plan.location, condition = %condition.type_, status = %condition.status,
-                reason = %condition.reason, message = %condition.message, "repository");
-            self.events.publish(about.clone(), good, &condition.reason, &condition.message);
-        }
-        for rests in after.not_ready.iter().filter(|entry| !before.not_ready.contains(entry)) {
-            let note = format!(
-                "Secret {} in {} is left aside until {}: {}",
-                rests.secret, rests.cluster, rests.until.0, rests.reason
-            );
-            self.events.publish(about.clone(), false, "NotReady", &note);
-        }
-        for run in work.runs.iter().filter(|run| !run.recorded) {
-            let outcome = run.report.outcome;
-            self.metrics.run_ended(outcome.as_str());
-            causes::run_ended(run);
-            let note = format!(
-                "run in {} ended {}: {} {}",
-                run.run.cluster,
-                outcome.as_str(),
-                run.report.reason,
-                outcome.fix()
-            );
-            info!(repository = %work.id, cluster = %run.run.cluster, outcome = outcome.as_str(), reason = %run.report.reason, "run ended");
-            self.events.publish(about.clone(), outcome.is_success(), outcome.as_str(), note.trim());
-        }
-    }
-
     fn wait(&self, work: &Work, step: &Step, now: Timestamp) -> Duration {
         let overdue = {
             let world = self.world();
@@ -314,7 +280,7 @@ impl Engine {
         let until = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let pod_late = work.pod_missing.then_some(Duration::from_secs(3));
         // Rounded up: a deadline that is met a moment too early would be met again at once.
-        [until.map(|wait| wait + Duration::from_millis(1001)), pod_late]
+        [until.map(|wait| wait + ROUNDED_UP), pod_late]
             .into_iter()
             .flatten()
             .fold(RESYNC / self.settings.time_factor.max(1), Duration::min)
@@ -379,17 +345,4 @@ pub(super) fn due(planner: &Planner, plan: &RepositoryPlan) -> Option<Due> {
         zone: settings.time_zone.clone().unwrap_or_else(|| options.time_zone.clone()),
         deadline_seconds: settings.active_deadline_seconds,
     })
-}
-
-fn is_good(condition: &Condition) -> bool {
-    match condition.type_.as_str() {
-        "Maintained" => {
-            condition.status == "True"
-                || matches!(
-                    condition.reason.as_str(),
-                    "Claiming" | "WaitingForFormerOwner" | "Suspended" | "Disabled" | "Frozen" | "Pending" | "Observe"
-                )
-        }
-        _ => condition.status != "True",
-    }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::jobs::{self, EndedRun, Late, Look};
-use super::member_state::MemberState;
 use super::push::Standing;
 use super::reconcile::due;
 use super::world::World;
@@ -18,7 +17,7 @@ use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
 use crate::plan::fleet::{Contact, Grant, Phase};
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
-use crate::render::secret;
+use crate::render::{secret, support};
 use crate::telemetry::trace;
 
 /// Labels or annotations of an observed object.
@@ -89,31 +88,32 @@ impl Work {
         let record = object.as_deref().map(observe::ledger);
         let grant = record.and_then(|record| record.grant);
         let status = object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default();
-        let holder = grant.as_ref().and_then(|grant| world.members.get(&grant.cluster));
+        let holder = grant.as_ref().and_then(|grant| world.here(id, &grant.cluster));
+        let holder = holder.as_ref();
         let holder_synced = grant.as_ref().is_some_and(|grant| world.contact(&grant.cluster) == Contact::Synced);
         let (claim, claim_job) = match (&grant, holder) {
-            (Some(grant), Some(state)) if holder_synced => jobs::claim(state, namespace, id, grant, look),
+            (Some(grant), Some(here)) if holder_synced => jobs::claim(here, namespace, id, grant, look),
             _ => (ClaimJob::Unknown, None),
         };
         let due = due(&world.planner, &plan);
         let mut runs = Vec::new();
         let (mut late, mut next_look) = (Vec::new(), None);
-        if let (Some(grant), Some(state)) = (&grant, holder) {
+        if let (Some(grant), Some(here)) = (&grant, holder) {
             let member = &grant.cluster;
-            let cron_job = state.owned.get(&(OwnedKind::CronJob, ObjectName::new(namespace, id.object_name())));
+            let cron_job = here.state.owned.get(&(OwnedKind::CronJob, ObjectName::new(namespace, id.object_name())));
             // A member that is away is no proof of anything that has not happened.
             let cron_job = cron_job.filter(|object| holder_synced && is_ours(object, hub_id)).zip(due.as_ref());
-            runs = jobs::runs(state, member, id, &status, look);
+            runs = jobs::runs(here, member, &status, look);
             runs.extend(cron_job.and_then(|(object, due)| jobs::refused(member, object, due, &status, look)));
             if holder_synced {
-                late = jobs::late((state, member), id, cron_job, &status, look);
+                late = jobs::late((here, member), cron_job, &status, look);
             }
-            next_look = jobs::next_look(state, id, cron_job, look);
+            next_look = jobs::next_look(here, cron_job, look);
         }
         let epochs = epochs(world, id, hub_id);
         let ledger_lost = grant.is_none() && epochs.iter().any(|epoch| *epoch > 0);
         let recorded = grant.as_ref().map_or(0, |grant| grant.epoch);
-        let target = target(world, id, hub_id, &plan);
+        let target = target(world, id, (hub_id, namespace), &plan);
         Some(Self {
             id,
             leftovers: leftovers(world, id, hub_id, &plan),
@@ -126,7 +126,7 @@ impl Work {
             grant,
             claim,
             claim_job,
-            pod_missing: holder.is_some_and(|state| jobs::pod_missing(state, id, now)),
+            pod_missing: holder.is_some_and(|here| jobs::pod_missing(here, now)),
             runs,
             late,
             next_look,
@@ -169,43 +169,33 @@ fn is_ours(object: &OwnedObject, hub_id: &str) -> bool {
         && object.labels.get(labels::MANAGED_BY).is_some_and(|by| &**by == labels::MANAGED_BY_VALUE)
 }
 
-fn of_repository<'a>(
-    state: &'a MemberState,
-    id: RepositoryId,
-    hub_id: &'a str,
-) -> impl Iterator<Item = (OwnedKind, &'a ObjectName, &'a OwnedObject)> {
-    let id = id.to_string();
-    state
-        .owned
-        .iter()
-        .filter(move |(_, object)| object.labels.get(labels::REPOSITORY).is_some_and(|label| **label == *id))
-        .filter(move |(_, object)| is_ours(object, hub_id))
-        .map(|((kind, name), object)| (*kind, name, object))
-}
-
 /// Epochs that our CronJobs and Jobs of this repository carry, wherever they are.
 fn epochs(world: &World, id: RepositoryId, hub_id: &str) -> Vec<u64> {
-    let (text, epoch) = (id.to_string(), |annotations: &Marks| annotations.get(labels::EPOCH)?.parse().ok());
-    let states: Vec<&MemberState> = world.places(id).filter_map(|member| world.members.get(member)).collect();
-    let cron_jobs = states.iter().flat_map(|state| of_repository(state, id, hub_id));
-    let cron_jobs = cron_jobs.filter(|(kind, ..)| *kind == OwnedKind::CronJob);
-    let jobs = states.iter().flat_map(|state| state.jobs.values()).filter(|job| {
-        let is = |name: &str, value: &str| job.labels.get(name).is_some_and(|it| **it == *value);
-        is(labels::REPOSITORY, &text) && is(labels::HUB, hub_id)
-    });
-    cron_jobs
-        .filter_map(|(.., object)| epoch(&object.annotations))
-        .chain(jobs.filter_map(|job| epoch(&job.annotations)))
-        .collect()
+    let epoch = |annotations: &Marks| annotations.get(labels::EPOCH)?.parse::<u64>().ok();
+    let mut epochs = Vec::new();
+    for here in world.places(id).filter_map(|member| world.here(id, member)) {
+        let cron_jobs =
+            here.owned.iter().filter(|(kind, _, object)| *kind == OwnedKind::CronJob && is_ours(object, hub_id));
+        epochs.extend(cron_jobs.filter_map(|(.., object)| epoch(&object.annotations)));
+        let jobs = here.jobs.iter().filter(|(_, job)| job.labels.get(labels::HUB).is_some_and(|hub| **hub == *hub_id));
+        epochs.extend(jobs.filter_map(|(_, job)| epoch(&job.annotations)));
+    }
+    epochs
 }
 
 /// What stands under our names and is not marked as ours does not count: the write looks whose it is.
-fn target(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) -> Option<Target> {
+fn target(world: &World, id: RepositoryId, (hub_id, namespace): (&str, &str), plan: &RepositoryPlan) -> Option<Target> {
     let Push::Objects(assignment) = &plan.push else { return None };
     let state = world.members.get(&assignment.member)?;
-    let names = [id.object_name(), format!("{}-ca", id.object_name())];
-    let mine =
-        |name: &ObjectName| names.iter().any(|own| *own == *name.name) || name.name.starts_with("volsync-hub-mover-");
+    let named = |kind, name: String| (kind, ObjectName::new(namespace, name));
+    let account = (OwnedKind::ServiceAccount, ObjectName::new(namespace, support::SERVICE_ACCOUNT));
+    let mine = [
+        named(OwnedKind::CronJob, id.object_name()),
+        named(OwnedKind::Secret, id.object_name()),
+        named(OwnedKind::Secret, secret::ca_name(id)),
+        named(OwnedKind::ConfigMap, support::script_name()),
+        account,
+    ];
     let spec = state.cluster.as_ref().map(|cluster| &cluster.spec);
     let ca = assignment.custom_ca.as_ref().map(|ca| ca.placed(&assignment.secret));
     Some(Target {
@@ -217,16 +207,15 @@ fn target(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) 
             .map(|spec| spec.image_pull_secrets.iter().map(|it| it.name.clone()).collect())
             .unwrap_or_default(),
         standing: Standing {
-            owned: state
-                .owned
+            owned: mine
                 .iter()
-                .filter(|((_, name), object)| mine(name) && is_ours(object, hub_id))
+                .filter_map(|key| state.owned.get_key_value(key))
+                .filter(|(_, object)| is_ours(object, hub_id))
                 .map(|(key, object)| (key.clone(), object.clone()))
                 .collect(),
-            verified: state
-                .verified
+            verified: mine
                 .iter()
-                .filter(|((_, name), _)| mine(name) || *name.name == *crate::render::support::SERVICE_ACCOUNT)
+                .filter_map(|key| state.verified.get_key_value(key))
                 .map(|(key, it)| (key.clone(), it.clone()))
                 .collect(),
             service_account: state
@@ -249,22 +238,22 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
         Push::Keep if !plan.frozen => return Vec::new(),
         Push::Keep | Push::Remove => None,
     };
-    let (text, ca) = (id.to_string(), secret::ca_name(id));
+    let ca = secret::ca_name(id);
     let mut leftovers = Vec::new();
     for member in world.places(id) {
         let wanted_here = wanted.filter(|assignment| assignment.member == *member);
-        let Some(state) = world.members.get(member).filter(|_| world.contact(member) == Contact::Synced) else {
+        let Some(here) = world.here(id, member).filter(|_| world.contact(member) == Contact::Synced) else {
             continue;
         };
         // The operator's word: nothing is written there.
-        if state.cluster.as_ref().is_some_and(|cluster| cluster.spec.paused) {
+        if here.state.cluster.as_ref().is_some_and(|cluster| cluster.spec.paused) {
             continue;
         }
         let mut leftover = Leftover { member: member.clone(), cron_job: None, secrets: Vec::new(), live: 0 };
         // Where it is maintained, only the copy of a CA that is not named any more.
         let is_left = |name: &ObjectName| wanted_here.is_none_or(|it| it.custom_ca.is_none() && *name.name == *ca);
-        let standing = of_repository(state, id, hub_id);
-        for (kind, name, object) in standing.filter(|(_, name, object)| is_left(name) && !object.deleting) {
+        let standing = here.owned.iter().filter(|(.., object)| is_ours(object, hub_id) && !object.deleting);
+        for (kind, name, object) in standing.copied().filter(|(_, name, _)| is_left(name)) {
             match (kind, &object.cron) {
                 (OwnedKind::CronJob, Some(cron)) => {
                     leftover.cron_job = Some((name.clone(), object.into(), cron.clone()));
@@ -277,9 +266,8 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
                 _ => {}
             }
         }
-        let here = |labels: &Marks| labels.get(labels::REPOSITORY).is_some_and(|label| **label == *text);
-        leftover.live = state.jobs.values().filter(|job| here(&job.labels) && !job.is_terminal()).count()
-            + state.pods.values().filter(|pod| here(&pod.labels) && !pod.is_terminal()).count();
+        leftover.live = here.jobs.iter().filter(|(_, job)| !job.is_terminal()).count()
+            + here.pods.iter().filter(|pod| !pod.is_terminal()).count();
         if leftover.cron_job.is_some() || !leftover.secrets.is_empty() {
             leftovers.push(leftover);
         }

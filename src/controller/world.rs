@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::api::kopia_repository::KopiaRepository;
 use crate::hub::event::{HubEvent, HubList, PolicyObject};
 use crate::labels;
-use crate::member::event::{ConditionKind, MemberEvent, MemberFacts, OwnedKind, OwnedObject, ReferencedKind};
+use crate::member::event::{MemberEvent, MemberFacts, OwnedKind, OwnedObject, ReferencedKind};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId, SourceKey};
 use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
@@ -17,7 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
 use super::claims::Claims;
-use super::index::Index;
+use super::here::Here;
+use super::index::{Index, Seen};
 use super::inherited::Inherited;
 use super::member_state::MemberState;
 use super::push::Noted;
@@ -32,8 +33,6 @@ pub struct Dirty {
 
 /// Registrations of members come in one by one at the start.
 pub(super) const SETTLE_MIN: SignedDuration = SignedDuration::from_secs(2);
-/// A member that has not answered by then is most likely down.
-const SETTLE_SILENT: SignedDuration = SignedDuration::from_secs(4);
 /// A member with thousands of sources over a slow line is read in less.
 pub(super) const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(30);
 
@@ -124,18 +123,6 @@ impl World {
         *facts = Arc::new(MemberFacts { service_account: Some(written), ..(**facts).clone() });
     }
 
-    /// Until when members that are being read are waited for, before anything is granted for the first time: else
-    /// the first member that was read would get it all. One that never ends to be read holds up nobody for long.
-    pub fn settling_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let syncing = self.members.values().filter(|state| state.contact == Some(Contact::Syncing));
-        let ends = syncing.filter_map(|state| {
-            let reachable = state.conditions.get(&ConditionKind::Reachable);
-            let answers = reachable.is_some_and(|condition| condition.status == Some(true));
-            state.syncing_since?.checked_add(if answers { SETTLE_MAX } else { SETTLE_SILENT }).ok()
-        });
-        ends.chain(self.started.checked_add(SETTLE_MIN)).filter(|end| now < *end).max()
-    }
-
     /// Policies, ledger and MemberClusters have been read once: before that nothing may be decided.
     pub fn hub_is_read(&self) -> bool {
         self.listed.len() == 3
@@ -155,6 +142,11 @@ impl World {
         state.and_then(|state| state.contact).unwrap_or(Contact::Unreachable)
     }
 
+    /// What is known of a repository in a member; none where the member is not known.
+    pub fn here(&self, id: RepositoryId, member: &MemberName) -> Option<Here<'_>> {
+        Some(Here::of(self.members.get(member)?, self.index.seen(id, member)))
+    }
+
     /// Members where anything of this repository was seen.
     pub fn places(&self, id: RepositoryId) -> impl Iterator<Item = &MemberName> {
         self.index.members(id)
@@ -162,7 +154,10 @@ impl World {
 
     /// Remembers what a repository copies, so that a change of it is noticed.
     pub fn set_uses(&mut self, id: RepositoryId, now: Vec<(ReferencedKind, PlacedName)>) {
-        self.wants_changed |= self.index.set_uses(id, now);
+        let known = |secret: &PlacedName| self.planner.refers_to(secret);
+        // What the plan refers to is read anyway.
+        let news = |(kind, name): &(ReferencedKind, PlacedName)| *kind != ReferencedKind::Secret || !known(name);
+        self.wants_changed |= self.index.set_uses(id, now).iter().any(news);
     }
 
     /// CAs that are copied.
@@ -254,8 +249,12 @@ impl World {
             MemberEvent::Contact { member, contact } => {
                 let state = self.members.entry(member.clone()).or_default();
                 state.contact = Some(contact);
-                state.syncing_since =
-                    (contact == Contact::Syncing).then(|| state.syncing_since.unwrap_or_else(Timestamp::now));
+                let being_read = match contact {
+                    Contact::Syncing => true,
+                    Contact::Synced => state.facts.is_none(),
+                    Contact::Unreachable => false,
+                };
+                state.syncing_since = being_read.then(|| state.syncing_since.unwrap_or_else(Timestamp::now));
                 dirty.repositories.extend(self.member_changed(&member));
                 dirty.members.insert(member);
             }
@@ -287,15 +286,15 @@ impl World {
                 let before = state.jobs.get(&name).and_then(|job| repository_of(&job.labels));
                 let after = job.as_ref().and_then(|job| repository_of(&job.labels));
                 self.claims.saw(&member, &name, job.as_deref());
-                put(&mut state.jobs, name, job.map(|it| *it));
-                dirty.repositories.extend(self.index.moved(&member, before, after));
+                put(&mut state.jobs, name.clone(), job.map(|it| *it));
+                dirty.repositories.extend(self.index.moved(&member, Seen::Job(name), (before, after)));
             }
             MemberEvent::Pod { member, name, pod } => {
                 let state = self.members.entry(member.clone()).or_default();
                 let before = state.pods.get(&name).and_then(|pod| repository_of(&pod.labels));
                 let after = pod.as_ref().and_then(|pod| repository_of(&pod.labels));
-                put(&mut state.pods, name, pod.map(|it| *it));
-                dirty.repositories.extend(self.index.moved(&member, before, after));
+                put(&mut state.pods, name.clone(), pod.map(|it| *it));
+                dirty.repositories.extend(self.index.moved(&member, Seen::Pod(name), (before, after)));
             }
             MemberEvent::Referenced { member, kind, name, version } => {
                 let state = self.members.entry(member.clone()).or_default();
@@ -308,6 +307,10 @@ impl World {
             MemberEvent::Facts { member, facts } => {
                 let state = self.members.entry(member.clone()).or_default();
                 let facts = Some(Arc::new(*facts));
+                // Its lists may be complete before; nothing can be rendered for it without these.
+                if state.contact == Some(Contact::Synced) {
+                    state.syncing_since = None;
+                }
                 if state.facts != facts {
                     state.facts = facts;
                     dirty.repositories.extend(self.repositories_in(&member));
@@ -351,10 +354,10 @@ impl World {
         if object.is_none() {
             state.verified.remove(&key);
         }
-        if !put(&mut state.owned, key, object) {
+        if !put(&mut state.owned, key.clone(), object) {
             return BTreeSet::new();
         }
-        let mut ids = self.index.moved(member, before, after);
+        let mut ids = self.index.moved(member, Seen::Owned(key.0, key.1), (before, after));
         if before.is_none() && after.is_none() {
             // What serves all repositories of a member, such as the mover's script.
             ids.extend(self.repositories_in(member));

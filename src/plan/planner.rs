@@ -128,6 +128,11 @@ impl Planner {
         self.wants.keys().cloned().collect()
     }
 
+    /// Does the plan depend on this Secret?
+    pub fn refers_to(&self, secret: &PlacedName) -> bool {
+        self.wants.contains_key(secret)
+    }
+
     // === what an observation touches ===
 
     fn affected(&self, observation: &Observation) -> Affected {

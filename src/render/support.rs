@@ -1,6 +1,7 @@
 //! What a member needs once: the ServiceAccount of the Jobs and the ConfigMap with the mover script.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -14,7 +15,10 @@ const SCRIPT: &str = include_str!("../../deploy/mover/maintain.sh");
 
 /// Holds the hash of the script: a new script gets a new ConfigMap, and running Jobs keep theirs.
 pub fn script_name() -> String {
-    format!("volsync-hub-mover-{}", short_hash::<4>(SCRIPT.as_bytes()))
+    // Asked for at each look at a repository, and the script is long.
+    static NAME: LazyLock<String> =
+        LazyLock::new(|| format!("volsync-hub-mover-{}", short_hash::<4>(SCRIPT.as_bytes())));
+    NAME.clone()
 }
 
 pub fn script(hub_id: &str, namespace: &str) -> ConfigMap {

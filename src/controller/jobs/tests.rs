@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::controller::member_state::MemberState;
 use crate::member::event::{ObjectCondition, Termination};
 
 const ID: &str = "0123456789abcdef";
@@ -86,12 +87,12 @@ fn hourly() -> Due {
 #[test]
 fn a_run_without_a_container_is_asked_about_after_five_minutes_and_recorded_with_the_reason() {
     let (state, nothing, ledger) = (state(job("run", "02:00:00")), Told::new(), KopiaRepositoryStatus::default());
-    let late = |now| late((&state, &member()), id(), None, &ledger, look(now, &nothing));
+    let late = |now| late((&Here::whole(&state), &member()), None, &ledger, look(now, &nothing));
     assert_eq!(late("02:04:59"), []);
     let asked = late("02:05:00");
     assert_eq!((&*asked[0].subject, &*asked[0].about, asked.len()), ("job-uid", "job-uid", 1));
     let told: Told = [("job-uid".into(), vec![event("FailedCreate", "exceeded quota", "02:00:01")])].into();
-    let runs = runs(&state, &member(), id(), &ledger, look("02:07:00", &told));
+    let runs = runs(&Here::whole(&state), &member(), &ledger, look("02:07:00", &told));
     let [run] = runs.as_slice() else { panic!("{runs:?}") };
     assert_eq!((run.run.outcome.as_str(), run.recorded), ("NotStarted", false));
     assert_eq!(run.run.reason.as_deref(), Some("FailedCreate: exceeded quota"));
@@ -106,7 +107,7 @@ fn the_pod_is_asked_where_there_is_one() {
         PodRecord { uid: "pod-uid".into(), job: Some("j".into()), phase: "Pending".into(), ..PodRecord::default() };
     state.pods.insert(ObjectName::new(NAMESPACE, "p"), pod);
     let (nothing, ledger) = (Told::new(), KopiaRepositoryStatus::default());
-    let asked = late((&state, &member()), id(), None, &ledger, look("02:05:00", &nothing));
+    let asked = late((&Here::whole(&state), &member()), None, &ledger, look("02:05:00", &nothing));
     assert_eq!((&*asked[0].subject, &*asked[0].about), ("job-uid", "pod-uid"));
 }
 
@@ -114,13 +115,18 @@ fn the_pod_is_asked_where_there_is_one() {
 fn what_was_late_is_recorded_once_and_again_when_it_has_ended_otherwise() {
     let late_job = job("run", "02:00:00");
     let (nothing, empty) = (Told::new(), KopiaRepositoryStatus::default());
-    let first = runs(&state(late_job.clone()), &member(), id(), &empty, look("02:05:00", &nothing));
+    let first = runs(&Here::whole(&state(late_job.clone())), &member(), &empty, look("02:05:00", &nothing));
     let ledger = recorded(&first[0]);
     let standing = state(late_job.clone());
-    let again = runs(&standing, &member(), id(), &ledger, look("02:30:00", &nothing));
+    let again = runs(&Here::whole(&standing), &member(), &ledger, look("02:30:00", &nothing));
     assert!(again[0].recorded);
-    assert_eq!(late((&standing, &member()), id(), None, &ledger, look("02:30:00", &nothing)), [], "nobody asks again");
-    let ended = runs(&state(complete(&late_job, "02:40:00")), &member(), id(), &ledger, look("02:50:00", &nothing));
+    assert_eq!(
+        late((&Here::whole(&standing), &member()), None, &ledger, look("02:30:00", &nothing)),
+        [],
+        "nobody asks again"
+    );
+    let ended =
+        runs(&Here::whole(&state(complete(&late_job, "02:40:00"))), &member(), &ledger, look("02:50:00", &nothing));
     assert_eq!((ended[0].run.outcome.as_str(), ended[0].recorded), ("Succeeded", false));
     assert!(ended[0].job.is_some());
 }
@@ -129,7 +135,7 @@ fn what_was_late_is_recorded_once_and_again_when_it_has_ended_otherwise() {
 fn a_fire_time_without_a_job_is_told_by_the_events_of_the_cron_job() {
     let (cron_job, due, ledger) = (cron_job(Some("01:00:00")), hourly(), KopiaRepositoryStatus::default());
     let (state, nothing) = (MemberState::default(), Told::new());
-    let asked = |now| late((&state, &member()), id(), Some((&cron_job, &due)), &ledger, look(now, &nothing));
+    let asked = |now| late((&Here::whole(&state), &member()), Some((&cron_job, &due)), &ledger, look(now, &nothing));
     assert_eq!(asked("02:04:59"), []);
     assert_eq!(&*asked("02:05:00")[0].about, "cron-uid");
     let told = |time| Told::from([("cron-uid".into(), vec![event("FailedCreate", "exceeded quota", time)])]);
@@ -165,7 +171,7 @@ fn the_next_look_is_when_the_next_thing_should_have_started() {
     let (due, nothing) = (hourly(), Told::new());
     let next = |state: &MemberState, now| {
         let cron_job = cron_job(Some("02:00:00"));
-        next_look(state, id(), Some((&cron_job, &due)), look(now, &nothing))
+        next_look(&Here::whole(state), Some((&cron_job, &due)), look(now, &nothing))
     };
     assert_eq!(next(&MemberState::default(), "02:01:00"), Some(at("03:05:00")));
     assert_eq!(next(&state(job("run", "02:00:10")), "02:01:00"), Some(at("02:05:10")));
@@ -179,9 +185,11 @@ fn a_claim_without_a_container_says_why_and_owns_nothing() {
     let phase = crate::plan::fleet::Phase::Claiming;
     let grant = Grant { cluster: member(), cluster_uid: None, epoch: 3, phase, since: None, until: None };
     let nothing = Told::new();
-    assert_eq!(claim(&state, NAMESPACE, id(), &grant, look("02:04:00", &nothing)).0, ClaimJob::Running);
+    assert_eq!(claim(&Here::whole(&state), NAMESPACE, id(), &grant, look("02:04:00", &nothing)).0, ClaimJob::Running);
     let told: Told = [("job-uid".into(), vec![event("FailedCreate", "exceeded quota", "02:00:01")])].into();
-    let (ClaimJob::Ended(report), Some(_)) = claim(&state, NAMESPACE, id(), &grant, look("02:05:00", &told)) else {
+    let (ClaimJob::Ended(report), Some(_)) =
+        claim(&Here::whole(&state), NAMESPACE, id(), &grant, look("02:05:00", &told))
+    else {
         panic!("it is late");
     };
     assert_eq!((report.outcome, report.reason.as_str()), (Outcome::NotStarted, "FailedCreate: exceeded quota"));
@@ -208,12 +216,12 @@ fn a_run_that_can_not_start_hides_none_that_ends_soon_after() {
     };
     state.pods.insert(ObjectName::new(NAMESPACE, "p"), pod);
     let nothing = Told::new();
-    let first = runs(&state, &member(), id(), &KopiaRepositoryStatus::default(), look("02:00:05", &nothing));
+    let first = runs(&Here::whole(&state), &member(), &KopiaRepositoryStatus::default(), look("02:00:05", &nothing));
     let [first] = first.as_slice() else { panic!("{first:?}") };
     assert_eq!(first.run.outcome, "NotStarted");
     assert!(first.run.end.as_ref().is_some_and(|end| end.0 <= at("02:00:05")), "{:?}", first.run.end);
     let second = complete(&job("run", "02:01:00"), "02:01:20");
     state.jobs.insert(ObjectName::new(NAMESPACE, "k"), second);
-    let both = runs(&state, &member(), id(), &recorded(first), look("02:02:00", &nothing));
+    let both = runs(&Here::whole(&state), &member(), &recorded(first), look("02:02:00", &nothing));
     assert_eq!(both.iter().map(|run| run.recorded).collect::<Vec<_>>(), [true, false], "{both:?}");
 }

@@ -1,0 +1,44 @@
+//! What is known of one repository in one member, found by the index: a look at one costs no look at the others.
+
+use super::index::Seen;
+use super::member_state::MemberState;
+use crate::member::event::{JobRecord, OwnedKind, OwnedObject, PodRecord};
+use crate::names::ObjectName;
+
+#[derive(Debug)]
+pub struct Here<'a> {
+    pub state: &'a MemberState,
+    /// Of whatever hub.
+    pub owned: Vec<(OwnedKind, &'a ObjectName, &'a OwnedObject)>,
+    pub jobs: Vec<(&'a ObjectName, &'a JobRecord)>,
+    pub pods: Vec<&'a PodRecord>,
+}
+
+impl<'a> Here<'a> {
+    pub fn of<'s>(state: &'a MemberState, seen: impl Iterator<Item = &'s Seen>) -> Self {
+        let mut here = Self { state, owned: Vec::new(), jobs: Vec::new(), pods: Vec::new() };
+        for object in seen {
+            match object {
+                Seen::Owned(kind, name) => {
+                    let found = state.owned.get_key_value(&(*kind, name.clone()));
+                    here.owned.extend(found.map(|((kind, name), object)| (*kind, name, object)));
+                }
+                Seen::Job(name) => here.jobs.extend(state.jobs.get_key_value(name)),
+                Seen::Pod(name) => here.pods.extend(state.pods.get(name)),
+            }
+        }
+        here
+    }
+
+    /// Everything of a member, as if it were of one repository.
+    #[cfg(test)]
+    pub fn whole(state: &'a MemberState) -> Self {
+        let owned = state.owned.iter().map(|((kind, name), object)| (*kind, name, object)).collect();
+        Self { state, owned, jobs: state.jobs.iter().collect(), pods: state.pods.values().collect() }
+    }
+
+    /// The newest Pod of a Job.
+    pub fn pod_of(&self, job: &ObjectName) -> Option<&'a PodRecord> {
+        self.pods.iter().copied().filter(|pod| pod.job.as_deref() == Some(&*job.name)).max_by_key(|pod| pod.created)
+    }
+}
