@@ -63,7 +63,14 @@ fn is_good(condition: &Condition) -> bool {
             condition.status == "True"
                 || matches!(
                     condition.reason.as_str(),
-                    "Claiming" | "WaitingForFormerOwner" | "Suspended" | "Disabled" | "Frozen" | "Pending" | "Observe"
+                    "Claiming"
+                        | "ClaimQueued"
+                        | "WaitingForFormerOwner"
+                        | "Suspended"
+                        | "Disabled"
+                        | "Frozen"
+                        | "Pending"
+                        | "Observe"
                 )
         }
         _ => condition.status != "True",
