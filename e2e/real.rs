@@ -26,6 +26,7 @@ use real::{floor, micro, run};
 
 /// Measures the hub on one hub cluster and three members
 #[derive(Clone, Debug, clap::Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Args {
     /// Only these scenarios: cold-start-300, cold-start-3000 (any number), reaction-policy, reaction-secret, micro
     #[arg(long, value_delimiter = ',')]
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     let done = if let Some(orders) = &args.floor {
         harness::run(floor::run(orders))
     } else if args.micro {
-        micro::figures().and_then(|figures| Ok(println!("{}", serde_json::to_string(&figures)?)))
+        micro::tell()
     } else if args.bench {
         harness::run(run::all(&args))
     } else {

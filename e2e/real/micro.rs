@@ -24,7 +24,13 @@ const ROUNDS: usize = 10;
 /// As figures: name, n, nanoseconds, bytes.
 pub type Figure = (String, usize, f64, f64);
 
-pub fn figures() -> Result<Vec<Figure>, Fail> {
+/// The whole of the process.
+pub fn tell() -> Result<(), Fail> {
+    println!("{}", serde_json::to_string(&figures()?)?);
+    Ok(())
+}
+
+fn figures() -> Result<Vec<Figure>, Fail> {
     let me = std::process::id();
     let mut planner = Planner::new(options()?);
     for member in MEMBERS {
@@ -48,12 +54,12 @@ pub fn figures() -> Result<Vec<Figure>, Fail> {
     for _ in 0..ROUNDS {
         plan_all(&mut planner, &ids, now);
     }
-    let planned = began.elapsed();
+    let planning = began.elapsed();
     #[expect(clippy::cast_precision_loss, reason = "numbers of a benchmark")]
     let each = |total: f64, count: usize| total / count as f64;
     let bytes = each((after - before) * 1024.0 * 1024.0, SOURCES);
     Ok(vec![
-        ("plan-one-repository".to_owned(), ids.len(), each(planned.as_secs_f64() * 1e9, ids.len() * ROUNDS), 0.0),
+        ("plan-one-repository".to_owned(), ids.len(), each(planning.as_secs_f64() * 1e9, ids.len() * ROUNDS), 0.0),
         ("observe-one-source".to_owned(), SOURCES, each(observed.as_secs_f64() * 1e9, SOURCES), bytes),
     ])
 }

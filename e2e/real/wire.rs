@@ -139,7 +139,7 @@ impl Wire {
                         return Err(format!("{}: {}", from.path, String::from_utf8_lossy(&line)).into());
                     }
                     if let Some(version) = field(&line, "resourceVersion") {
-                        from.version = version.to_owned();
+                        version.clone_into(&mut from.version);
                     }
                     return Ok(Some((line, from)));
                 }
