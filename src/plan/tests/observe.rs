@@ -7,7 +7,7 @@ use crate::names::{MemberName, RepositoryId};
 use crate::plan::observe;
 use crate::policy::{CaSource, CustomCa};
 
-fn ledger(spec: Value, status: Value) -> KopiaRepository {
+fn ledger(spec: &Value, status: &Value) -> KopiaRepository {
     let object = json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "KopiaRepository",
         "metadata": {"name": "kr-0123456789abcdef"}, "spec": spec, "status": status});
     serde_json::from_value(object).unwrap()
@@ -15,12 +15,12 @@ fn ledger(spec: Value, status: Value) -> KopiaRepository {
 
 #[test]
 fn texts_that_are_empty_are_none_in_a_ledger_record() {
-    let named = ledger(json!({"cluster": "c1", "sameAs": "kr-1", "distinctFrom": "kr-2"}), json!({"uniqueID": "a"}));
+    let named = ledger(&json!({"cluster": "c1", "sameAs": "kr-1", "distinctFrom": "kr-2"}), &json!({"uniqueID": "a"}));
     let record = observe::ledger(&named);
     assert_eq!((record.pin.as_ref().map(MemberName::as_str), record.unique_id.as_deref()), (Some("c1"), Some("a")));
     assert_eq!((record.same_as.as_deref(), record.distinct_from.as_deref()), (Some("kr-1"), Some("kr-2")));
-    let empty = ledger(json!({"cluster": "", "sameAs": "", "distinctFrom": ""}), json!({"uniqueID": ""}));
-    assert_eq!(observe::ledger(&empty), observe::ledger(&ledger(json!({}), json!({}))));
+    let empty = ledger(&json!({"cluster": "", "sameAs": "", "distinctFrom": ""}), &json!({"uniqueID": ""}));
+    assert_eq!(observe::ledger(&empty), observe::ledger(&ledger(&json!({}), &json!({}))));
 }
 
 #[test]
