@@ -75,6 +75,7 @@ fn a_member_is_added_gets_new_credentials_and_goes_while_the_hub_runs() -> Resul
             .collect();
         assert!(lists.is_empty(), "the other member was read again: {lists:?}");
         // It works: what is deleted there comes back.
+        let before_deletion = fleet.moment()?;
         comes
             .shell
             .kubectl(&format!("delete cronjob -n volsync-system -l hub.volsync.backube/repository={id}"))
@@ -86,6 +87,13 @@ fn a_member_is_added_gets_new_credentials_and_goes_while_the_hub_runs() -> Resul
         })
         .await?;
         assert_ne!(again["metadata"]["uid"], pushed["metadata"]["uid"]);
+        // An object is seen a moment before the audit log has the request that made it.
+        wait_for("the audit log to have it", LONG, async || {
+            let writes = fleet.hub_writes(&before_deletion)?;
+            let has = writes.iter().any(|write| write.starts_with("comes: patch batch/cronjobs"));
+            Ok(if has { Seen::Done(()) } else { Seen::NotYet(format!("{writes:#?}")) })
+        })
+        .await?;
 
         // Gone: a registration that is missing is no order to clean up.
         let before_removal = fleet.moment()?;

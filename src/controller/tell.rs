@@ -16,7 +16,7 @@ impl Engine {
         let after = written.status.clone().unwrap_or_default();
         let about = written.object_ref(&());
         let old = |of: &Condition| before.conditions.iter().find(|old| old.type_ == of.type_);
-        // That nothing is wrong is no news of a repository that was not known before, nor is each step of a claim.
+        // That nothing is wrong is no news of a repository that was not known before, nor is its turn in the line.
         let is_news = |it: &&Condition| match old(it) {
             None => it.type_ == "Maintained" || it.status == "True",
             Some(old) => !(is_on_its_way(old) && is_on_its_way(it)),
@@ -51,10 +51,9 @@ impl Engine {
     }
 }
 
-/// Between the first grant and the first run.
+/// Between the first grant and the end of its claim.
 fn is_on_its_way(condition: &Condition) -> bool {
-    condition.type_ == "Maintained"
-        && matches!(condition.reason.as_str(), "Claiming" | "ClaimQueued" | "WaitingForFormerOwner")
+    condition.type_ == "Maintained" && matches!(condition.reason.as_str(), "Claiming" | "ClaimQueued")
 }
 
 fn is_good(condition: &Condition) -> bool {
