@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers that decide and never act.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "names", "api", "identity", "schedule", "policy", "plan", "render", "diff", "grant", "lease", "shrink", "status",
-    "outcome", "labels",
+    "outcome", "labels", "time",
 ];
 
 /// What a pure layer must not name.

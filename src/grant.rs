@@ -13,6 +13,7 @@ use crate::plan::fleet::{Grant, NotReady, Phase};
 use crate::plan::result::{Push, RepositoryPlan, State};
 use crate::render::cron_job::PERMIT_SECONDS;
 use crate::render::pod::Permit;
+use crate::time::{after, whole_seconds};
 
 /// A run of a foreign owner may go on for this long after it began (the default deadline of other maintainers).
 const FOREIGN_DEADLINE: SignedDuration = SignedDuration::from_secs(10_800);
@@ -325,15 +326,6 @@ fn elsewhere(input: &Input<'_>, grant: &Grant, member: &MemberName) -> Step {
 
 fn scaled(wait: SignedDuration, factor: u32) -> SignedDuration {
     wait / i32::try_from(factor.max(1)).unwrap_or(i32::MAX)
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-/// Saturating: a hostile time must not stop the hub.
-fn after(start: Timestamp, wait: SignedDuration) -> Timestamp {
-    start.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

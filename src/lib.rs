@@ -1,7 +1,7 @@
 //! Maintains every Kopia repository of a VolSync fleet on schedule, by exactly one cluster at a time.
 //!
 //! Pure layers: [`names`], [`labels`], [`api`], [`identity`], [`schedule`], [`policy`], [`plan`], [`render`], [`diff`],
-//! [`outcome`], [`grant`], [`lease`], [`shrink`], [`status`].
+//! [`outcome`], [`grant`], [`lease`], [`shrink`], [`status`], [`time`].
 //! They name no client, runtime, clock, file or environment. Everything else acts on what they decide.
 
 pub mod api;
@@ -28,6 +28,7 @@ pub mod shrink;
 pub mod sim;
 pub mod status;
 pub mod telemetry;
+pub mod time;
 pub mod web;
 
 #[cfg(test)]

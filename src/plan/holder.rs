@@ -7,6 +7,7 @@ use super::fleet::{Contact, Fleet, PlanOptions, PushedCronJob, SecretState, Sour
 use super::{references, selector};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
 use crate::policy::{PolicyClaim, PolicyTarget};
+use crate::time::after;
 
 /// How far the hub can see a member. One without a registration is as good as unreachable.
 pub fn contact(fleet: &Fleet, member: &MemberName) -> Contact {
@@ -130,7 +131,7 @@ pub fn has_left_direct(fleet: &Fleet, claim: &PolicyClaim, matches: &[&Match], h
 pub fn replaceable_from(fleet: &Fleet, options: &PlanOptions, id: RepositoryId) -> Option<Timestamp> {
     let since = *fleet.failing_since.get(&id)?;
     let patience = SignedDuration::from_secs(i64::from(options.handover_after_seconds));
-    Some(since.checked_add(patience).unwrap_or(Timestamp::MAX))
+    Some(after(since, patience))
 }
 
 /// Could a policy match a source that the hub can't see now, because its member is not synced?

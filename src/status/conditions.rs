@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::time::whole_seconds;
+
 /// Longer messages are cut: a status is for reading, and objects have a size limit. Bytes.
 const MESSAGE_MAX: usize = 1024;
 
@@ -56,11 +58,6 @@ pub fn changed<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Cond
         before.iter().any(|old| old.type_ == new.type_ && old.status == new.status && old.reason == new.reason)
     };
     after.iter().filter(|new| !same(new)).collect()
-}
-
-/// API servers keep whole seconds: what is compared with what they return must have no more.
-pub fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Cuts at a character's border, with a mark.

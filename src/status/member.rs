@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Wanted, update, whole_seconds};
+use super::conditions::{Wanted, update};
 use crate::api::member_cluster::MemberClusterStatus;
+use crate::time::whole_seconds;
 
 /// What was found out about a member; strings are empty where they are not known.
 #[derive(Clone, Debug, Default)]

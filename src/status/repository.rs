@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Wanted, cut, update, whole_seconds};
+use super::conditions::{Wanted, cut, update};
 use super::size;
 use crate::api::kopia_repository::{
     CLUSTERS_MAX, ClusterCount, GrantPhase, GrantStatus, KopiaRepository, KopiaRepositoryStatus, NOT_READY_MAX,
@@ -14,6 +14,7 @@ use crate::names::MemberName;
 use crate::plan::fleet::{Grant, NotReady, Phase};
 use crate::plan::result::{RepositoryPlan, State};
 use crate::schedule::{FixedSchedule, ZoneName};
+use crate::time::whole_seconds;
 
 /// As long as the longest name in an object store. Bytes.
 const LOCATION_MAX: usize = 1024;
