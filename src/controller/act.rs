@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Secret;
 use tracing::info;
 
-use super::claims::{Place, Turn};
+use super::claims::{InLine, Turn};
 use super::engine::Engine;
 use super::jobs::attempt;
 use super::push::{self, Push};
@@ -16,8 +16,7 @@ use super::work::{Copy, Leftover, Target, Work};
 use crate::grant::Step;
 use crate::member::event::ReferencedKind;
 use crate::member::{CallError, Class, Member, SecretValues};
-use crate::names;
-use crate::names::{ObjectName, PlacedName, RepositoryId};
+use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId};
 use crate::plan::fleet::Contact;
 use crate::plan::result::{Assignment, Push as Planned};
 use crate::policy::CustomCa;
@@ -39,8 +38,8 @@ const COPY_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// What mends itself.
 const SOON: Duration = Duration::from_secs(1);
 
-/// (CamelCase reason, sentence), as in [`Step::note`].
-type Note = (&'static str, String);
+/// What it waits for, as in [`Step::note`], and until when.
+pub(super) type Waits = ((&'static str, String), Timestamp);
 
 /// A copy of a Secret or CA as it should stand, and of which state of it.
 pub(super) struct WantedCopy {
@@ -70,25 +69,25 @@ impl From<CallError> for Trouble {
 }
 
 impl Engine {
-    /// Brings the members to what the plan and the grant allow. Returns what was done, or has to wait its turn.
-    pub(super) async fn act(&self, work: &Work, step: &Step) -> Result<Step, Trouble> {
-        let mut told = step.clone();
+    /// Brings the members to what the plan and the grant allow. Returns what has to wait its turn, and until when.
+    pub(super) async fn act(&self, work: &Work, step: &Step) -> Result<Option<Waits>, Trouble> {
         // Objects of a grant that the ledger has lost are evidence: they stay as they are.
         if work.ledger_lost {
-            return Ok(told);
+            return Ok(None);
         }
+        let mut waits = None;
         if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, work.may_push()) {
-            told = self.push(work, step, assignment, target).await?;
+            waits = self.push(work, step, assignment, target).await?;
         }
         if step.remove_claim {
             self.remove_claim(work).await?;
         }
         self.tidy_runs(work).await?;
         self.clear(work).await?;
-        Ok(told)
+        Ok(waits)
     }
 
-    pub(super) fn member(&self, name: &names::MemberName) -> Result<Member, Trouble> {
+    pub(super) fn member(&self, name: &MemberName) -> Result<Member, Trouble> {
         self.supervisor.member(name).ok_or_else(|| Trouble {
             reason: "MemberUnreachable",
             message: format!("member {name} has no registration that can be used"),
@@ -96,7 +95,13 @@ impl Engine {
         })
     }
 
-    async fn push(&self, work: &Work, step: &Step, assignment: &Assignment, target: &Target) -> Result<Step, Trouble> {
+    async fn push(
+        &self,
+        work: &Work,
+        step: &Step,
+        assignment: &Assignment,
+        target: &Target,
+    ) -> Result<Option<Waits>, Trouble> {
         if target.contact != Contact::Synced {
             let message =
                 format!("member {} can't be reached or is being read; what stands there stays", target.member);
@@ -114,15 +119,14 @@ impl Engine {
         }
         self.note(&target.member, push.noted);
         done?;
-        let (Some(permit), Some(grant)) = (&step.claim, &work.grant) else { return Ok(step.clone()) };
+        let (Some(permit), Some(grant)) = (&step.claim, &work.grant) else { return Ok(None) };
         let since = grant.since.map(attempt).unwrap_or_default();
         let job = cron_job::claim_job(assignment, &context, permit.clone(), &since);
-        let name = ObjectName::new(context.namespace, cron_job::claim_name(work.id, context.epoch));
-        if let Some((note, wake)) = self.turn(work.id, &name) {
-            return Ok(Step { note: Some(note), wake: Some(wake), ..step.clone() });
+        let waits = self.turn(work.id, &push::name_of(&job));
+        if waits.is_none() {
+            self.claim(work.id, &member, &job).await?;
         }
-        self.claim(work.id, &member, &job).await?;
-        Ok(step.clone())
+        Ok(waits)
     }
 
     async fn push_all(
@@ -264,13 +268,13 @@ impl Engine {
 
     async fn read(&self, from: &PlacedName, kind: ReferencedKind, member: &Member) -> Result<SecretValues, Trouble> {
         let values = match (&from.place, kind) {
-            (names::Place::Hub, kind) => self
+            (Place::Hub, kind) => self
                 .secrets
                 .read(kind, &from.object)
                 .await
                 .map_err(|message| Trouble::new("SecretUnreadable", message))?,
-            (names::Place::Member(_), ReferencedKind::Secret) => member.read_secret(&from.object).await?,
-            (names::Place::Member(_), ReferencedKind::ConfigMap) => member.read_config_map(&from.object).await?,
+            (Place::Member(_), ReferencedKind::Secret) => member.read_secret(&from.object).await?,
+            (Place::Member(_), ReferencedKind::ConfigMap) => member.read_config_map(&from.object).await?,
         };
         let what = match kind {
             ReferencedKind::Secret => "Secret",
@@ -294,10 +298,10 @@ impl Engine {
     }
 
     /// Takes a turn to claim, or says what it waits for and until when.
-    fn turn(&self, id: RepositoryId, job: &ObjectName) -> Option<(Note, Timestamp)> {
+    fn turn(&self, id: RepositoryId, job: &ObjectName) -> Option<Waits> {
         let max = self.settings.max_claims;
         let turn = self.world().claims.ask(id, job, max, Self::now());
-        let Turn::Wait(Place { ahead, expected }) = turn else { return None };
+        let Turn::Wait(InLine { ahead, expected }) = turn else { return None };
         self.call_next();
         let text = format!(
             "as many claims are under way in the fleet as --max-claims allows, {max}; {ahead} repositories come before \

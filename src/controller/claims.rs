@@ -15,6 +15,7 @@ use crate::member::event::JobRecord;
 use crate::names::{MemberName, ObjectName, RepositoryId};
 use crate::outcome::Role;
 use crate::render::cron_job::CLAIM_DEADLINE_SECONDS;
+use crate::time::{after, whole_seconds};
 
 /// Who was called takes the turn by then, or goes to the end of the line.
 const CALLED: SignedDuration = SignedDuration::from_secs(15);
@@ -51,12 +52,12 @@ struct Given {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     ticket: u64,
-    told: Option<Place>,
+    told: Option<InLine>,
 }
 
-/// A place in the line, as it was told.
+/// Where a repository stands in the line, as it was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct InLine {
     /// Repositories that come before.
     pub ahead: usize,
     /// When the turn is expected.
@@ -67,7 +68,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     Start,
-    Wait(Place),
+    Wait(InLine),
 }
 
 impl Claims {
@@ -110,7 +111,7 @@ impl Claims {
             Waiting { ticket: self.next_ticket, told: None }
         });
         let ahead = self.line.range(..waiting.ticket).count();
-        let place = Place { ahead, expected: self.expected(ahead, max, now) };
+        let place = InLine { ahead, expected: self.expected(ahead, max, now) };
         let told = waiting.told.filter(|told| is_near(told.expected, place.expected, now)).unwrap_or(place);
         self.waiting.insert(id, Waiting { told: Some(told), ..waiting });
         Turn::Wait(told)
@@ -193,8 +194,7 @@ impl Claims {
         let rounds = i32::try_from(ahead / max.max(1) + 1).unwrap_or(i32::MAX);
         let seconds = one.as_secs().max(1).saturating_mul(rounds.into());
         // Whole seconds: it is for people.
-        let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        after(whole, SignedDuration::from_secs(seconds))
+        after(whole_seconds(now), SignedDuration::from_secs(seconds))
     }
 }
 
@@ -210,10 +210,6 @@ fn is_near(told: Timestamp, expected: Timestamp, now: Timestamp) -> bool {
     }
     let precision = TOLD_PRECISION.saturating_add(told.duration_since(now) / 4);
     told.duration_since(expected).abs() <= precision
-}
-
-fn after(start: Timestamp, wait: SignedDuration) -> Timestamp {
-    start.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use kube::api::ApiResource;
 use tokio::sync::watch;
 
 use super::causes::{self, Causes};
+use super::claims::Claims;
 use super::deletions::{Deletions, Notice, Turn};
 use super::push::Noted;
 use super::queue::Queue;
@@ -197,16 +198,20 @@ impl Engine {
 
     /// Turns to claim that are free go to those who have waited longest.
     pub(super) fn call_next(&self) {
-        let called = self.world().claims.call(self.settings.max_claims, Self::now());
-        for id in called {
+        self.call(&mut self.world().claims);
+    }
+
+    fn call(&self, claims: &mut Claims) {
+        for id in claims.call(self.settings.max_claims, Self::now()) {
             self.repositories.add(id);
         }
     }
 
     /// It claims nothing now: others may.
     pub(super) fn claims_nothing(&self, id: RepositoryId) {
-        self.world().claims.leave(id);
-        self.call_next();
+        let claims = &mut self.world().claims;
+        claims.leave(id);
+        self.call(claims);
     }
 
     /// What the hub's own watches report.

@@ -142,19 +142,20 @@ impl Engine {
             return Ok(Next::Again);
         }
         let acted = if self.observes(work) {
-            Ok(step.clone())
+            Ok(None)
         } else {
             self.act(work, &step).instrument(info_span!(target: trace::TARGET, "act")).await
         };
         let told = match &acted {
-            Ok(told) => told.clone(),
+            Ok(None) => step,
+            Ok(Some((note, until))) => Step { note: Some(note.clone()), wake: Some(*until), ..step },
             // A conflict is over before anybody could read of it.
-            Err(trouble) if trouble.reason == "Conflict" => step.clone(),
-            Err(trouble) => Step { note: Some((trouble.reason, trouble.message.clone())), ..step.clone() },
+            Err(trouble) if trouble.reason == "Conflict" => step,
+            Err(trouble) => Step { note: Some((trouble.reason, trouble.message.clone())), ..step },
         };
         self.write_ledger(work, &told, now).await?;
-        let done = acted?;
-        Ok(Next::Rest(self.wait(work, &done, now)))
+        acted?;
+        Ok(Next::Rest(self.wait(work, &told, now)))
     }
 
     fn observes(&self, work: &Work) -> bool {

@@ -55,7 +55,7 @@ impl Fleet {
     fn starts(&mut self, number: u64) -> bool {
         self.ask(number) == Turn::Start
     }
-    fn place(&mut self, number: u64) -> Place {
+    fn place(&mut self, number: u64) -> InLine {
         match self.ask(number) {
             Turn::Wait(place) => place,
             Turn::Start => panic!("{number} needs not wait"),
@@ -158,9 +158,9 @@ fn the_expected_time_follows_from_the_place_and_from_what_claims_took() {
     fleet.now = 100;
     fleet.ended(101, 400);
     assert_eq!(fleet.called(), [id(1)]);
-    assert_eq!(fleet.place(3), Place { ahead: 1, expected: at(500) }, "one took 400 s");
+    assert_eq!(fleet.place(3), InLine { ahead: 1, expected: at(500) }, "one took 400 s");
     let told = fleet.place(4);
-    assert_eq!(told, Place { ahead: 2, expected: at(900) });
+    assert_eq!(told, InLine { ahead: 2, expected: at(900) });
     fleet.now = 110;
     assert_eq!(fleet.place(4), told, "what is near enough is not told anew");
     fleet.now = 900;
