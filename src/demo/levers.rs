@@ -1,10 +1,10 @@
 //! What a person can do to the demo fleet while it runs: each pull does it, the next one undoes it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::changes::{Kind, News};
 use super::fleet::DemoFleet;
-use super::scenario::{MEMBERS, POLICIES, REPOSITORIES};
+use super::scenario::{MEMBERS, REPOSITORIES};
 use super::view::View;
 use crate::sim::Failure;
 
@@ -56,19 +56,22 @@ pub struct Levers {
     down: Vec<bool>,
     /// The member where the Secret is broken.
     broken: Option<&'static str>,
-    corrected: bool,
+    /// What the policy said before it was corrected.
+    spoilt: Option<Value>,
 }
 
 impl Default for Levers {
     fn default() -> Self {
-        Self { down: MEMBERS.iter().map(|plan| plan.down).collect(), broken: None, corrected: false }
+        Self { down: MEMBERS.iter().map(|plan| plan.down).collect(), broken: None, spoilt: None }
     }
 }
 
 impl Levers {
     /// Nothing is otherwise than at the start.
     pub fn are_at_rest(&self) -> bool {
-        self.broken.is_none() && !self.corrected && self.down.iter().zip(MEMBERS).all(|(down, plan)| *down == plan.down)
+        self.broken.is_none()
+            && self.spoilt.is_none()
+            && self.down.iter().zip(MEMBERS).all(|(down, plan)| *down == plan.down)
     }
 
     /// Does it, and says what was done.
@@ -115,14 +118,14 @@ impl Levers {
 
     fn policy(&mut self, fleet: &DemoFleet) -> Result<(String, Kind), Failure> {
         let (name, right) = TYPO;
-        let spoilt =
-            POLICIES.iter().find(|plan| plan.name == name).and_then(|plan| plan.spec.split("schedule: '").nth(1));
-        let spoilt = spoilt.and_then(|rest| rest.split('\'').next()).unwrap_or_default();
-        let schedule = if self.corrected { spoilt } else { right };
-        let change = json!({"spec": {"schedule": schedule}});
-        fleet.hub.actor("you").merge(("volsync.backube", "kopiamaintenances"), ("", name), &change)?;
-        self.corrected = !self.corrected;
-        Ok((format!("gave the policy {name} the schedule {schedule:?}"), Kind::Neutral))
+        let (actor, of) = (fleet.hub.actor("you"), ("volsync.backube", "kopiamaintenances"));
+        let before = actor.get(of.0, of.1, "", name).map(|policy| policy["spec"]["schedule"].clone());
+        let schedule = self.spoilt.take().unwrap_or_else(|| {
+            self.spoilt = before;
+            right.into()
+        });
+        actor.merge(of, ("", name), &json!({"spec": {"schedule": schedule}}))?;
+        Ok((format!("gave the policy {name} the schedule {schedule}"), Kind::Neutral))
     }
 }
 
