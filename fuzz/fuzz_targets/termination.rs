@@ -1,3 +1,4 @@
+//! Feeds `termination` of the library beside it from libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| volsync_hub_fuzz::termination(bytes));
