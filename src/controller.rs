@@ -5,6 +5,7 @@ pub mod ca;
 pub mod causes;
 pub mod census;
 mod claims;
+mod competitors;
 pub mod deletions;
 pub mod engine;
 pub mod here;

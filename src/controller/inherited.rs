@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::world::{SETTLE_MAX, SETTLE_MIN, World};
+use super::world::World;
 use crate::api::kopia_maintenance::KopiaMaintenanceStatus;
 use crate::member::event::ConditionKind;
 use crate::names::{MemberName, Place, PolicyName, RepositoryId};
 use crate::plan::fleet::Contact;
 
+/// Registrations of members come in one by one at the start.
+const SETTLE_MIN: SignedDuration = SignedDuration::from_secs(2);
+/// A member with thousands of sources over a slow line is read in less.
+const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(30);
 /// A member that has not answered by then is most likely down.
 const SETTLE_SILENT: SignedDuration = SignedDuration::from_secs(4);
 

@@ -15,7 +15,7 @@ use crate::grant::{self, ClaimJob, LedgerChange, Step};
 use crate::hub::event::HubEvent;
 use crate::hub::ledger::LedgerError;
 use crate::member::event::ReferencedKind;
-use crate::names::RepositoryId;
+use crate::names::{PolicyName, RepositoryId};
 use crate::outcome::{Outcome, start_limit};
 use crate::plan::fleet::{NotReady, Observation};
 use crate::plan::planner::Planner;
@@ -57,11 +57,13 @@ impl Engine {
             }
             let Some(work) = self.gather(id, now).await else {
                 self.world().set_uses(id, Vec::new());
+                self.competed_for(id, Vec::new());
                 self.claims_nothing(id);
                 return;
             };
             causes::decided(&work);
             self.note_uses(&work);
+            self.competed_for(id, work.plan.policy.iter().chain(&work.plan.shadowed).cloned().collect());
             if self.note_failing(&work, now) {
                 continue;
             }
@@ -208,6 +210,14 @@ impl Engine {
             uses.extend(assignment.custom_ca.as_ref().map(|ca| ca.placed(&assignment.secret)));
         }
         self.world().set_uses(work.id, uses);
+    }
+
+    /// Policies to which it is news that they compete, or no longer, are looked at.
+    fn competed_for(&self, id: RepositoryId, by: Vec<PolicyName>) {
+        let news = self.world().competitors.note(id, by);
+        for name in news {
+            self.policies.add(name);
+        }
     }
 
     /// Writes the ledger where anything of it has changed, and takes what was written as known.

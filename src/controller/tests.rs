@@ -266,3 +266,41 @@ async fn claims_are_made_two_at_a_time_and_those_that_wait_say_until_when() {
     let told = told.unwrap()["status"]["conditions"].to_string();
     assert!(told.contains("2; ") && told.contains("whose claim is expected to start about 20"), "{told}");
 }
+
+/// The condition Ready of the only policy: its reason and message.
+fn ready(bench: &Bench) -> Option<(String, String)> {
+    let status = bench.hub.actor("user").get(POLICY.0, POLICY.1, "", "nightly")?["status"].clone();
+    let ready = status["conditions"].as_array()?.iter().find(|it| it["type"] == "Ready")?.clone();
+    let text = |field: &str| ready[field].as_str().map(str::to_owned);
+    Some((text("reason")?, text("message")?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_is_new_is_told_of_its_repositories_though_their_records_say_what_they_said() {
+    let mut bench = Bench::start(60).await;
+    bench.back_up("bucket", &json!({}));
+    bench.policy(&json!({}));
+    bench.maintained().await;
+    bench.settled().await;
+    bench.stop().await;
+    // The same policy anew, while nobody looks: it is told of before the member has been read.
+    bench.hub.actor("user").delete(POLICY.0, POLICY.1, "", "nightly").unwrap();
+    bench.policy(&json!({}));
+    bench.member.faults().set_latency(Duration::from_millis(300));
+    bench.run().await;
+    let told = |reason: &'static str| move |told: &(String, String)| told.0 == reason;
+    bench.until("nothing is known yet", || ready(&bench).filter(told("NoMatchingRepositories"))).await;
+    bench.until("it rules what it ruled", || ready(&bench).filter(told("Reconciled"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_matches_nothing_blames_no_member_that_has_been_read() {
+    let mut bench = Bench::start(60).await;
+    bench.stop().await;
+    bench.policy(&json!({}));
+    bench.member.faults().set_latency(Duration::from_secs(2));
+    bench.run().await;
+    let unread = |told: &(String, String)| told.1.contains("1 member(s) have not been read completely");
+    bench.until("the member has not been read", || ready(&bench).filter(unread)).await;
+    bench.until("it has been", || ready(&bench).filter(|told| !unread(told))).await;
+}

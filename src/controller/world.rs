@@ -13,10 +13,11 @@ use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
 use crate::plan::planner::Planner;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::warn;
 
 use super::claims::Claims;
+use super::competitors::Competitors;
 use super::here::Here;
 use super::index::{Index, Seen};
 use super::inherited::Inherited;
@@ -31,11 +32,6 @@ pub struct Dirty {
     pub members: BTreeSet<MemberName>,
 }
 
-/// Registrations of members come in one by one at the start.
-pub(super) const SETTLE_MIN: SignedDuration = SignedDuration::from_secs(2);
-/// A member with thousands of sources over a slow line is read in less.
-pub(super) const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(30);
-
 pub struct World {
     pub(super) started: Timestamp,
     pub(super) inherited: Inherited,
@@ -49,6 +45,7 @@ pub struct World {
     index: Index,
     pub hub_versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
     pub(super) claims: Claims,
+    pub(super) competitors: Competitors,
 }
 
 impl World {
@@ -65,6 +62,7 @@ impl World {
             index: Index::default(),
             hub_versions: BTreeMap::new(),
             claims: Claims::default(),
+            competitors: Competitors::default(),
         }
     }
 
@@ -191,8 +189,7 @@ impl World {
             HubEvent::MemberCluster { name, object } => {
                 self.members.entry(name.clone()).or_default().cluster = object.map(|object| Arc::new(*object));
                 self.wants_changed = true;
-                dirty.repositories.extend(self.member_changed(&name));
-                dirty.members.insert(name);
+                self.member_turned(name, &mut dirty);
             }
             HubEvent::Referenced { kind, name, version } => {
                 let changed = put(&mut self.hub_versions, (kind, name.clone()), version);
@@ -239,8 +236,7 @@ impl World {
         match event {
             MemberEvent::Registered { member, origin } => {
                 self.members.entry(member.clone()).or_default().origin = origin;
-                dirty.repositories.extend(self.member_changed(&member));
-                dirty.members.insert(member);
+                self.member_turned(member, &mut dirty);
             }
             MemberEvent::Problem { name, origin, reason, message } => {
                 warn!(member = %name, %origin, reason, message, "a registration can't be used; what it said before stays in force");
@@ -255,13 +251,11 @@ impl World {
                     Contact::Unreachable => false,
                 };
                 state.syncing_since = being_read.then(|| state.syncing_since.unwrap_or_else(Timestamp::now));
-                dirty.repositories.extend(self.member_changed(&member));
-                dirty.members.insert(member);
+                self.member_turned(member, &mut dirty);
             }
             MemberEvent::Duplicate { member, of } => {
                 self.members.entry(member.clone()).or_default().duplicate_of = of;
-                dirty.repositories.extend(self.member_changed(&member));
-                dirty.members.insert(member);
+                self.member_turned(member, &mut dirty);
             }
             MemberEvent::Observed(observation) => {
                 let of = match &observation {
@@ -324,6 +318,14 @@ impl World {
             }
         }
         dirty
+    }
+
+    /// A member is registered, gone, read or lost.
+    fn member_turned(&mut self, member: MemberName, dirty: &mut Dirty) {
+        dirty.repositories.extend(self.member_changed(&member));
+        // Those that match nothing say how many members are left to be read.
+        dirty.policies.extend(self.policies.keys().filter(|name| !self.competitors.competes(name)).cloned());
+        dirty.members.insert(member);
     }
 
     /// Tells the planner what a member looks like now, from its registration, its MemberCluster and its contact.

@@ -88,7 +88,7 @@ impl Bench {
         bench
     }
 
-    async fn run(&mut self) {
+    pub async fn run(&mut self) {
         let kubeconfig = self.hub.kubeconfig().unwrap();
         let config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await;
@@ -97,10 +97,14 @@ impl Bench {
         self.controller = Some((stop, tokio::spawn(running)));
     }
 
-    pub async fn restart(&mut self) {
+    pub async fn stop(&mut self) {
         let (stop, running) = self.controller.take().unwrap();
         stop.cancel();
         running.await.unwrap().unwrap();
+    }
+
+    pub async fn restart(&mut self) {
+        self.stop().await;
         self.run().await;
     }
 
