@@ -27,7 +27,9 @@ pub async fn standing(member: &Cluster) -> Result<BTreeMap<String, (Value, Value
         for item in object(member, &ours).await?["items"].as_array().into_iter().flatten() {
             let metadata = &item["metadata"];
             let name = format!("{kind}/{}", metadata["name"].as_str().unwrap_or_default());
-            found.insert(name, (metadata["uid"].clone(), metadata["resourceVersion"].clone()));
+            // The status of a Job is written by its controller, also some time after its Pod has told how it ended.
+            let version = if kind == "jobs" { "generation" } else { "resourceVersion" };
+            found.insert(name, (metadata["uid"].clone(), metadata[version].clone()));
         }
     }
     Ok(found)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Fail;
 
 /// Long enough that two busy cores do not fail a test, short enough to see a hang.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Between two looks: API servers on one machine answer within milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
