@@ -181,8 +181,7 @@ impl Engine {
         let object = world.policies.get(name)?.clone();
         // A status that does not read was written by something else; it is written anew.
         let before: KopiaMaintenanceStatus = serde_json::from_value(object.status.clone()).unwrap_or_default();
-        let plan = world.planner.policy(name)?;
-        let matched = world.planner.matched(name, policy::LISTED_MAX);
+        let (plan, matched) = world.planner.policy(name, policy::LISTED_MAX)?;
         let matched = matched.into_iter().map(|(source, secret)| MatchedSource {
             cluster: source.member.to_string(),
             namespace: source.object.namespace.to_string(),

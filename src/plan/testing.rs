@@ -274,7 +274,8 @@ pub fn assert_same(planner: &mut Planner, plan: &FleetPlan, now: Timestamp) {
     }
     assert_eq!(planner.policies(), plan.policies);
     for policy in &plan.policies {
-        assert_eq!(planner.matched(&policy.name, usize::MAX).len(), policy.matched_sources);
+        let (alone, matched) = planner.policy(&policy.name, usize::MAX).unwrap();
+        assert_eq!((&alone, matched.len()), (policy, policy.matched_sources));
         assert_eq!(planner.competed(&policy.name, now).len(), policy.repositories);
     }
     assert_eq!(planner.problems(now), plan.problems);

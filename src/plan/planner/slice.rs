@@ -85,6 +85,15 @@ pub struct View<'a> {
     pub member: &'a MemberName,
 }
 
+impl View<'_> {
+    /// Does the policy look at this member at all?
+    pub fn admits(self, claim: &PolicyClaim) -> bool {
+        let unlabelled = Labels::new();
+        let labels = self.fleet.members.get(self.member).map_or(&unlabelled, |record| &record.labels);
+        selector::admits(&claim.clusters, self.member, labels)
+    }
+}
+
 impl Slice {
     pub fn forget(&mut self) {
         self.digest = None;
@@ -185,7 +194,8 @@ fn choose(
     rests: impl Fn(&ObjectName) -> bool,
 ) -> Chosen {
     let mut chosen = Chosen::default();
-    if !matches!(claim.target, PolicyTarget::Selector { .. }) {
+    // Most policies name some clusters, and are done with the others without a look at their sources.
+    if !matches!(claim.target, PolicyTarget::Selector { .. }) || !view.admits(claim) {
         return chosen;
     }
     for (source, meaning) in sources {

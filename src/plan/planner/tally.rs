@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use super::Planner;
 use super::slice::{self, View};
 use crate::names::{MemberName, PolicyName, RepositoryId, RepositoryKey, SourceKey};
-use crate::plan::fleet::{Labels, SourceRepository};
+use crate::plan::fleet::SourceRepository;
 use crate::plan::readiness::{self, Standing};
 use crate::plan::result::{PolicyPlan, Problem, RepositoryPlan, SourcePlan};
-use crate::plan::{precedence, scratch, selector};
+use crate::plan::{precedence, scratch};
 use crate::policy::{PolicyClaim, PolicyRecord, PolicyTarget};
 
 /// What a policy comes to in the fleet.
@@ -52,9 +52,12 @@ impl Planner {
         self.fleet.policies.values().map(plan).collect()
     }
 
-    pub fn policy(&mut self, name: &PolicyName) -> Option<PolicyPlan> {
+    /// What a policy comes to, and the first sources that it matches, with their Secrets, sorted; at most `limit`.
+    pub fn policy(&mut self, name: &PolicyName, limit: usize) -> Option<(PolicyPlan, Vec<(SourceKey, Arc<str>)>)> {
         let tally = self.tally(name);
-        Some(self.policy_plan(self.fleet.policies.get(name)?, &tally))
+        let policy = self.fleet.policies.get(name)?;
+        let matched = policy.claim.as_ref().map(|claim| self.matched(claim, &tally.repositories, limit));
+        Some((self.policy_plan(policy, &tally), matched.unwrap_or_default()))
     }
 
     /// The plans of all repositories that a policy competes for, whether it wins or not.
@@ -67,15 +70,16 @@ impl Planner {
         self.tally(name).repositories
     }
 
-    /// The first sources that a policy matches, with their Secrets, sorted; at most `limit`.
-    pub fn matched(&mut self, name: &PolicyName, limit: usize) -> Vec<(SourceKey, Arc<str>)> {
-        let competed = self.competes_for(name);
-        let Some(claim) = self.fleet.policies.get(name).and_then(|policy| policy.claim.as_ref()) else {
-            return Vec::new();
-        };
+    fn matched(
+        &self,
+        claim: &PolicyClaim,
+        competed: &BTreeSet<RepositoryId>,
+        limit: usize,
+    ) -> Vec<(SourceKey, Arc<str>)> {
+        let keys: Vec<_> = competed.iter().flat_map(|id| self.keys_of(&self.groups.of(*id))).collect();
         let mut matched = Vec::new();
         for member in self.index.by_member.keys().chain(self.index.outside.keys()).collect::<BTreeSet<_>>() {
-            matched.extend(self.matched_in(member, claim, &competed));
+            matched.extend(self.matched_in(member, claim, &keys));
             if matched.len() >= limit {
                 break;
             }
@@ -88,11 +92,9 @@ impl Planner {
         &self,
         member: &MemberName,
         claim: &PolicyClaim,
-        competed: &BTreeSet<RepositoryId>,
+        keys: &[RepositoryKey],
     ) -> BTreeMap<SourceKey, Arc<str>> {
-        let keys = self.index.by_member.get(member).into_iter().flatten();
-        let ours = keys.filter(|key| competed.contains(&self.stands_for(key)));
-        let slices = ours.filter_map(|key| self.index.keys.get(key)?.members.get(member));
+        let slices = keys.iter().filter_map(|key| self.index.keys.get(key)?.members.get(member));
         let inside = slices.flat_map(|slice| slice.sources.keys());
         let selects = matches!(claim.target, PolicyTarget::Selector { .. });
         let outside = self.index.outside.get(member).into_iter().flatten().filter(|_| selects);
@@ -101,8 +103,7 @@ impl Planner {
             let key = SourceKey { member: member.clone(), object: object.clone() };
             let record = self.fleet.sources.get(&key)?;
             let SourceRepository::Secret(secret) = &record.repository else { return None };
-            let matches =
-                if selects { slice::selects(view, claim, object, record) } else { self.admits(claim, member) };
+            let matches = if selects { slice::selects(view, claim, object, record) } else { view.admits(claim) };
             matches.then(|| (key, secret.clone()))
         });
         matched.collect()
@@ -149,16 +150,14 @@ impl Planner {
         self.index.digest_all(&self.fleet);
         let mut tallies: BTreeMap<PolicyName, Tally> = BTreeMap::new();
         for (key, entry) in &self.index.keys {
-            let id = self.stands_for(key);
-            for digest in entry.members.values().filter_map(slice::Slice::known) {
-                for (name, chosen) in digest.policies.iter().filter(|(name, _)| wanted(name)) {
-                    let tally = tallies.entry(name.clone()).or_default();
-                    tally.matched += chosen.matched;
-                    tally.repositories.insert(id);
-                }
-            }
-            for name in entry.policies.iter().filter(|name| wanted(name)) {
-                tallies.entry(name.clone()).or_default().repositories.insert(id);
+            let digests = entry.members.values().filter_map(slice::Slice::known);
+            let choices = digests.flat_map(|digest| &digest.policies).map(|(name, chosen)| (name, chosen.matched));
+            let claims = choices.chain(entry.policies.iter().map(|name| (name, 0)));
+            let mut id = None;
+            for (name, matched) in claims.filter(|(name, _)| wanted(name)) {
+                let tally = tallies.entry(name.clone()).or_default();
+                tally.matched += matched;
+                tally.repositories.insert(*id.get_or_insert_with(|| self.stands_for(key)));
             }
         }
         for (member, sources) in &self.index.outside {
@@ -182,17 +181,11 @@ impl Planner {
                 let keys = tally.repositories.iter().flat_map(|id| self.keys_of(&self.groups.of(*id)));
                 let entries = keys.filter_map(|key| self.index.keys.get(&key));
                 let slices = entries.flat_map(|entry| &entry.members);
-                let admitted = slices.filter(|(member, _)| self.admits(claim, member));
+                let admitted = slices.filter(|(member, _)| View { fleet: &self.fleet, member }.admits(claim));
                 tally.matched = admitted.map(|(_, slice)| slice.sources.len()).sum();
             }
         }
         tallies
-    }
-
-    fn admits(&self, claim: &PolicyClaim, member: &MemberName) -> bool {
-        let unlabelled = Labels::new();
-        let labels = self.fleet.members.get(member).map_or(&unlabelled, |record| &record.labels);
-        selector::admits(&claim.clusters, member, labels)
     }
 
     fn policy_plan(&self, policy: &PolicyRecord, tally: &Tally) -> PolicyPlan {
