@@ -3,13 +3,17 @@
 //! A turn is given under the world's lock before its Job is made, and counts until that Job has been seen, so that
 //! workers that ask at the same moment never get more turns than there are. Whoever has waited longest is called
 //! first. A turn that nobody uses, and a Job in a member that is away, hold up the others for a limited time only.
+//!
+//! Where the Jobs of a member are not known, because it is away or still being read, the ledger says which claims its
+//! last hub had under way there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::jobs::job_end;
 use super::world::repository_of;
+use crate::api::kopia_repository::{GrantPhase, KopiaRepository};
 use crate::labels;
 use crate::member::event::JobRecord;
 use crate::names::{MemberName, ObjectName, RepositoryId};
@@ -34,6 +38,10 @@ pub struct Claims {
     jobs: BTreeMap<(MemberName, ObjectName), (RepositoryId, Timestamp)>,
     /// Turns given of which no Job has been seen yet.
     given: BTreeMap<RepositoryId, Given>,
+    /// Claims that the ledger tells of, and when they must have ended.
+    recorded: BTreeMap<RepositoryId, (MemberName, Timestamp)>,
+    /// Members whose Jobs are all known.
+    synced: BTreeSet<MemberName>,
     line: BTreeMap<u64, RepositoryId>,
     waiting: BTreeMap<RepositoryId, Waiting>,
     next_ticket: u64,
@@ -91,6 +99,28 @@ impl Claims {
         {
             self.took.push_front(took);
             self.took.truncate(REMEMBERED);
+        }
+    }
+
+    /// A repository's record as it is now.
+    pub fn recorded(&mut self, id: RepositoryId, record: Option<&KopiaRepository>, now: Timestamp) {
+        let (member, reason) = record.and_then(claims_in).unzip();
+        let known = self.recorded.get(&id).map(|(known, _)| known);
+        if known != member.as_ref() || reason == Some("ClaimQueued") {
+            self.recorded.remove(&id);
+        }
+        // What else is told of it later, such as that the member can't be reached, ends no claim.
+        if let Some(member) = member.filter(|_| reason == Some("Claiming")) {
+            self.recorded.entry(id).or_insert_with(|| (member, after(now, LONGEST)));
+        }
+    }
+
+    /// Whether all Jobs of a member are known now.
+    pub fn knows(&mut self, member: &MemberName, all: bool) {
+        if all {
+            self.synced.insert(member.clone());
+        } else {
+            self.synced.remove(member);
         }
     }
 
@@ -159,13 +189,17 @@ impl Claims {
         self.line.len()
     }
 
-    /// Turns taken: Jobs that have not ended, and those about to be made.
+    /// Turns taken: Jobs that have not ended, those about to be made, and those that only the ledger tells of.
     pub fn under_way(&self, now: Timestamp) -> usize {
-        self.live(now).count() + self.unseen(now).count()
+        self.taken(now).count()
     }
 
     fn others_under_way(&self, id: RepositoryId, now: Timestamp) -> usize {
-        self.live(now).filter(|it| *it != id).count() + self.unseen(now).filter(|it| *it != id).count()
+        self.taken(now).filter(|it| *it != id).count()
+    }
+
+    fn taken(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
+        self.live(now).chain(self.unseen(now)).chain(self.unread(now))
     }
 
     fn live(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
@@ -174,6 +208,15 @@ impl Claims {
 
     fn unseen(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
         self.given.iter().filter(move |(_, given)| now < given.until).map(|(id, _)| *id)
+    }
+
+    fn unread(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
+        let is_known = |id: &RepositoryId| self.given.contains_key(id) || self.jobs.values().any(|(of, _)| of == id);
+        let unread = self.recorded.iter().filter(move |(_, (member, until))| {
+            // The members that are left to be read are few, and so are the claims there.
+            now < *until && !self.synced.contains(member)
+        });
+        unread.map(|(id, _)| *id).filter(move |id| !is_known(id))
     }
 
     fn give(&mut self, id: RepositoryId, now: Timestamp) {
@@ -201,6 +244,14 @@ impl Claims {
 fn claim_of(job: &JobRecord) -> Option<RepositoryId> {
     job.labels.get(labels::ROLE).filter(|role| ***role == *Role::Claim.as_str())?;
     repository_of(&job.labels)
+}
+
+/// Where this repository is to be claimed, and how that stands, as its record says.
+fn claims_in(record: &KopiaRepository) -> Option<(MemberName, &str)> {
+    let status = record.status.as_ref()?;
+    let grant = status.grant.as_ref().filter(|grant| grant.phase == GrantPhase::Claiming)?;
+    let maintained = status.conditions.iter().find(|it| it.type_ == "Maintained")?;
+    Some((grant.cluster.as_str().into(), &maintained.reason))
 }
 
 /// A quarter of the wait, and a minute; never what is over.

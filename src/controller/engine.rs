@@ -222,6 +222,7 @@ impl Engine {
             self.causes.note(&change, &dirty.repositories);
         }
         self.enqueue(dirty);
+        self.call_next();
     }
 
     /// Takes in the deletions that are believed by now, and tells of those that are held. Returns when to ask again.

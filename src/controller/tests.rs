@@ -304,3 +304,25 @@ async fn a_policy_that_matches_nothing_blames_no_member_that_has_been_read() {
     bench.until("the member has not been read", || ready(&bench).filter(unread)).await;
     bench.until("it has been", || ready(&bench).filter(|told| !unread(told))).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_of_the_hub_before_count_as_long_as_their_member_is_away() {
+    let mut bench = Bench::start_with(60, 1).await;
+    bench.stop().await;
+    let (kind, name) = (("hub.volsync.backube", "kopiarepositories"), ("", "kr-ffffffffffffffff"));
+    bench.hub_apply(&json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "KopiaRepository",
+        "metadata": {"name": name.1}, "spec": {}}));
+    let status = |phase: &str| {
+        json!({"grant": {"cluster": "away", "epoch": 1, "phase": phase}, "conditions": [{"type": "Maintained",
+            "status": "False", "reason": "Claiming", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]})
+    };
+    let user = bench.hub.actor("user");
+    user.merge_status(kind, name, &status("Claiming")).unwrap();
+    bench.back_up("bucket", &json!({}));
+    bench.policy(&json!({}));
+    bench.run().await;
+    bench.reason("ClaimQueued").await;
+    assert!(bench.list("jobs").is_empty());
+    user.merge_status(kind, name, &status("Active")).unwrap();
+    bench.maintained().await;
+}

@@ -222,10 +222,9 @@ impl World {
                 }
                 self.ledger.insert(id, Arc::new(object));
             }
-            None => {
-                self.ledger.remove(&id);
-            }
+            None => drop(self.ledger.remove(&id)),
         }
+        self.claims.recorded(id, self.ledger.get(&id).map(|it| &**it), Timestamp::now());
         let mut ids = self.observe(Observation::Ledger { id, record });
         ids.insert(id);
         ids
@@ -245,6 +244,7 @@ impl World {
             MemberEvent::Contact { member, contact } => {
                 let state = self.members.entry(member.clone()).or_default();
                 state.contact = Some(contact);
+                self.claims.knows(&member, contact == Contact::Synced);
                 let being_read = match contact {
                     Contact::Syncing => true,
                     Contact::Synced => state.facts.is_none(),

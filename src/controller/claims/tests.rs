@@ -1,6 +1,7 @@
 //! Turns are never more than there are, go to who waited longest, and are lost by nobody who is in trouble.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::member::event::ObjectCondition;
@@ -75,6 +76,58 @@ impl Fleet {
     fn called(&mut self) -> Vec<RepositoryId> {
         self.claims.call(self.max, at(self.now))
     }
+}
+
+/// A record in the phase Claiming, which is told of with this reason.
+fn claiming(member: &str, reason: &str) -> KopiaRepository {
+    let grant = json!({"cluster": member, "epoch": 1, "phase": "Claiming"});
+    let condition = json!({"type": "Maintained", "status": "False", "reason": reason, "message": "",
+        "lastTransitionTime": at(0).to_string()});
+    let record = json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "KopiaRepository",
+        "metadata": {"name": "kr"}, "spec": {}, "status": {"grant": grant, "conditions": [condition]}});
+    serde_json::from_value(record).unwrap()
+}
+
+#[test]
+fn a_claim_in_a_member_that_has_not_been_read_takes_a_turn_until_it_is_known_or_must_have_ended() {
+    let mut fleet = Fleet::new(3);
+    for number in 1..=3 {
+        fleet.claims.recorded(id(number), Some(&claiming("away", "Claiming")), at(0));
+    }
+    // Those have no Job yet.
+    fleet.claims.recorded(id(4), Some(&claiming("away", "ClaimQueued")), at(0));
+    assert_eq!((fleet.claims.under_way(at(0)), fleet.place(10).ahead), (3, 0));
+    // Its own claim is nobody's but its own.
+    assert!(!fleet.starts(11) && fleet.called().is_empty());
+    // One is recorded to have ended, and one is seen: that one is not counted twice.
+    fleet.claims.recorded(id(1), None, at(1));
+    fleet.claims.saw(&"away".into(), &job_of(2), Some(&record(2, at(0), None)));
+    assert_eq!((fleet.claims.under_way(at(1)), fleet.called()), (2, vec![id(10)]));
+    // All that is said again or of the member changes nothing: it must have ended when it must have.
+    fleet.now = LONGEST.as_secs() - 1;
+    for reason in ["MemberUnreachable", "Claiming"] {
+        fleet.claims.recorded(id(3), Some(&claiming("away", reason)), at(fleet.now));
+        assert_eq!(fleet.claims.under_way(at(fleet.now)), 2, "{reason}");
+    }
+    assert_eq!(fleet.claims.under_way(at(LONGEST.as_secs())), 0);
+    // It waits for another turn, or another member has it.
+    fleet.claims.recorded(id(5), Some(&claiming("away", "Claiming")), at(2000));
+    fleet.claims.recorded(id(5), Some(&claiming("away", "ClaimQueued")), at(2000));
+    fleet.claims.recorded(id(6), Some(&claiming("away", "Claiming")), at(2000));
+    fleet.claims.recorded(id(6), Some(&claiming("other", "MemberUnreachable")), at(2000));
+    assert_eq!(fleet.claims.under_way(at(2000)), 0);
+}
+
+#[test]
+fn what_has_been_read_counts_more_than_what_is_recorded() {
+    let mut fleet = Fleet::new(1);
+    fleet.claims.recorded(id(1), Some(&claiming("a", "Claiming")), at(0));
+    assert!(!fleet.starts(2));
+    fleet.claims.knows(&"a".into(), true);
+    assert_eq!((fleet.claims.under_way(at(0)), fleet.called()), (0, vec![id(2)]));
+    // It went away, and another hub claims there.
+    fleet.claims.knows(&"a".into(), false);
+    assert_eq!(fleet.claims.under_way(at(0)), 2);
 }
 
 #[test]
