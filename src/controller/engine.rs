@@ -32,6 +32,9 @@ use crate::outcome::Outcome;
 use crate::shrink::Moment;
 use tracing::warn;
 
+/// What follows from a change is done first, and people are told of it then: both compete for the same API servers.
+const TELL_AFTER: Duration = Duration::from_millis(100);
+
 /// What the hub was started with, as far as acting is concerned.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -283,10 +286,10 @@ impl Engine {
             self.repositories.add(id);
         }
         for name in dirty.policies {
-            self.policies.add(name);
+            self.policies.add_after(name, TELL_AFTER);
         }
         for name in dirty.members {
-            self.members.add(name);
+            self.members.add_after(name, TELL_AFTER);
         }
     }
 
