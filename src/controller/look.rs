@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::engine::Engine;
 use super::observed::{Observed, Start};
 use super::run::Options;
+use super::world::World;
 use crate::hub::event::HubEvent;
 use crate::member::MemberEvent;
 use crate::plan::observe;
@@ -22,7 +23,7 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Observes until it is dropped.
 pub struct Look {
     pub engine: Engine,
-    /// Registrations that can't be used.
+    /// Registrations that can't be used, and deletions that the running hub does not believe yet.
     pub problems: Vec<Problem>,
     /// Observers that nobody listens to would end.
     _events: (mpsc::Receiver<HubEvent>, mpsc::Receiver<MemberEvent>),
@@ -64,6 +65,43 @@ pub async fn look(
             fleet.published.publish(&fleet.world);
         }
     }
+    problems.extend(holds(&fleet.world));
     let (engine, hub, members, _) = fleet.into_engine(options);
     Ok(Look { engine, problems, _events: (hub, members), _stop: stop })
+}
+
+/// Whoever looks anew sees what is there; the hub goes by what was there before.
+fn holds(world: &World) -> impl Iterator<Item = Problem> {
+    world.members.iter().filter_map(|(name, state)| {
+        let conditions = &state.cluster.as_ref()?.status.as_ref()?.conditions;
+        let held = conditions.iter().find(|it| it.type_ == "Synced" && it.reason == "ShrinkHeld")?;
+        let message = format!("the running hub does not act upon this yet: {}", held.message);
+        Some(Problem { object: format!("MemberCluster {name}"), reason: "ShrinkHeld", message })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::member_cluster::MemberCluster;
+    use crate::names::MemberName;
+    use crate::plan::planner::Planner;
+    use crate::plan::testing::options;
+
+    #[test]
+    fn a_hold_of_the_running_hub_is_told_of() {
+        let mut world = World::new(Planner::new(options()));
+        for (name, reason) in [("held", "ShrinkHeld"), ("whole", "Complete")] {
+            let condition = serde_json::json!({"type": "Synced", "status": "False", "reason": reason,
+                "message": "5 of 6 are gone", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let object: MemberCluster = serde_json::from_value(serde_json::json!({
+                "apiVersion": "hub.volsync.backube/v1alpha1", "kind": "MemberCluster", "metadata": {"name": name},
+                "spec": {}, "status": {"conditions": [condition]}}))
+            .unwrap();
+            world.apply_hub(HubEvent::MemberCluster { name: MemberName::from(name), object: Some(Box::new(object)) });
+        }
+        let told: Vec<_> = holds(&world).collect();
+        assert_eq!((told.len(), told[0].object.as_str(), told[0].reason), (1, "MemberCluster held", "ShrinkHeld"));
+        assert!(told[0].message.ends_with("5 of 6 are gone"), "{}", told[0].message);
+    }
 }
