@@ -21,6 +21,8 @@ const SETTLE_SILENT: SignedDuration = SignedDuration::from_secs(4);
 /// Empty in a hub that has been running for a while.
 #[derive(Debug, Default)]
 pub struct Inherited {
+    /// The hub has just started, and the fleet has not been looked at once.
+    starts: bool,
     repositories: BTreeSet<RepositoryId>,
     policies: BTreeSet<PolicyName>,
     members: BTreeSet<MemberName>,
@@ -46,6 +48,7 @@ impl World {
     pub fn inherit(&mut self) {
         let has_status = |status: &serde_json::Value| status.as_object().is_some_and(|status| !status.is_empty());
         self.inherited = Inherited {
+            starts: true,
             repositories: self.ledger.keys().copied().collect(),
             policies: self
                 .policies
@@ -101,7 +104,8 @@ impl World {
     /// Too early to decide anything about this repository, or to tell of it.
     pub fn must_wait_for(&self, id: RepositoryId) -> bool {
         if !self.inherited.repositories.contains(&id) {
-            return false;
+            // It would be told of first as what it looks like while its member is being read.
+            return self.inherited.starts && !self.ledger.contains_key(&id);
         }
         let status = self.ledger.get(&id).and_then(|object| object.status.as_ref());
         let grant = status.and_then(|status| status.grant.as_ref()).map(|grant| grant.cluster.as_str());

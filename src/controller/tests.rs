@@ -326,3 +326,20 @@ async fn claims_of_the_hub_before_count_as_long_as_their_member_is_away() {
     user.merge_status(kind, name, &status("Active")).unwrap();
     bench.maintained().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_starts_warns_of_no_member_that_is_being_read() {
+    let mut bench = Bench::start(60).await;
+    bench.stop().await;
+    for number in 0..20 {
+        bench.back_up_as(&format!("db-{number}"), &format!("repo-{number}"), &format!("bucket-{number}"), &json!({}));
+    }
+    bench.policy(&json!({}));
+    bench.member.faults().set_latency(Duration::from_millis(100));
+    bench.run().await;
+    bench.maintained().await;
+    let events = bench.hub.actor("user").list("events.k8s.io", "events");
+    let told = |reason: &str| events.iter().filter(|it| it["reason"] == reason).count();
+    assert!(told("Claiming") > 0);
+    assert_eq!((told("MemberUnreachable"), told("MemberUnread")), (0, 0), "{events:#?}");
+}
