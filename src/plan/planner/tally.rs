@@ -14,6 +14,9 @@ use crate::plan::result::{PolicyPlan, Problem, RepositoryPlan, SourcePlan};
 use crate::plan::{precedence, scratch};
 use crate::policy::{PolicyClaim, PolicyRecord, PolicyTarget};
 
+/// A source that a policy matches, and the name of its Secret.
+type Matched = (SourceKey, Arc<str>);
+
 /// What a policy comes to in the fleet.
 #[derive(Default)]
 struct Tally {
@@ -53,7 +56,7 @@ impl Planner {
     }
 
     /// What a policy comes to, and the first sources that it matches, with their Secrets, sorted; at most `limit`.
-    pub fn policy(&mut self, name: &PolicyName, limit: usize) -> Option<(PolicyPlan, Vec<(SourceKey, Arc<str>)>)> {
+    pub fn policy(&mut self, name: &PolicyName, limit: usize) -> Option<(PolicyPlan, Vec<Matched>)> {
         let tally = self.tally(name);
         let policy = self.fleet.policies.get(name)?;
         let matched = policy.claim.as_ref().map(|claim| self.matched(claim, &tally.repositories, limit));
@@ -70,12 +73,7 @@ impl Planner {
         self.tally(name).repositories
     }
 
-    fn matched(
-        &self,
-        claim: &PolicyClaim,
-        competed: &BTreeSet<RepositoryId>,
-        limit: usize,
-    ) -> Vec<(SourceKey, Arc<str>)> {
+    fn matched(&self, claim: &PolicyClaim, competed: &BTreeSet<RepositoryId>, limit: usize) -> Vec<Matched> {
         let keys: Vec<_> = competed.iter().flat_map(|id| self.keys_of(&self.groups.of(*id))).collect();
         let mut matched = Vec::new();
         for member in self.index.by_member.keys().chain(self.index.outside.keys()).collect::<BTreeSet<_>>() {
