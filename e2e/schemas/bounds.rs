@@ -91,7 +91,8 @@ fn of_text(schema: &Value, path: &str, found: &mut Vec<Mistake>) {
     }
     if let Some(most) = schema["maxLength"].as_u64() {
         let text = "a".repeat(usize::try_from(most).unwrap_or_default() + 1);
-        found.push(Mistake::new(path, json!(text), &[&format!("may not be more than {most}")]));
+        // Older API servers say "longer than".
+        found.push(Mistake::new(path, json!(text), &[&format!("than {most}")]));
     }
     if let Some(pattern) = schema["pattern"].as_str() {
         found.push(Mistake::new(path, json!(" no blanks "), &["should match", pattern]));
