@@ -112,3 +112,39 @@ impl<T: Copy + PartialEq> Seen<T> {
         self.differ |= other.differ;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Identity, Reach};
+
+    fn meaning(location: &str, warning: &str) -> Meaning {
+        let identity = Identity {
+            key: RepositoryKey::of_tuple(["s3", "bucket"]),
+            backend: "s3",
+            location: location.to_owned(),
+            reach: Reach::Shared,
+            ambiguous: true,
+            warnings: vec![warning.to_owned()],
+            reading: Reading::default(),
+        };
+        Meaning { identity, not_ready: None, password: None }
+    }
+
+    #[test]
+    fn of_several_texts_the_smallest_is_shown_whatever_came_first() {
+        let [one, two] = [meaning("s3://a", "doubt 2"), meaning("s3://b", "doubt 1")];
+        for order in [[&one, &two], [&two, &one]] {
+            let mut added = Outlook::default();
+            let mut merged = Outlook::default();
+            for meaning in order {
+                added.add(meaning);
+                let mut part = Outlook::default();
+                part.add(meaning);
+                merged.merge(&part);
+            }
+            assert_eq!(added, merged);
+            assert_eq!((added.shown, added.ambiguous), (Some(("s3://a".into(), "s3")), Some("doubt 1".into())));
+        }
+    }
+}

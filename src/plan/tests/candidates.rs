@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::names::ObjectName;
+use crate::plan::candidates;
 use crate::plan::election;
 use crate::plan::fleet::{Contact, LedgerRecord, NotReady};
 use crate::plan::result::{Push, RepositoryPlan, State};
@@ -271,4 +272,30 @@ fn a_secret_copied_from_the_wrong_source_is_impossible() {
         let prefix = assignment.connect_arguments.iter().any(|argument| argument.contains("other/"));
         assert_eq!(prefix, used(repository).1 == Some("app/moved".to_owned()));
     }
+}
+
+#[test]
+fn why_nobody_stands_is_one_reason_where_all_have_the_same() {
+    let mut fleet = shared();
+    for member in ["c1", "c2", "c3"] {
+        fleet.member(member, |member| member.paused = true);
+    }
+    assert_eq!(fleet.only().reason, Some("Paused"));
+    fleet.member("c2", |member| (member.paused, member.eligible) = (false, false));
+    assert_eq!(fleet.only().reason, Some("NotReady"));
+    assert_eq!(candidates::why_none(&[]), "NoMember");
+}
+
+#[test]
+fn what_a_secret_lacks_is_said_of_its_candidate() {
+    let mut fleet = Fixture::new(&["c1"]);
+    fleet.default_policy().source("c1/app/one", "bucket");
+    let mut said = |secret: &[(&str, &str)]| {
+        fleet.secret("c1/app/one-secret", facts(secret));
+        fleet.only().candidates.remove(0).excluded.unwrap()
+    };
+    let (reason, message) = said(&[("KOPIA_REPOSITORY", "s3://bucket/")]);
+    assert!(reason == "MissingKey" && message.contains("KOPIA_PASSWORD"), "{reason}: {message}");
+    let (reason, message) = said(&[("KOPIA_REPOSITORY", "filesystem:///data"), ("KOPIA_PASSWORD", "p")]);
+    assert!(reason == "Filesystem" && message.contains("file system"), "{reason}: {message}");
 }

@@ -311,3 +311,13 @@ fn a_direct_secret_that_names_no_repository_says_so() {
     let policy = fleet.policy_plan("p");
     assert!(policy.valid && policy.message.contains("names no repository"), "{}", policy.message);
 }
+
+#[test]
+fn a_secret_that_some_members_have_is_found() {
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    fleet.policy("p", &direct()).secret("hub/app/repo", SecretState::Absent).secret("c1/app/repo", s3("bucket"));
+    fleet.secret("c2/app/repo", SecretState::Absent);
+    assert_eq!(fleet.policy_plan("p").message, "");
+    fleet.secret("c1/app/repo", SecretState::Absent);
+    assert!(fleet.policy_plan("p").message.contains("found nowhere: c1: absent, c2: absent"));
+}

@@ -178,3 +178,26 @@ fn a_direct_policy_that_means_another_repository_says_so() {
     assert!(why(&explanation, "direct").because.contains("another repository"));
     assert!(fleet.fleet.sources.contains_key(&source_key("c1/app/one")));
 }
+
+#[test]
+fn a_member_that_could_run_it_is_told_whether_another_one_does() {
+    let mut fleet = fleet();
+    let told = |fleet: &Fixture, at: usize| explained(fleet, "c1/app/one").members[at].because.clone();
+    assert_eq!(told(&fleet, 0), "it comes first in the election");
+    assert_eq!(told(&fleet, 1), "another one holds the grant or comes before it");
+    assert_eq!(why(&explained(&fleet, "c1/app/one"), "default").because, "no other policy that matches goes before it");
+    fleet.policy("default", &json!({"repositorySelector": {"repository": "*"}, "enabled": false}));
+    assert_eq!([0, 1].map(|at| told(&fleet, at)), ["it could run it", "it could run it"]);
+}
+
+#[test]
+fn a_field_that_is_set_goes_before_the_option_of_the_hub_and_an_empty_one_is_none() {
+    let mut fleet = fleet();
+    let empty = json!({"repositorySelector": {"repository": "*"}, "timeZone": "Europe/Berlin", "tolerations": [],
+        "nodeSelector": {}});
+    fleet.policy("default", &empty);
+    let fields = explained(&fleet, "c1/app/one").fields;
+    let zone = fields.iter().find(|field| field.name == "timeZone").unwrap();
+    assert_eq!((&zone.value, zone.from), (&json!("Europe/Berlin"), Origin::Policy));
+    assert!(fields.iter().all(|field| field.value != json!([]) && field.value != json!({})), "{fields:?}");
+}

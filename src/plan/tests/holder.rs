@@ -319,3 +319,31 @@ fn a_ledger_record_of_another_repository_holds_nothing() {
     fleet.ledger(id, |record| record.frozen_until = Some(at("2026-07-01T00:00:00Z")));
     assert_eq!(fleet.only().state, State::Frozen);
 }
+
+#[test]
+fn the_secret_of_a_cron_job_that_does_not_tell_is_that_of_its_member() {
+    let (mut fleet, id, holder, _) = held();
+    fleet.member(&holder, |member| member.paused = true);
+    let secret = |fleet: &Fixture| fleet.only().found.unwrap().secret.map(|secret| secret.to_string());
+    assert_eq!(secret(&fleet), Some(format!("{holder}:app/one-secret")));
+    fleet.pushed(&holder, id, Some(&format!("{holder}/app/other")));
+    assert_eq!(secret(&fleet), Some(format!("{holder}:app/other")));
+}
+
+#[test]
+fn a_pin_to_an_unreachable_holder_says_no_more_than_that_it_is_away() {
+    let (mut fleet, id, holder, _) = held();
+    fleet.member(&holder, |member| member.contact = Contact::Unreachable);
+    fleet.ledger(id, |record| record.pin = Some(name(&holder)));
+    assert_eq!(said(&fleet.only()), (State::Held, Some("HolderUnreachable"), Some(name(&holder))));
+}
+
+#[test]
+fn a_direct_holder_that_is_not_admitted_loses_the_grant_also_where_the_hub_has_the_secret() {
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    let admitting = |clusters: &[&str]| json!({"repository": {"name": "repo", "namespace": "app"}, "clusterSelector": {"matchNames": clusters}});
+    fleet.policy("p", &admitting(&["c1", "c2"])).secret("hub/app/repo", s3("bucket"));
+    let id = fleet.only().id;
+    fleet.held(id, "c2", 2).policy("p", &admitting(&["c1"]));
+    assert_eq!(said(&fleet.only()), maintained("c1"));
+}

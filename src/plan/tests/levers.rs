@@ -1,7 +1,7 @@
 //! Which rests and which grants count.
 
 use crate::plan::fleet::{LedgerRecord, NotReady, Phase};
-use crate::plan::levers;
+use crate::plan::levers::{self, Pin};
 use crate::plan::testing::{at, grant, name, object};
 
 /// `c1` is in the middle of a claim, and a Secret rests in `cluster` until `until`.
@@ -41,4 +41,23 @@ fn of_two_grants_the_one_with_the_higher_epoch_counts_then_the_first() {
     assert_eq!(counts(with("c1", 2), with("c2", 3)), "c2");
     assert_eq!(counts(with("c1", 3), with("c2", 2)), "c1");
     assert_eq!(counts(with("c1", 2), with("c2", 2)), "c1");
+}
+
+#[test]
+fn two_records_that_pin_to_one_member_agree() {
+    let pinned = |member: &str| LedgerRecord { pin: Some(name(member)), ..LedgerRecord::default() };
+    let (one, two, other) = (pinned("c1"), pinned("c1"), pinned("c2"));
+    assert_eq!(levers::of([(&one, false), (&two, false)]).pin, Pin::To(&name("c1")));
+    assert_eq!(levers::of([(&one, false), (&other, false)]).pin, Pin::Contradicting);
+}
+
+#[test]
+fn a_secret_rests_by_its_name_and_by_its_namespace_where_that_is_known() {
+    let concerns = |resting: &str, secret: &str| {
+        let mut record = claiming("c1", "2026-06-01T13:00:00Z");
+        record.not_ready[0].secret = object(resting);
+        record.not_ready[0].concerns(&object(secret))
+    };
+    assert!(concerns("app/repo", "app/repo") && concerns("/repo", "app/repo"));
+    assert!(!concerns("app/repo", "web/repo") && !concerns("app/repo", "app/other") && !concerns("/repo", "app/other"));
 }

@@ -95,3 +95,11 @@ fn eight_labels_are_shown_in_full_and_of_more_that_there_are_more() {
     assert!(shown(9).contains("k6=v, k7=v, …, not wanted=yes"), "{}", shown(9));
     assert!(shown(0).contains("no labels, not wanted=yes"), "{}", shown(0));
 }
+
+#[test]
+fn a_pin_that_nobody_satisfies_is_told_also_where_nobody_holds() {
+    let mut fleet = under(&json!({"repositorySelector": {"repository": "*"}}));
+    let id = fleet.only().id;
+    fleet.ledger(id, |record| record.pin = Some(name("nowhere")));
+    assert_eq!(fleet.only().message, "pinned to nowhere, which is no candidate");
+}

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use crate::api::kopia_repository::KopiaRepository;
 use crate::names::{MemberName, RepositoryId};
+use crate::plan::fleet::SourceRepository;
 use crate::plan::observe;
+use crate::plan::testing::{name, placed};
 use crate::policy::{CaSource, CustomCa};
 
 fn ledger(spec: &Value, status: &Value) -> KopiaRepository {
@@ -51,4 +53,34 @@ fn a_cron_job_is_ours_by_its_label_and_known_by_its_name() {
     assert_eq!(ours.secret, observe::placed(&"c1".into(), "c1/app/repo"));
     let foreign = read(json!({"app.kubernetes.io/managed-by": "Helm", other: "fedcba9876543210"}));
     assert_eq!((foreign.repository, foreign.ours), ("0123456789abcdef".parse::<RepositoryId>().unwrap(), false));
+}
+
+#[test]
+fn a_claim_that_is_empty_is_none() {
+    let read = |claim: Value| {
+        let kopia = json!({"repository": "repo", "repositoryPVC": claim});
+        observe::source(None, &json!({"kopia": kopia}), &Value::Null).unwrap().repository
+    };
+    let secret = SourceRepository::Secret("repo".into());
+    assert_eq!([read(json!("")), read(Value::Null)], [secret.clone(), secret]);
+    assert_eq!(read(json!("data")), SourceRepository::Pvc(Some("repo".into())));
+}
+
+#[test]
+fn a_source_backed_up_well_by_its_last_result_or_else_by_having_backed_up_at_all() {
+    let read = |status: Value| observe::source(None, &json!({"kopia": {}}), &status).unwrap().last_sync_succeeded;
+    let time = "2026-06-01T00:00:00Z";
+    assert!(read(json!({"latestMoverStatus": {"result": "Successful"}})));
+    assert!(!read(json!({"latestMoverStatus": {"result": "Failed"}, "lastSyncTime": time})));
+    assert!(read(json!({"lastSyncTime": time})));
+    assert!(!read(json!({})));
+}
+
+#[test]
+fn a_secret_is_placed_on_the_hub_or_in_the_member_itself() {
+    let read = |text: &str| observe::placed(&name("c1"), text);
+    assert_eq!(read("c1/app/repo"), Some(placed("c1/app/repo")));
+    assert_eq!(read("hub/app/repo"), Some(placed("hub/app/repo")));
+    assert_eq!(read("c2/app/repo"), None);
+    assert_eq!(read("app/repo"), None);
 }

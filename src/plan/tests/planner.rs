@@ -1,11 +1,13 @@
 //! What the incremental planner says of an observation.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::plan::fleet::{Contact, Observation, SecretState};
-use crate::plan::testing::{Fixture, facts, name, observations, placed, policy, s3, source_key};
+use crate::names::RepositoryId;
+use crate::plan::fleet::{Contact, LedgerRecord, Observation, SecretState};
+use crate::plan::testing::{Fixture, facts, labels, name, observations, placed, policy, s3, source_key};
 use crate::plan::{Applied, Planner};
 
 fn planner(fleet: &Fixture) -> Planner {
@@ -137,4 +139,99 @@ fn a_member_whose_last_source_of_a_repository_is_gone_has_it_no_more() {
     planner.apply(Observation::Source { key: source_key("c2/app/one"), record: None });
     assert_eq!(planner.repositories_in(&name("c2")), BTreeSet::new());
     assert_eq!(planner.repositories_in(&name("c1")), BTreeSet::from([id]));
+}
+
+#[test]
+fn labels_of_a_namespace_touch_what_stands_in_it() {
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    fleet.default_policy().source("c1/app/one", "bucket-1").source("c1/web/two", "bucket-2");
+    fleet.source("c2/app/three", "bucket-3");
+    let labels = Some(Arc::new(labels(&[("env", "prod")])));
+    let labelled = Observation::Namespace { member: name("c1"), namespace: "app".into(), labels };
+    assert_eq!(planner(&fleet).apply(labelled).dirty, BTreeSet::from([fleet.id_of("c1/app/one")]));
+}
+
+#[test]
+fn a_policy_that_hides_nothing_touches_no_repository_without_one() {
+    let mut fleet = Fixture::new(&["c1"]);
+    fleet.source("c1/app/one", "bucket");
+    let other = Box::new(policy("p", &json!({"repositorySelector": {"repository": "other-*"}})));
+    let told = Observation::Policy { name: "p".into(), record: Some(other) };
+    assert_eq!(planner(&fleet).apply(told.clone()).dirty, BTreeSet::new());
+    // What it matches in a member that is away can't be seen.
+    fleet.member("c2", |member| member.contact = Contact::Unreachable);
+    assert_eq!(planner(&fleet).apply(told).dirty, BTreeSet::from([fleet.id_of("c1/app/one")]));
+}
+
+#[test]
+fn a_policy_has_something_to_tell_of_the_secrets_that_it_names() {
+    let mut fleet = Fixture::new(&["c1"]);
+    fleet.policy("p", &json!({"repository": {"name": "repo", "namespace": "app"}}));
+    let planner = planner(&fleet);
+    let [named, other] = ["hub/app/repo", "hub/app/other"].map(placed);
+    assert!(planner.refers_to(&named) && !planner.refers_to(&other));
+    let telling = |secret| planner.telling(&Observation::Secret { secret, state: Some(SecretState::Absent) });
+    assert_eq!((telling(named), telling(other)), (BTreeSet::from(["p".into()]), BTreeSet::new()));
+}
+
+/// What `c1` holds, without a CronJob that tells which Secret it uses.
+fn held_blindly() -> (Fixture, RepositoryId) {
+    let mut fleet = Fixture::new(&["c1"]);
+    fleet.default_policy().source("c1/app/one", "bucket");
+    let plan = fleet.only();
+    fleet.held(plan.id, "c1", 1).ledger(plan.id, |record| record.key = Some(plan.key));
+    (fleet, plan.id)
+}
+
+#[test]
+fn a_secret_that_can_be_seen_again_touches_what_its_member_holds_blindly() {
+    let (mut fleet, id) = held_blindly();
+    fleet.secret("c1/app/one-secret", SecretState::Absent);
+    let other = || Observation::Secret { secret: placed("c1/app/one-secret"), state: Some(s3("other")) };
+    assert!(planner(&fleet).apply(other()).dirty.contains(&id));
+    let named = fleet.pushed("c1", id, Some("c1/app/gone-secret"));
+    assert!(!planner(named).apply(other()).dirty.contains(&id), "its CronJob tells of another Secret");
+    let (mut fleet, id) = held_blindly();
+    fleet.fleet.sources.clear();
+    fleet.secret("c1/app/one-secret", SecretState::Absent);
+    assert!(!planner(&fleet).apply(other()).dirty.contains(&id), "no source names it");
+}
+
+#[test]
+fn a_policy_touches_what_was_made_of_the_secret_that_it_names() {
+    let mut fleet = Fixture::new(&["c1"]);
+    let named = json!({"repository": {"name": "repo", "namespace": "app"}});
+    fleet.policy("p", &named).secret("hub/app/repo", s3("bucket"));
+    let plan = fleet.only();
+    fleet.held(plan.id, "c1", 1).pushed("c1", plan.id, Some("hub/app/repo"));
+    fleet.ledger(plan.id, |record| record.key = Some(plan.key));
+    fleet.secret("hub/app/repo", SecretState::Forbidden);
+    let dirty = |observation| planner(&fleet).apply(observation).dirty.contains(&plan.id);
+    assert!(dirty(Observation::Policy { name: "p".into(), record: None }));
+    assert!(dirty(Observation::Secret { secret: placed("hub/app/repo"), state: Some(SecretState::Absent) }));
+}
+
+#[test]
+fn a_policy_touches_what_members_hold_that_can_not_be_seen() {
+    let (mut fleet, id) = held_blindly();
+    fleet.fleet.sources.clear();
+    let gone = || Observation::Policy { name: "default".into(), record: None };
+    assert!(!planner(&fleet).apply(gone()).dirty.contains(&id));
+    fleet.member("c1", |member| member.contact = Contact::Unreachable);
+    assert!(planner(&fleet).apply(gone()).dirty.contains(&id));
+}
+
+#[test]
+fn repositories_that_shared_a_unique_id_touch_each_other_no_more() {
+    let mut fleet = two_repositories();
+    let [one, two] = ["c1/app/one", "c2/app/two"].map(|source| fleet.id_of(source));
+    for id in [one, two] {
+        fleet.ledger(id, |record| record.unique_id = Some("same".into()));
+    }
+    let mut planner = planner(&fleet);
+    let mut told =
+        |id, record: LedgerRecord| planner.apply(Observation::Ledger { id, record: Some(Box::new(record)) }).dirty;
+    assert_eq!(told(one, LedgerRecord::default()), BTreeSet::from([one, two]));
+    let pinned = LedgerRecord { pin: Some(name("c2")), unique_id: Some("same".into()), ..LedgerRecord::default() };
+    assert_eq!(told(two, pinned), BTreeSet::from([two]));
 }

@@ -32,6 +32,7 @@ fn a_repository_on_a_claim_is_listed_and_never_scheduled() {
         assert_eq!((source.repository, source.policy), (None, None));
         assert_eq!(source.secret.as_deref(), kopia["repository"].as_str());
         assert!(fleet.plan().repositories.is_empty());
+        assert_eq!(fleet.policy_plan("default").matched_sources, 0);
     }
 }
 

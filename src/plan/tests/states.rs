@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::plan::fleet::Contact;
+use crate::plan::fleet::{Contact, MemberRecord};
 use crate::plan::result::{Push, State};
-use crate::plan::testing::{Fixture, name};
+use crate::plan::testing::{Fixture, member, name};
 
 #[test]
 fn no_policy_removes_what_is_pushed_even_with_a_grant() {
@@ -43,6 +43,10 @@ fn a_repository_whose_only_known_holder_is_away_is_held() {
     fleet.member("c1", |member| member.contact = Contact::Unreachable);
     let held = fleet.only();
     assert_eq!((held.state, held.cluster, held.push), (State::Held, Some(name("c1")), Push::Keep));
+    let elsewhere = json!({"repositorySelector": {"repository": "*"}, "clusterSelector": {"matchNames": ["c2"]}});
+    fleet.policy("default", &elsewhere);
+    assert_eq!(fleet.only().state, State::NoPolicy, "no policy lets it in");
+    fleet.default_policy();
     fleet.member("c1", |member| member.contact = Contact::Synced);
     assert_eq!(fleet.only().state, State::NoPolicy);
 }
@@ -51,4 +55,18 @@ fn a_repository_whose_only_known_holder_is_away_is_held() {
 fn an_empty_fleet_is_planned() {
     let plan = Fixture::new(&[]).plan();
     assert!(plan.repositories.is_empty() && plan.problems.is_empty());
+}
+
+#[test]
+fn nothing_is_written_where_nothing_can_be_seen_or_the_operator_said_so() {
+    for (contact, paused, written) in [
+        (Contact::Synced, false, true),
+        (Contact::Synced, true, false),
+        (Contact::Syncing, false, false),
+        (Contact::Unreachable, false, false),
+        (Contact::Unreachable, true, false),
+    ] {
+        let record = MemberRecord { paused, contact, ..member() };
+        assert_eq!(record.is_written_to(), written, "{contact:?} {paused}");
+    }
 }
