@@ -3,6 +3,9 @@
 //! Time is that of a clock that never goes back, since the process began; clocks of machines are not compared. A
 //! replica takes a Lease over only after it has seen it unchanged for the Lease's whole duration, and its own leadership
 //! ends [`MARGIN`] before the Lease does, so that a replica that was held up stops before another one starts.
+//!
+//! A Lease that somebody deleted tells nothing of who held it, nor of those that were made and deleted since the last
+//! look. Who makes a new one holds it without leading until every claim from before has ended.
 
 use std::time::Duration;
 
@@ -46,21 +49,32 @@ pub struct Elector {
     /// The version that was read last, and when it was read first.
     seen: Option<(Box<str>, Moment)>,
     held_until: Option<Moment>,
+    quiet: Option<Quiet>,
+}
+
+/// This replica made the Lease anew after somebody had deleted it, and does not lead yet.
+#[derive(Clone, Copy, Debug)]
+enum Quiet {
+    /// It may have been made: when, the next look tells.
+    Made,
+    Until(Moment),
 }
 
 impl Elector {
     /// `identity` is that of no other replica, and of no former process.
     pub fn new(identity: impl Into<Box<str>>) -> Self {
-        Self { identity: identity.into(), seen: None, held_until: None }
+        Self { identity: identity.into(), seen: None, held_until: None, quiet: None }
     }
 
     /// Decides from the Lease as it was read; none: there is none. `now` is when the answer had come.
     pub fn look(&mut self, standing: Option<&Standing>, now: Moment) -> Step {
-        // One that was there and is not any more was deleted by somebody: whoever held it may not know yet.
-        let standing = match standing {
-            Some(standing) => standing.clone(),
-            None if self.seen.is_none() || self.held_until.is_some() => return Step::Take,
-            None => Standing { holder: Some(Box::default()), version: Box::default(), duration: DURATION },
+        let Some(standing) = standing else {
+            // Where none was ever seen, there was none; and nobody leads before what is held here has ended.
+            if self.seen.is_some() && self.held_until.is_none_or(|end| end <= now) {
+                self.held_until = None;
+                self.quiet = Some(Quiet::Made);
+            }
+            return Step::Take;
         };
         let since = match &self.seen {
             Some((version, since)) if *version == standing.version => *since,
@@ -70,10 +84,18 @@ impl Elector {
             }
         };
         match &standing.holder {
-            None => Step::Take,
-            Some(holder) if *holder == self.identity => Step::Take,
+            None => {
+                self.quiet = None;
+                Step::Take
+            }
+            Some(holder) if *holder == self.identity => {
+                if let Some(Quiet::Made) = self.quiet {
+                    self.quiet = Some(Quiet::Until(now + DURATION));
+                }
+                Step::Take
+            }
             Some(_) => {
-                self.held_until = None;
+                (self.held_until, self.quiet) = (None, None);
                 let over = now.saturating_sub(since) >= standing.duration.clamp(DURATION, DURATION_MAX);
                 if over { Step::Take } else { Step::StandBy }
             }
@@ -83,6 +105,12 @@ impl Elector {
     /// The Lease was written with this replica as its holder. `began` is from before the request was sent: the answer
     /// may have taken its time.
     pub fn took(&mut self, began: Moment) {
+        match self.quiet {
+            Some(Quiet::Made) => return,
+            Some(Quiet::Until(end)) if began < end => return,
+            Some(Quiet::Until(_)) | None => {}
+        }
+        self.quiet = None;
         self.held_until = Some(began + DURATION);
     }
 
@@ -122,12 +150,30 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_somebody_deleted_is_taken_only_after_its_holder_must_know() {
+    fn who_makes_a_deleted_lease_anew_leads_only_after_whoever_held_it_must_know() {
         let mut elector = Elector::new("a");
         assert_eq!(elector.look(Some(&standing(Some("b"), "1")), at(0)), Step::StandBy);
-        assert_eq!(elector.look(None, at(1)), Step::StandBy);
-        assert_eq!(elector.look(None, at(10)), Step::StandBy);
-        assert_eq!(elector.look(None, at(11)), Step::Take);
+        let mine = standing(Some("a"), "2");
+        for (now, standing) in [(1, None), (3, Some(&mine)), (12, Some(&mine))] {
+            assert_eq!(elector.look(standing, at(now)), Step::Take);
+            elector.took(at(now));
+            assert_eq!(elector.held_until(), None, "{now}");
+        }
+        elector.look(Some(&mine), at(13));
+        elector.took(at(13));
+        assert_eq!(elector.held_until(), Some(at(23)));
+    }
+
+    #[test]
+    fn who_held_a_deleted_lease_goes_on_while_nobody_else_can_have_it_and_no_longer() {
+        for (looks, held) in [(9, Some(at(19))), (10, None)] {
+            let mut elector = Elector::new("a");
+            elector.look(Some(&standing(None, "1")), at(0));
+            elector.took(at(0));
+            assert_eq!(elector.look(None, at(looks)), Step::Take);
+            elector.took(at(looks));
+            assert_eq!(elector.held_until(), held);
+        }
     }
 
     #[test]
@@ -201,8 +247,9 @@ mod tests {
                     Act::Delete if electors.iter().all(|it| it.seen.is_some()) => lease = None,
                     Act::Delete => {}
                     Act::GiveUp(replica) => {
-                        // Only who holds it gives it up, and stops writing first.
-                        if lease.as_ref().and_then(|it| it.holder.as_deref()) == Some(names[replica]) {
+                        // Only who holds it and leads gives it up, and stops writing first.
+                        let holds = lease.as_ref().and_then(|it| it.holder.as_deref()) == Some(names[replica]);
+                        if holds && electors[replica].held_until.is_some() {
                             electors[replica].held_until = None;
                             version += 1;
                             lease = Some(standing(None, &version.to_string()));
