@@ -30,8 +30,8 @@ spec:
       schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 ";
 
-const INSTALL: &str = "\"$HUB\" crd --group hub.volsync.backube km | kubectl apply --server-side -f -
-kubectl wait --for condition=Established --timeout 60s crd/kopiamaintenances.hub.volsync.backube";
+const INSTALL: &str = "\"$HUB\" crd --group hub.volsync.backube km | kubectl apply --server-side -f -";
+const WAIT: &str = "wait --for condition=Established --timeout 60s crd/kopiamaintenances.hub.volsync.backube";
 
 #[test]
 fn policies_live_under_the_hubs_own_group_where_volsync_has_their_name() -> Result<(), Fail> {
@@ -52,6 +52,7 @@ fn policies_live_under_the_hubs_own_group_where_volsync_has_their_name() -> Resu
 
         let binary = hub::binary()?.display().to_string();
         shell.bash(INSTALL, &[("HUB", &binary)]).await?.ok()?;
+        shell.kubectl(WAIT).await?.ok()?;
         let before = stage.log().len();
         let hub = stage.start_hub(&["--log-format=json"]).await?;
         let place = S3::bucket("group");

@@ -400,9 +400,10 @@ async fn conflicts(stage: &Stage) -> Result<(), Fail> {
 async fn in_the_other_group(stage: &Stage, hub: Hub) -> Result<Hub, Fail> {
     let shell = &stage.fleet.hub.shell;
     hub.stop()?;
-    let install = "\"$HUB\" crd --group hub.volsync.backube km | kubectl apply --server-side -f -
-        kubectl wait --for condition=Established --timeout 60s crd/kopiamaintenances.hub.volsync.backube";
+    let install = "\"$HUB\" crd --group hub.volsync.backube km | kubectl apply --server-side -f -";
     shell.bash(install, &[("HUB", &binary()?.display().to_string())]).await?.ok()?;
+    let wait = "wait --for condition=Established --timeout 60s crd/kopiamaintenances.hub.volsync.backube";
+    shell.kubectl(wait).await?.ok()?;
     for name in ["member-a", "member-b"] {
         let policy = shell.kubectl(&format!("get kopiamaintenance.volsync.backube {name} -o json")).await?.ok()?;
         let policy: Value = serde_json::from_str(&policy)?;

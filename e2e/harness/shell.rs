@@ -57,7 +57,14 @@ impl Shell {
 
     /// `kubectl ARGS`, the arguments separated by blanks. For arguments with blanks there is [`Self::bash`].
     pub async fn kubectl(&self, args: &str) -> Result<Output, Fail> {
-        self.output(Command::new(&self.kubectl).args(args.split_whitespace()), "").await
+        loop {
+            let output = self.output(Command::new(&self.kubectl).args(args.split_whitespace()), "").await?;
+            // `kubectl wait` gives up at once on an object that has no conditions yet, where it should wait for them.
+            if !(args.starts_with("wait ") && output.stderr.contains("accessor error")) {
+                return Ok(output);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// `kubectl ARGS -f -` with a manifest on the standard input.
