@@ -1,31 +1,33 @@
-//! Pure: the first grant of a repository, from the ledger's record to an unsuspended CronJob.
+//! Pure: from the ledger's record of a repository and what is seen of its members to the next record and what is done.
 //!
-//! Always in this order: the ledger names the holder, a claim Job makes it Kopia's recorded owner, runs of an
-//! owner before that are waited out, and only then may the CronJob run. Each step can be taken by a process that
-//! knows nothing but the ledger and the members. Moving a grant that has been claimed is a hand-over: this
-//! machine refuses it with a word, and changes nothing.
+//! At most one run of a repository in the whole fleet. Always in this order: the ledger names the holder, a claim Job
+//! makes it Kopia's recorded owner, what an earlier grant or a foreign owner may still run is waited for, and only
+//! then may the CronJob run. Each step can be taken by a process that knows nothing but the ledger and the members.
+//!
+//! [`claim`] is how a holder becomes the recorded owner, [`handover`] how a grant moves and what becomes of one whose
+//! claim did not come through, [`drain`] how long earlier grants are waited for, [`recover`] what is done where the
+//! ledger is lost or older than what is found.
+
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::names::{MemberName, ObjectName};
 use crate::outcome::Outcome;
-use crate::plan::fleet::{Grant, NotReady, Phase};
-use crate::plan::result::{Push, RepositoryPlan, State};
-use crate::render::cron_job::PERMIT_SECONDS;
+use crate::plan::fleet::{Drain, Former, Grant, NotReady, Phase};
+use crate::plan::result::{Assignment, Push, RepositoryPlan, State};
 use crate::render::pod::Permit;
-use crate::time::{after, whole_seconds};
+use crate::time::after;
 
-/// A run of a foreign owner may go on for this long after it began (the default deadline of other maintainers).
-const FOREIGN_DEADLINE: SignedDuration = SignedDuration::from_secs(10_800);
+mod claim;
+mod drain;
+mod handover;
+mod recover;
+
+pub use claim::rest;
+
 /// On top of every wait: clocks differ, and so do the moments at which a Pod starts and is told to stop.
 const MARGIN: SignedDuration = SignedDuration::from_secs(300);
-/// A claim that failed for a reason of its Secret or member: not ready for this long at first, then doubling.
-const NOT_READY_FIRST: SignedDuration = SignedDuration::from_hours(1);
-const NOT_READY_MAX: SignedDuration = SignedDuration::from_hours(24);
-/// A claim that failed for a reason that may pass is tried again after this.
-const RETRY: SignedDuration = SignedDuration::from_mins(10);
-/// A claim that another maintainer undid is tried again once a day: more often would be a fight.
-const CONTENDED_RETRY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What is known of the claim Job of the grant's epoch, in the grant's member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,53 @@ pub struct ClaimReport {
     pub over: bool,
     pub at: Timestamp,
     pub unique_id: Option<String>,
+    /// The owner that it read last.
+    pub recorded: Recorded,
+    /// The owner that it found.
+    pub found: Recorded,
+}
+
+impl ClaimReport {
+    /// It has ended for good, and the recorded owner is what it was before.
+    fn set_nothing(&self) -> bool {
+        self.over && !self.may_be_owner
+    }
+}
+
+/// Kopia's recorded maintenance owner, as a Job reported it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    Unknown,
+    /// Nobody, or whoever is not this hub.
+    Foreign,
+    Ours(Former),
+}
+
+/// What stands of a repository in a member that is synced and may be written to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Nothing there starts a Job by itself: the CronJob is suspended, or there is none.
+    pub suspended: bool,
+    /// Jobs and Pods that have not ended.
+    pub live: usize,
+    /// The latest consistent list that was asked for.
+    pub listed: Option<Listed>,
+}
+
+/// What a consistent list showed: CronJobs suspended, and neither Job nor Pod that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub began: Timestamp,
+    pub ended: Timestamp,
+    pub clear: bool,
+}
+
+/// Objects of this hub for a repository that bear an epoch, wherever they stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    pub former: Former,
+    /// The largest deadline seen on them, seconds.
+    pub deadline_seconds: u32,
 }
 
 /// Everything that a step depends on.
@@ -62,13 +111,20 @@ pub struct ClaimReport {
 pub struct Input<'a> {
     pub plan: &'a RepositoryPlan,
     pub grant: Option<&'a Grant>,
+    pub drain: &'a [Drain],
     /// The ledger's entries, for how often one failed before.
     pub not_ready: &'a [NotReady],
     pub claim: ClaimJob,
+    /// The grant's member and those of `drain`. One that is missing can't be seen, or must not be written to.
+    pub seen: &'a BTreeMap<MemberName, Seen>,
+    /// The planned member can be reached and has been read.
+    pub reachable: bool,
     /// The highest epoch seen anywhere: in the ledger, and on our objects in the members.
     pub highest_epoch: u64,
-    /// Our objects stand in members though the ledger names no holder.
-    pub ledger_lost: bool,
+    /// Our objects with their epochs, one entry a member.
+    pub evidence: &'a [Evidence],
+    /// A registered member that has not been read: objects may stand there of which nobody knows.
+    pub unread: Option<&'a MemberName>,
     /// Members are being read: until then nothing is granted that nobody holds.
     pub settling_until: Option<Timestamp>,
     /// UID of the planned member's cluster, where known.
@@ -76,6 +132,22 @@ pub struct Input<'a> {
     pub now: Timestamp,
     /// Divides every wait; 1 but in test builds.
     pub time_factor: u32,
+}
+
+impl Input<'_> {
+    fn after(&self, start: Timestamp, wait: SignedDuration) -> Timestamp {
+        after(start, scaled(wait, self.time_factor))
+    }
+
+    /// Nothing starts and nothing moves but under a policy that wants it maintained now.
+    fn wanted(&self) -> bool {
+        self.plan.state == State::Maintained
+    }
+
+    /// The ledger names no holder, and objects of this hub stand somewhere.
+    fn ledger_is_lost(&self) -> bool {
+        self.grant.is_none() && !self.evidence.is_empty()
+    }
 }
 
 /// What has to happen next.
@@ -89,6 +161,8 @@ pub struct Step {
     pub remove_claim: bool,
     /// The CronJob may run.
     pub run: bool,
+    /// Members of which a consistent list is needed.
+    pub list: Vec<MemberName>,
     /// Time alone changes the answer then.
     pub wake: Option<Timestamp>,
     /// What the repository waits for: (CamelCase reason, sentence).
@@ -97,230 +171,72 @@ pub struct Step {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LedgerChange {
-    /// Replaces the grant.
-    Grant(Grant),
+    /// Replaces the grant and what is drained.
+    Grant(Grant, Vec<Drain>),
     /// The claim failed: this Secret of this member makes room for the next.
     NotReady(NotReady),
 }
 
 impl Step {
     pub fn rest() -> Self {
-        Self { ledger: None, claim: None, remove_claim: false, run: false, wake: None, note: None }
+        Self { ledger: None, claim: None, remove_claim: false, run: false, list: Vec::new(), wake: None, note: None }
     }
+
     pub fn write(change: LedgerChange) -> Self {
         Self { ledger: Some(change), ..Self::rest() }
     }
+
+    fn grant(grant: Grant, drain: &[Drain]) -> Self {
+        Self::write(LedgerChange::Grant(grant, drain.to_vec()))
+    }
+
     fn wait(until: Timestamp, reason: &'static str, text: String) -> Self {
         Self { wake: Some(until), note: Some((reason, text)), ..Self::rest() }
     }
+
     fn note(reason: &'static str, text: impl Into<String>) -> Self {
         Self { note: Some((reason, text.into())), ..Self::rest() }
+    }
+
+    fn saying(self, reason: &'static str, text: impl Into<String>) -> Self {
+        Self { note: Some((reason, text.into())), ..self }
     }
 }
 
 /// Decides the next step of one repository.
 pub fn step(input: &Input<'_>) -> Step {
-    let (Push::Objects(_), Some(member)) = (&input.plan.push, &input.plan.cluster) else {
-        return Step::rest();
+    let (assignment, member) = match (&input.plan.push, &input.plan.cluster, input.grant) {
+        (Push::Objects(assignment), Some(member), _) => (assignment, member),
+        (Push::Keep, _, Some(grant)) if !input.plan.frozen => return handover::held(input, grant),
+        _ => return Step::rest(),
     };
     match input.grant {
-        None if input.ledger_lost => Step::note(
-            "Recovering",
-            "the ledger names no holder, but objects of this hub for this repository stand in a member; \
-             nothing is granted and they stay as they are: restore the KopiaRepository, or remove those objects",
-        ),
-        None if input.plan.state == State::Maintained => first(input, member),
+        None if input.ledger_is_lost() => recover::lost(input, assignment),
+        None if input.wanted() => claim::first(input, assignment),
         None => Step::rest(),
-        Some(grant) if &grant.cluster == member => holding(input, grant),
-        Some(grant) if grant.phase == Phase::Claiming => elsewhere(input, grant, member),
-        Some(grant) => Step::note(
-            "HandoverPending",
-            format!("{} holds the grant and {member} should; moving it is not supported yet", grant.cluster),
-        ),
+        Some(grant) if grant.phase == Phase::Recovering => recover::recovering(input, grant, assignment),
+        Some(grant) if &grant.cluster == member => holding(input, grant, assignment),
+        Some(grant) => handover::due(input, grant, assignment),
     }
 }
 
-fn first(input: &Input<'_>, member: &MemberName) -> Step {
-    if let Some(until) = input.settling_until.filter(|until| input.now < *until) {
-        let text = "members are being read; who maintains it is decided once that is done";
-        return Step::wait(until, "MembersUnread", text.to_owned());
-    }
-    claims(member, Step::write(LedgerChange::Grant(claiming(input, member))))
-}
-
-/// Says so from the write of the grant until the claim has ended: what is told does not change with each step.
-fn claims(member: &MemberName, step: Step) -> Step {
-    Step { note: Some(("Claiming", format!("{member} claims the repository"))), ..step }
-}
-
-/// `until` is as the ledger keeps it.
-fn waits(until: Timestamp, step: Step) -> Step {
-    let text = format!("a run of the former owner may go on until {until}; the CronJob stays suspended until then");
-    Step { note: Some(("WaitingForFormerOwner", text)), ..step }
-}
-
-fn claiming(input: &Input<'_>, member: &MemberName) -> Grant {
-    Grant {
-        cluster: member.clone(),
-        cluster_uid: input.cluster_uid.map(Into::into),
-        epoch: input.highest_epoch.saturating_add(1),
-        phase: Phase::Claiming,
-        since: Some(input.now),
-        until: None,
-    }
-}
-
-fn holding(input: &Input<'_>, grant: &Grant) -> Step {
+fn holding(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step {
     match grant.phase {
         // A frozen or suspended repository starts nothing, a claim neither.
-        Phase::Claiming if input.plan.state != State::Maintained => Step::rest(),
-        Phase::Claiming => claim(input, grant),
-        Phase::Draining => match grant.until {
-            Some(until) if input.now < until => waits(until, Step { wake: Some(until), ..Step::rest() }),
-            _ => Step::write(LedgerChange::Grant(phase(input, grant, Phase::Active, None))),
-        },
+        Phase::Claiming if !input.wanted() => Step::rest(),
+        Phase::Claiming => claim::claim(input, grant, assignment),
+        Phase::Draining => drain::draining(input, grant),
+        // Pushing the CronJob anew lets it go.
+        Phase::Resuming => {
+            Step::grant(Grant { phase: Phase::Active, since: Some(input.now), ..grant.clone() }, input.drain)
+        }
+        // Written before a run can last so long: a later hand-over waits for as long as any run may last.
+        Phase::Active if assignment.settings.active_deadline_seconds > grant.deadline_seconds => {
+            let deadline_seconds = assignment.settings.active_deadline_seconds;
+            Step::grant(Grant { deadline_seconds, ..grant.clone() }, input.drain)
+        }
         Phase::Active => Step { run: true, ..Step::rest() },
-        Phase::Recovering => Step::note("Recovering", "the grant is being recovered; nothing starts until it is"),
-    }
-}
-
-fn phase(input: &Input<'_>, grant: &Grant, phase: Phase, until: Option<Timestamp>) -> Grant {
-    Grant { phase, since: Some(input.now), until, ..grant.clone() }
-}
-
-fn claim(input: &Input<'_>, grant: &Grant) -> Step {
-    match &input.claim {
-        ClaimJob::Unknown => Step::note(
-            "MemberUnreachable",
-            format!("the claim waits until {} can be reached and has been read", grant.cluster),
-        ),
-        ClaimJob::Absent => {
-            let issued = input.now.as_second();
-            let permit = Permit { replaces: "foreign".to_owned(), issued, not_after: issued + PERMIT_SECONDS };
-            claims(&grant.cluster, Step { claim: Some(permit), ..Step::rest() })
-        }
-        ClaimJob::Running => claims(&grant.cluster, Step::rest()),
-        ClaimJob::Stale => Step { remove_claim: true, ..Step::note("Claiming", "a former claim Job is removed") },
-        ClaimJob::Ended(report) => ended(input, grant, report),
-    }
-}
-
-fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
-    if report.outcome == Outcome::Claimed {
-        // The ledger keeps whole seconds, and so does what is told.
-        let until = whole_seconds(foreign_wait(report.last_run_start, input.now, input.time_factor));
-        return waits(until, Step::write(LedgerChange::Grant(phase(input, grant, Phase::Draining, Some(until)))));
-    }
-    let attempt = grant.since.unwrap_or(report.at);
-    let planned = match &input.plan.push {
-        Push::Objects(assignment) => Some(&assignment.secret.object),
-        _ => None,
-    };
-    let retry = if report.outcome.counts_against_candidate() && report.secret.is_some() {
-        let former = input
-            .not_ready
-            .iter()
-            .find(|entry| entry.cluster == grant.cluster && Some(&entry.secret) == report.secret.as_ref());
-        match former {
-            Some(entry) if recorded_at(entry, input.time_factor) < attempt => {
-                return Step::write(makes_room(input, grant, report));
-            }
-            None => return Step::write(makes_room(input, grant, report)),
-            // Another Secret of this member is next, and need not wait.
-            Some(_) if planned != report.secret.as_ref() => input.now,
-            Some(entry) => entry.until,
-        }
-    } else if matches!(report.outcome, Outcome::ClaimRefused | Outcome::ClaimIneffective) {
-        after(attempt, scaled(CONTENDED_RETRY, input.time_factor))
-    } else {
-        after(attempt, scaled(RETRY, input.time_factor))
-    };
-    if input.now >= retry {
-        // The same epoch again: the Job may have become the recorded owner before it failed.
-        return claims(&grant.cluster, Step::write(LedgerChange::Grant(phase(input, grant, Phase::Claiming, None))));
-    }
-    let text = format!(
-        "the claim in {} ended {}. To do: {}. It is tried again at {retry}",
-        grant.cluster,
-        report.outcome.because(&report.reason),
-        report.outcome.fix()
-    );
-    Step { remove_claim: !report.over, ..Step::wait(retry, report.outcome.as_str(), text) }
-}
-
-/// From when on no run of an owner before the claim can still be going on.
-fn foreign_wait(last_run_start: Option<Timestamp>, claimed: Timestamp, factor: u32) -> Timestamp {
-    let margin = after(claimed, scaled(MARGIN, factor));
-    match last_run_start {
-        Some(start) if after(start, FOREIGN_DEADLINE) > claimed => {
-            // In test builds the wait shrinks, never the rule.
-            let rest = after(start, FOREIGN_DEADLINE).duration_since(claimed);
-            after(margin, scaled(rest, factor))
-        }
-        _ => margin,
-    }
-}
-
-fn makes_room(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> LedgerChange {
-    let nowhere = ObjectName::new("", "");
-    let secret = report.secret.as_ref().unwrap_or(&nowhere);
-    let when = (input.now, input.time_factor);
-    LedgerChange::NotReady(rest(
-        input.not_ready,
-        (&grant.cluster, secret),
-        &report.outcome.because(&report.reason),
-        when,
-    ))
-}
-
-/// The ledger's entry for a Secret of a member that makes room for the next, for longer each time.
-pub fn rest(
-    known: &[NotReady],
-    (cluster, secret): (&MemberName, &ObjectName),
-    reason: &str,
-    (now, time_factor): (Timestamp, u32),
-) -> NotReady {
-    let former = known.iter().find(|entry| entry.cluster == *cluster && entry.secret == *secret);
-    let attempts = former.map_or(1, |entry| entry.attempts.saturating_add(1));
-    NotReady {
-        cluster: cluster.clone(),
-        secret: secret.clone(),
-        until: after(now, scaled(not_ready_for(attempts), time_factor)),
-        attempts,
-        reason: reason.into(),
-    }
-}
-
-/// An hour, doubling to a day.
-fn not_ready_for(attempts: u32) -> SignedDuration {
-    let doublings = attempts.saturating_sub(1).min(5);
-    (NOT_READY_FIRST * (1 << doublings)).min(NOT_READY_MAX)
-}
-
-fn recorded_at(entry: &NotReady, factor: u32) -> Timestamp {
-    entry.until.checked_sub(scaled(not_ready_for(entry.attempts), factor)).unwrap_or(Timestamp::MIN)
-}
-
-/// The plan names another member while the grant's claim has not ended well: where nothing was set, it may move.
-fn elsewhere(input: &Input<'_>, grant: &Grant, member: &MemberName) -> Step {
-    match &input.claim {
-        ClaimJob::Ended(report) if !report.over => {
-            Step { remove_claim: true, ..Step::note("Claiming", "a claim Job that did not start is removed") }
-        }
-        ClaimJob::Ended(report) if report.may_be_owner => Step::note(
-            "HandoverPending",
-            format!(
-                "{} may be the recorded owner and {member} should be; moving it is not supported yet",
-                grant.cluster
-            ),
-        ),
-        // The permit lets the next claim replace no owner of this hub, so a claim that went unseen stays the fence.
-        ClaimJob::Ended(_) | ClaimJob::Absent if input.plan.state == State::Maintained => first(input, member),
-        ClaimJob::Ended(_) | ClaimJob::Absent => Step::rest(),
-        ClaimJob::Running | ClaimJob::Unknown | ClaimJob::Stale => Step::note(
-            "HandoverPending",
-            format!("a claim of {} may be under way; {member} follows once it has ended", grant.cluster),
-        ),
+        Phase::Recovering => Step::rest(),
     }
 }
 

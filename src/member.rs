@@ -38,6 +38,7 @@ pub mod request_span;
 pub mod resolver;
 pub mod secrets;
 mod seen;
+mod stands;
 pub mod supervisor;
 pub mod transport;
 mod watch;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::labels;
 use crate::names::{MemberName, RepositoryId};
+use crate::plan::fleet::Former;
 use crate::plan::result::Assignment;
 
 pub mod cron_job;
@@ -43,6 +44,14 @@ pub struct Platform {
 /// The name that Kopia records for a holder: the user before the `@`, the host behind it.
 pub fn kopia_owner(epoch: u64, member: &MemberName, hub_id: &str) -> String {
     format!("volsync-hub-{epoch}@{member}.{hub_id}")
+}
+
+/// The grant of this hub that a recorded owner names, if it is one: whole and exactly as [`kopia_owner`] writes it.
+pub fn former_of(owner: &str, hub_id: &str) -> Option<Former> {
+    let (epoch, host) = owner.strip_prefix("volsync-hub-")?.split_once('@')?;
+    let member = MemberName::from(host.strip_suffix(hub_id)?.strip_suffix('.')?);
+    let epoch = epoch.parse().ok()?;
+    (kopia_owner(epoch, &member, hub_id) == owner).then_some(Former { cluster: member, epoch })
 }
 
 /// Labels that every pushed object of a repository has.

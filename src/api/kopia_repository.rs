@@ -181,9 +181,28 @@ pub struct GrantStatus {
     pub phase: GrantPhase,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
-    /// In Draining: from when on the first run may start.
+    /// In Draining: from when on the first run may start, as far as owners that are not this hub's are concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
+    /// The largest deadline that a run under this grant may have.
+    #[serde(default = "lenient::unknown_deadline", deserialize_with = "lenient::deadline", rename = "deadlineSeconds")]
+    #[schemars(!default, range(min = 0))]
+    pub deadline_seconds: i64,
+    /// The highest epoch ever granted, where a later grant did not come through.
+    #[serde(default, rename = "highestEpoch", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub highest_epoch: Option<i64>,
+    /// The earlier grant that the claim takes over: the only owner of this hub that it may replace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<FormerStatus>,
+}
+
+/// An earlier grant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FormerStatus {
+    pub cluster: String,
+    #[schemars(range(min = 0))]
+    pub epoch: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -191,6 +210,8 @@ pub enum GrantPhase {
     Claiming,
     Draining,
     Active,
+    /// A hand-over away from it did not come through: its CronJob is to be let go again.
+    Resuming,
     Recovering,
 }
 

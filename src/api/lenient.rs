@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
 use serde_json::Value;
 
-use super::kopia_repository::{GrantPhase, GrantStatus};
+use super::kopia_repository::{FormerStatus, GrantPhase, GrantStatus};
 
 /// The default where the value is of another type.
 pub(super) fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
@@ -70,6 +70,9 @@ pub(super) fn grant<'de, D: Deserializer<'de>>(from: D) -> Result<Option<GrantSt
         phase: GrantPhase::Recovering,
         since: None,
         until: None,
+        deadline_seconds: unknown_deadline(),
+        highest_epoch: value["highestEpoch"].as_i64().filter(|epoch| *epoch >= 0),
+        from: FormerStatus::deserialize(&value["from"]).ok(),
     })))
 }
 

@@ -1,10 +1,9 @@
-//! Does what was decided for one repository: pushes its objects, starts and removes its claim Job, and takes away
-//! what should not stand.
+//! Does what was decided for one repository: pushes its objects, starts and removes its claim Job.
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
 use tracing::info;
 
@@ -12,7 +11,7 @@ use super::claims::{InLine, Turn};
 use super::engine::Engine;
 use super::jobs::attempt;
 use super::push::{self, Push};
-use super::work::{Copy, Leftover, Target, Work};
+use super::work::{Target, Work};
 use crate::grant::Step;
 use crate::member::event::ReferencedKind;
 use crate::member::{CallError, Class, Member, SecretValues};
@@ -33,8 +32,6 @@ pub struct Trouble {
 
 /// What somebody has to mend first: looked at again now and then, and at once when it changes.
 const MENDED_BY_PEOPLE: Duration = Duration::from_mins(1);
-/// How long a copy outlives its source.
-const COPY_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// What mends itself.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -71,10 +68,12 @@ impl From<CallError> for Trouble {
 impl Engine {
     /// Brings the members to what the plan and the grant allow. Returns what has to wait its turn, and until when.
     pub(super) async fn act(&self, work: &Work, step: &Step) -> Result<Option<Waits>, Trouble> {
-        // Objects of a grant that the ledger has lost are evidence: they stay as they are.
-        if work.ledger_lost {
+        if work.ledger_is_lost() {
             return Ok(None);
         }
+        // First of all: what is to move must not begin anything new.
+        let held_up = self.suspend_former(work).await;
+        self.resume(work, step).await?;
         let mut waits = None;
         if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, work.may_push()) {
             waits = self.push(work, step, assignment, target).await?;
@@ -84,6 +83,8 @@ impl Engine {
         }
         self.tidy_runs(work).await?;
         self.clear(work).await?;
+        self.list(work, step).await?;
+        held_up?;
         Ok(waits)
     }
 
@@ -266,7 +267,12 @@ impl Engine {
         Ok(WantedCopy { object, version: values.resource_version.clone() })
     }
 
-    async fn read(&self, from: &PlacedName, kind: ReferencedKind, member: &Member) -> Result<SecretValues, Trouble> {
+    pub(super) async fn read(
+        &self,
+        from: &PlacedName,
+        kind: ReferencedKind,
+        member: &Member,
+    ) -> Result<SecretValues, Trouble> {
         let values = match (&from.place, kind) {
             (Place::Hub, kind) => self
                 .secrets
@@ -334,66 +340,5 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// Takes away what should not stand: the CronJob once nothing of it runs, the Secrets after it.
-    async fn clear(&self, work: &Work) -> Result<(), Trouble> {
-        let stays = matches!(work.plan.push, Planned::Keep);
-        for leftover in &work.leftovers {
-            if stays {
-                self.suspend(leftover, "suspended by a freeze").await?;
-            } else if !work.is_holders(leftover) {
-                self.clear_member(leftover).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// True: it was not suspended before. The watch brings the new version, and with it the next step.
-    async fn suspend(&self, leftover: &Leftover, why: &str) -> Result<bool, Trouble> {
-        let Some((name, guard, _)) = leftover.cron_job.as_ref().filter(|(.., cron)| !cron.suspend) else {
-            return Ok(false);
-        };
-        self.member(&leftover.member)?.set_suspended(name, guard, true).await?;
-        info!(cluster = %leftover.member, object = %name, "{why}");
-        Ok(true)
-    }
-
-    async fn clear_member(&self, leftover: &Leftover) -> Result<(), Trouble> {
-        if self.suspend(leftover, "suspended before its removal").await? {
-            return Ok(());
-        }
-        let member = self.member(&leftover.member)?;
-        let hub = &self.settings.hub_id;
-        if let Some((name, guard, _)) = &leftover.cron_job {
-            if leftover.live == 0 && member.delete::<CronJob>(hub, name, guard).await? {
-                info!(cluster = %leftover.member, object = %name, "removed");
-            }
-            return Ok(());
-        }
-        if leftover.live == 0 {
-            for Copy { name, guard, source } in &leftover.secrets {
-                if self.is_kept(&member, name, source.as_ref()).await {
-                    continue;
-                }
-                if member.delete::<Secret>(hub, name, guard).await? {
-                    info!(cluster = %leftover.member, object = %name, "removed");
-                }
-                self.gone_since((leftover.member.clone(), name.clone()), None);
-            }
-        }
-        Ok(())
-    }
-
-    /// The copy of a Secret that has disappeared may be the last one that there is, so it stays for a day: whoever
-    /// deleted that by mistake has it back. What can't be read now counts as gone too.
-    async fn is_kept(&self, member: &Member, copy: &ObjectName, source: Option<&PlacedName>) -> bool {
-        let Some(source) = source else { return false };
-        if self.read(source, ReferencedKind::Secret, member).await.is_ok() {
-            return false;
-        }
-        let now = Self::now();
-        let since = self.gone_since((member.name().clone(), copy.clone()), Some(now)).unwrap_or(now);
-        now.duration_since(since) < COPY_KEPT / i32::try_from(self.settings.time_factor.max(1)).unwrap_or(i32::MAX)
     }
 }

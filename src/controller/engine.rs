@@ -16,6 +16,7 @@ use super::push::Noted;
 use super::queue::Queue;
 use super::report::Written;
 use super::world::{Dirty, World};
+use crate::grant::Listed;
 use crate::hub::event::HubEvent;
 use crate::hub::events::Events;
 use crate::hub::kinds;
@@ -78,6 +79,8 @@ pub struct Engine {
     pub(super) told: Mutex<BTreeMap<PolicyName, (String, i64)>>,
     /// Registrations by Secret that can't be used: reason and message by the Secret's name.
     problems: Mutex<BTreeMap<String, (&'static str, String)>>,
+    /// What consistent lists showed of earlier holders.
+    pub(super) lists: Mutex<BTreeMap<(RepositoryId, MemberName), Listed>>,
     /// Failed attempts in a row, for the wait before the next.
     failures: Mutex<BTreeMap<RepositoryId, u32>>,
     /// Since when the source of a copy is gone that should go too. A hub that starts anew counts anew.
@@ -116,6 +119,7 @@ impl Engine {
             written: Written::default(),
             told: Mutex::default(),
             problems: Mutex::default(),
+            lists: Mutex::default(),
             failures: Mutex::default(),
             gone: Mutex::default(),
         }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::here::Here;
 use crate::api::kopia_repository::{KopiaRepositoryStatus, RunStatus};
-use crate::grant::{ClaimJob, ClaimReport};
+use crate::grant::{ClaimJob, ClaimReport, Recorded};
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{CronState, JobRecord, OwnedObject, PodRecord};
@@ -17,6 +17,7 @@ use crate::names::{MemberName, ObjectName, RepositoryId};
 use crate::outcome::{CONTAINER, Outcome, Role, RunReport, RunState};
 use crate::plan::fleet::Grant;
 use crate::render::cron_job::claim_name;
+use crate::render::former_of;
 use crate::status::repository::Due;
 
 /// A Job whose Pod has not been seen is judged without it after this long. Seconds.
@@ -69,7 +70,7 @@ pub struct EndedRun {
 /// The claim Job of the grant's epoch, and what it takes to remove it.
 pub fn claim(
     here: &Here<'_>,
-    namespace: &str,
+    (hub_id, namespace): (&str, &str),
     id: RepositoryId,
     grant: &Grant,
     look: Look<'_>,
@@ -94,9 +95,18 @@ pub fn claim(
         over,
         at: report.ended.or(job.completed).unwrap_or(look.now),
         unique_id: report.unique_id,
+        recorded: recorded(report.owner.as_deref(), hub_id),
+        found: recorded(report.previous_owner.as_deref(), hub_id),
         reason: report.reason,
     };
     (ClaimJob::Ended(ended), standing)
+}
+
+fn recorded(owner: Option<&str>, hub_id: &str) -> Recorded {
+    match owner {
+        None => Recorded::Unknown,
+        Some(owner) => former_of(owner, hub_id).map_or(Recorded::Foreign, Recorded::Ours),
+    }
 }
 
 /// Tells one attempt at claiming an epoch from the next.

@@ -41,7 +41,7 @@ impl Engine {
             ids.into_iter().filter_map(|id| Work::gather(&mut world, id, hub, namespace, look)).collect()
         };
         // Of a lost grant, and under a policy that only observes, everything stays as it is.
-        let works: Vec<&Work> = works.iter().filter(|work| !work.ledger_lost && !work.observed).collect();
+        let works: Vec<&Work> = works.iter().filter(|work| !work.ledger_is_lost() && !work.observed).collect();
         let mut members: Vec<&MemberName> =
             works.iter().filter_map(|work| Some(&self.written_to(work)?.1.member)).collect();
         members.sort();

@@ -178,9 +178,13 @@ impl Engine {
             plan: &work.plan,
             grant: work.grant.as_ref(),
             not_ready: &not_ready,
+            drain: &work.drain,
             claim: work.claim.clone(),
+            seen: &self.with_lists(work),
+            reachable: work.reachable,
             highest_epoch: work.highest_epoch,
-            ledger_lost: work.ledger_lost,
+            evidence: &work.evidence,
+            unread: work.unread.as_ref(),
             settling_until: work.settling_until,
             cluster_uid: uid.as_deref(),
             now,
@@ -313,7 +317,7 @@ impl From<LedgerError> for Trouble {
 fn claim_facts(work: &Work, step: &Step) -> (Option<String>, Option<(crate::names::MemberName, String)>) {
     let of_run = work.runs.iter().rev().filter(|run| !run.recorded).find_map(|run| run.report.unique_id.clone());
     let ClaimJob::Ended(report) = &work.claim else { return (of_run, None) };
-    let claimed = report.outcome == Outcome::Claimed && matches!(step.ledger, Some(LedgerChange::Grant(_)));
+    let claimed = report.outcome == Outcome::Claimed && matches!(step.ledger, Some(LedgerChange::Grant(..)));
     let ready = work.grant.as_ref().filter(|_| claimed).zip(report.secret.as_ref());
     (
         of_run.or_else(|| report.unique_id.clone()),

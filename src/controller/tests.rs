@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod handover;
 
 use std::time::Duration;
 
@@ -205,41 +206,6 @@ async fn a_secret_whose_claim_fails_is_left_aside_and_people_are_told_why() {
         event["reason"] == "NotReady" && note.starts_with("Secret default/repo in eu is left aside until ")
     };
     bench.until("an event says so", || bench.hub.actor("user").list("", "events").iter().any(told).then_some(())).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_needs_a_hand_over_is_held_and_changes_nothing() {
-    let bench = Bench::start(60).await;
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.maintained().await;
-    let other = bench.also_backed_up_in("us", "bucket").await;
-    let both = |status: &Value| status["clusterCount"] == 2 && status["state"] == "Maintained";
-    let before = bench.until("both members are candidates", || bench.ledger().filter(both)).await;
-    let cron_job = bench.cron_job("bucket").unwrap();
-    let versions = (bench.settled().await, other.store().resource_version());
-
-    let repository = format!("kr-{}", id("bucket"));
-    let pin = |cluster: Value| {
-        let change = json!({"spec": {"cluster": cluster}});
-        bench.hub.actor("user").merge(("hub.volsync.backube", "kopiarepositories"), ("", &repository), &change).unwrap()
-    };
-    pin("us".into());
-    let message = bench.reason("HandoverPending").await;
-    assert!(message.contains("eu holds the grant and us should"), "{message}");
-    let now = bench.ledger().unwrap();
-    assert_eq!((&now["state"], &now["reason"]), (&json!("Held"), &json!("HandoverPending")));
-    // A whole resync: 20 minutes are 20 s here.
-    tokio::time::sleep(Duration::from_secs(22)).await;
-    assert_eq!((bench.member.store().resource_version(), other.store().resource_version()), versions);
-    let now = bench.ledger().unwrap();
-    assert_eq!((&now["state"], &now["reason"]), (&json!("Held"), &json!("HandoverPending")));
-    assert_eq!(now["grant"], before["grant"]);
-    assert_eq!(bench.cron_job("bucket"), Some(cron_job));
-
-    pin(Value::Null);
-    bench.until("it is maintained as before", || bench.ledger().filter(both)).await;
-    assert_eq!(bench.ledger().unwrap()["grant"], before["grant"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,27 +1,26 @@
 //! Everything that one decision about one repository depends on, taken out of the world at one moment.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::holders::{self, Firing};
 use super::jobs::{self, EndedRun, Late, Look};
 use super::push::Standing;
 use super::reconcile::due;
 use super::world::World;
 use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
-use crate::grant::ClaimJob;
+use crate::grant::{ClaimJob, Evidence, Seen};
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
 use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
-use crate::plan::fleet::{Contact, Grant, Phase};
+use crate::plan::fleet::{Contact, Drain, Grant, Phase};
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
 use crate::render::{secret, support};
 use crate::telemetry::trace;
-
-/// Labels or annotations of an observed object.
-type Marks = std::collections::BTreeMap<Box<str>, Box<str>>;
 
 pub struct Work {
     pub id: RepositoryId,
@@ -42,8 +41,19 @@ pub struct Work {
     pub target: Option<Target>,
     /// Under a freeze that keeps what stands: that, to be suspended.
     pub leftovers: Vec<Leftover>,
+    /// What an earlier grant may still run.
+    pub drain: Vec<Drain>,
+    /// The grant's member and those of `drain`, as far as they can be seen.
+    pub seen: BTreeMap<MemberName, Seen>,
+    /// CronJobs of `drain` that may still start Jobs.
+    pub firing: Vec<(MemberName, Firing)>,
+    /// The holder's CronJob, where it stands suspended.
+    pub suspended: Option<Firing>,
+    pub evidence: Vec<Evidence>,
+    pub unread: Option<MemberName>,
+    /// The planned member has been read, and may be written to.
+    pub reachable: bool,
     pub highest_epoch: u64,
-    pub ledger_lost: bool,
     pub settling_until: Option<Timestamp>,
     /// The policy only observes.
     pub observed: bool,
@@ -86,39 +96,64 @@ impl Work {
         let plan = planning.in_scope(|| world.planner.plan(id, now))?;
         let object = world.ledger.get(&id).cloned();
         let record = object.as_deref().map(observe::ledger);
-        let grant = record.and_then(|record| record.grant);
+        let (grant, drain) = record.map(|record| (record.grant, record.drain)).unwrap_or_default();
         let status = object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default();
         let holder = grant.as_ref().and_then(|grant| world.here(id, &grant.cluster));
         let holder = holder.as_ref();
         let holder_synced = grant.as_ref().is_some_and(|grant| world.contact(&grant.cluster) == Contact::Synced);
         let (claim, claim_job) = match (&grant, holder) {
-            (Some(grant), Some(here)) if holder_synced => jobs::claim(here, namespace, id, grant, look),
+            (Some(grant), Some(here)) if holder_synced => jobs::claim(here, (hub_id, namespace), id, grant, look),
             _ => (ClaimJob::Unknown, None),
         };
         let due = due(&world.planner, &plan);
         let mut runs = Vec::new();
+        // What began under an earlier grant ends while it is waited for.
+        for member in drain
+            .iter()
+            .map(|entry| &entry.cluster)
+            .filter(|it| grant.as_ref().is_none_or(|grant| grant.cluster != **it))
+        {
+            runs.extend(world.here(id, member).iter().flat_map(|here| jobs::runs(here, member, &status, look)));
+        }
         let (mut late, mut next_look) = (Vec::new(), None);
         if let (Some(grant), Some(here)) = (&grant, holder) {
             let member = &grant.cluster;
             let cron_job = here.state.owned.get(&(OwnedKind::CronJob, ObjectName::new(namespace, id.object_name())));
             // A member that is away is no proof of anything that has not happened.
             let cron_job = cron_job.filter(|object| holder_synced && is_ours(object, hub_id)).zip(due.as_ref());
-            runs = jobs::runs(here, member, &status, look);
+            runs.extend(jobs::runs(here, member, &status, look));
             runs.extend(cron_job.and_then(|(object, due)| jobs::refused(member, object, due, &status, look)));
             if holder_synced {
                 late = jobs::late((here, member), cron_job, &status, look);
             }
             next_look = jobs::next_look(here, cron_job, look);
         }
-        let epochs = epochs(world, id, hub_id);
-        let ledger_lost = grant.is_none() && epochs.iter().any(|epoch| *epoch > 0);
-        let recorded = grant.as_ref().map_or(0, |grant| grant.epoch);
+        runs.sort_by_key(|run| run.report.ended);
+        let evidence = holders::evidence(world, id, hub_id);
+        let recorded = grant.as_ref().map_or(0, |grant| grant.epoch.max(grant.highest_epoch));
         let target = target(world, id, (hub_id, namespace), &plan);
+        let ids = |entry: &Drain| if entry.ids.is_empty() { plan.ids.clone() } else { entry.ids.clone() };
+        let places = drain.iter().map(|entry| (&entry.cluster, ids(entry)));
+        let places = places.chain(grant.iter().map(|grant| (&grant.cluster, plan.ids.clone())));
+        let seen = places
+            .filter_map(|(member, ids)| Some((member.clone(), holders::seen(world, &ids, hub_id, member)?)))
+            .collect();
+        let firing = drain.iter().flat_map(|entry| {
+            holders::firing(world, &ids(entry), hub_id, &entry.cluster)
+                .into_iter()
+                .map(|it| (entry.cluster.clone(), it))
+        });
         Some(Self {
             id,
             leftovers: leftovers(world, id, hub_id, &plan),
-            highest_epoch: epochs.into_iter().chain([recorded]).max().unwrap_or(0),
-            ledger_lost,
+            highest_epoch: evidence.iter().map(|it| it.former.epoch).chain([recorded]).max().unwrap_or(0),
+            seen,
+            firing: firing.collect(),
+            suspended: grant.as_ref().and_then(|grant| holders::suspended(world, id, hub_id, &grant.cluster)),
+            unread: holders::unread(world).cloned(),
+            reachable: target.as_ref().is_some_and(|target| target.contact == Contact::Synced),
+            evidence,
+            drain,
             settling_until: world.settling_until(now),
             observed: world.planner.is_observed(&plan),
             plan,
@@ -147,6 +182,17 @@ impl Work {
         }
     }
 
+    /// Objects of a grant that the ledger has lost are evidence: they stay as they are.
+    pub fn ledger_is_lost(&self) -> bool {
+        let recovering = self.grant.as_ref().is_some_and(|grant| grant.phase == Phase::Recovering);
+        recovering || (self.grant.is_none() && !self.evidence.is_empty())
+    }
+
+    /// What stands there may be needed again, and what runs there is waited for. Nothing is, where nothing is to stand.
+    pub fn drains(&self, leftover: &Leftover) -> bool {
+        !matches!(self.plan.push, Push::Remove) && self.drain.iter().any(|entry| entry.cluster == leftover.member)
+    }
+
     /// What stands in the member that still holds the grant, though another one should, stays until a hand-over.
     pub fn is_holders(&self, leftover: &Leftover) -> bool {
         let holds = |grant: &Grant| grant.cluster == leftover.member && grant.phase != Phase::Claiming;
@@ -161,26 +207,15 @@ impl Work {
 }
 
 pub fn is_claimed(status: &KopiaRepositoryStatus) -> bool {
-    status.grant.as_ref().is_some_and(|grant| matches!(grant.phase, GrantPhase::Draining | GrantPhase::Active))
+    status
+        .grant
+        .as_ref()
+        .is_some_and(|grant| matches!(grant.phase, GrantPhase::Draining | GrantPhase::Active | GrantPhase::Resuming))
 }
 
-fn is_ours(object: &OwnedObject, hub_id: &str) -> bool {
+pub(super) fn is_ours(object: &OwnedObject, hub_id: &str) -> bool {
     object.labels.get(labels::HUB).is_some_and(|hub| **hub == *hub_id)
         && object.labels.get(labels::MANAGED_BY).is_some_and(|by| &**by == labels::MANAGED_BY_VALUE)
-}
-
-/// Epochs that our CronJobs and Jobs of this repository carry, wherever they are.
-fn epochs(world: &World, id: RepositoryId, hub_id: &str) -> Vec<u64> {
-    let epoch = |annotations: &Marks| annotations.get(labels::EPOCH)?.parse::<u64>().ok();
-    let mut epochs = Vec::new();
-    for here in world.places(id).filter_map(|member| world.here(id, member)) {
-        let cron_jobs =
-            here.owned.iter().filter(|(kind, _, object)| *kind == OwnedKind::CronJob && is_ours(object, hub_id));
-        epochs.extend(cron_jobs.filter_map(|(.., object)| epoch(&object.annotations)));
-        let jobs = here.jobs.iter().filter(|(_, job)| job.labels.get(labels::HUB).is_some_and(|hub| **hub == *hub_id));
-        epochs.extend(jobs.filter_map(|(_, job)| epoch(&job.annotations)));
-    }
-    epochs
 }
 
 /// What stands under our names and is not marked as ours does not count: the write looks whose it is.

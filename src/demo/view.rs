@@ -79,6 +79,7 @@ impl Stage {
         match grant.phase {
             GrantPhase::Claiming => Self::Claiming,
             GrantPhase::Draining => Self::Waiting(grant.until.as_ref().map(|until| until.0)),
+            GrantPhase::Resuming => Self::Waiting(None),
             GrantPhase::Recovering => Self::Held,
             GrantPhase::Active if maintained => Self::Maintained,
             GrantPhase::Active if status.consecutive_failures.unwrap_or(0) > 0 => Self::Failing,

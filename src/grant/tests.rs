@@ -4,8 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::plan::testing::Fixture;
+use crate::render::pod::Replaces;
 
 const START: i64 = 1_800_000_000;
+static NOTHING_SEEN: BTreeMap<MemberName, Seen> = BTreeMap::new();
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(START + seconds).unwrap()
@@ -26,17 +28,31 @@ fn secret_of(plan: &RepositoryPlan) -> Option<ObjectName> {
 }
 
 fn grant(member: &str, phase: Phase) -> Grant {
-    Grant { cluster: member.into(), cluster_uid: None, epoch: 7, phase, since: Some(at(0)), until: None }
+    Grant {
+        cluster: member.into(),
+        cluster_uid: None,
+        epoch: 7,
+        phase,
+        since: Some(at(0)),
+        until: None,
+        deadline_seconds: 10_800,
+        highest_epoch: 0,
+        from: None,
+    }
 }
 
 fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, claim: ClaimJob) -> Input<'a> {
     Input {
         plan,
         grant,
+        drain: &[],
         not_ready: &[],
         claim,
+        seen: &NOTHING_SEEN,
+        reachable: true,
         highest_epoch: grant.map_or(0, |grant| grant.epoch),
-        ledger_lost: false,
+        evidence: &[],
+        unread: None,
         settling_until: None,
         cluster_uid: None,
         now: at(60),
@@ -54,12 +70,14 @@ fn ended(outcome: Outcome) -> ClaimReport {
         over: true,
         at: at(50),
         unique_id: None,
+        recorded: Recorded::Unknown,
+        found: Recorded::Foreign,
     }
 }
 
 fn granted(step: &Step) -> &Grant {
     match &step.ledger {
-        Some(LedgerChange::Grant(grant)) => grant,
+        Some(LedgerChange::Grant(grant, _)) => grant,
         other => panic!("no grant is written: {other:?}"),
     }
 }
@@ -76,7 +94,7 @@ fn the_ledger_is_written_before_anything_is_claimed() {
 fn a_claim_may_replace_foreign_owners_only_and_not_for_long() {
     let (plan, grant) = (plan("a"), grant("a", Phase::Claiming));
     let permit = step(&input(&plan, Some(&grant), ClaimJob::Absent)).claim.unwrap();
-    assert_eq!(permit.replaces, "foreign");
+    assert_eq!(permit.replaces, Replaces::Foreign);
     assert_eq!((permit.issued, permit.not_after), (at(60).as_second(), at(660).as_second()));
 }
 
@@ -119,7 +137,7 @@ fn a_failed_claim_makes_room_once_and_for_longer_each_time() {
     let second = step(&Input { not_ready: &known, now: at(4060), ..input(&plan, Some(&later), failed()) });
     let Some(LedgerChange::NotReady(second)) = second.ledger else { panic!() };
     assert_eq!((second.attempts, second.until), (2, at(4060 + 7200)));
-    assert_eq!(not_ready_for(40), NOT_READY_MAX);
+    assert_eq!(claim::not_ready_for(40), claim::NOT_READY_MAX);
 }
 
 #[test]
@@ -128,29 +146,12 @@ fn after_a_failed_claim_the_next_member_gets_a_higher_epoch() {
     let next = step(&input(&plan, Some(&grant), ClaimJob::Ended(ended(Outcome::ConnectFailed))));
     assert_eq!((granted(&next).cluster.as_str(), granted(&next).epoch), ("b", 8));
     let unsure = ClaimReport { may_be_owner: true, ..ended(Outcome::DeadlineExceeded) };
-    let held = step(&input(&plan, Some(&grant), ClaimJob::Ended(unsure)));
-    assert!(held.ledger.is_none(), "it may be the recorded owner");
+    let moved = step(&input(&plan, Some(&grant), ClaimJob::Ended(unsure)));
+    let from = Former { cluster: "a".into(), epoch: 7 };
+    assert_eq!((granted(&moved).epoch, &granted(&moved).from), (8, &Some(from)), "it may be the recorded owner");
     let late = ClaimReport { over: false, ..ended(Outcome::NotStarted) };
     let removed = step(&input(&plan, Some(&grant), ClaimJob::Ended(late)));
     assert!(removed.remove_claim && removed.ledger.is_none(), "it may start yet");
-}
-
-#[test]
-fn a_claimed_grant_is_not_moved() {
-    let plan = plan("b");
-    for phase in [Phase::Draining, Phase::Active, Phase::Recovering] {
-        let step = step(&input(&plan, Some(&grant("a", phase)), ClaimJob::Absent));
-        assert_eq!(step.note.map(|note| note.0), Some("HandoverPending"));
-        assert!(step.ledger.is_none() && step.claim.is_none() && !step.run);
-    }
-}
-
-#[test]
-fn objects_without_a_ledger_are_left_alone() {
-    let plan = plan("a");
-    let lost = step(&Input { ledger_lost: true, highest_epoch: 4, ..input(&plan, None, ClaimJob::Absent) });
-    assert_eq!(lost.note.map(|note| note.0), Some("Recovering"));
-    assert!(lost.ledger.is_none() && !lost.run);
 }
 
 #[test]
@@ -162,12 +163,188 @@ fn suspended_and_frozen_repositories_start_nothing() {
     }
 }
 
+/// What is seen of an earlier holder.
+fn sees(suspended: bool, live: usize, listed: Option<(i64, i64, bool)>) -> Seen {
+    let listed = listed.map(|(began, ended, clear)| Listed { began: at(began), ended: at(ended), clear });
+    Seen { suspended, live, listed }
+}
+
+fn drains(member: &str, clear_since: Option<i64>) -> Drain {
+    Drain { cluster: member.into(), deadline_seconds: 10_800, ids: Vec::new(), clear_since: clear_since.map(at) }
+}
+
+fn drained(step: &Step) -> Vec<(&str, Option<Timestamp>)> {
+    match &step.ledger {
+        Some(LedgerChange::Grant(_, drain)) => drain.iter().map(|it| (it.cluster.as_str(), it.clear_since)).collect(),
+        other => panic!("no grant is written: {other:?}"),
+    }
+}
+
+fn from(member: &str, epoch: u64) -> Option<Former> {
+    Some(Former { cluster: member.into(), epoch })
+}
+
+#[test]
+fn a_hand_over_begins_with_the_ledger_a_new_epoch_and_the_former_holder_to_be_drained() {
+    let plan = plan("b");
+    for phase in [Phase::Draining, Phase::Active, Phase::Resuming] {
+        let held = Grant { highest_epoch: 9, ..grant("a", phase) };
+        let given = input(&plan, Some(&held), ClaimJob::Unknown);
+        let begun = step(&given);
+        let next = granted(&begun);
+        assert_eq!((next.cluster.as_str(), next.epoch, next.phase), ("b", 10, Phase::Claiming));
+        assert_eq!(next.from, from("a", 7), "it may replace exactly that owner");
+        assert_eq!(drained(&begun), [("a", None)]);
+        let away = step(&Input { reachable: false, ..given });
+        assert!(away.ledger.is_none(), "nothing moves to where nobody can claim");
+        assert_eq!(away.note.map(|note| note.0), Some("HandoverPending"));
+    }
+}
+
+#[test]
+fn the_claim_of_a_hand_over_waits_for_the_former_holder_to_be_suspended_but_not_for_ever() {
+    let (plan, next) = (plan("b"), Grant { epoch: 8, from: from("a", 7), ..grant("b", Phase::Claiming) });
+    let drain = [drains("a", None)];
+    let fires = BTreeMap::from([("a".into(), sees(false, 1, None))]);
+    let given = Input { drain: &drain, seen: &fires, now: at(10), ..input(&plan, Some(&next), ClaimJob::Absent) };
+    assert_eq!((step(&given).claim, step(&given).wake), (None, Some(at(60))));
+    let suspended = BTreeMap::from([("a".into(), sees(true, 1, None))]);
+    let permit = step(&Input { seen: &suspended, ..given.clone() }).claim.unwrap();
+    assert_eq!(permit.replaces, Replaces::Exactly(Former { cluster: "a".into(), epoch: 7 }));
+    assert!(
+        step(&Input { seen: &NOTHING_SEEN, ..given.clone() }).claim.is_some(),
+        "one that is away is not waited for"
+    );
+    assert!(step(&Input { now: at(60), ..given }).claim.is_some(), "nor one that refuses");
+}
+
+#[test]
+fn a_former_holder_is_drained_by_two_lists_a_minute_apart() {
+    let (plan, next) = (plan("b"), Grant { epoch: 8, from: from("a", 7), ..grant("b", Phase::Draining) });
+    let step_of = |clear: Option<i64>, seen: Option<Seen>, now: i64| {
+        let drain = [drains("a", clear)];
+        let seen: BTreeMap<MemberName, Seen> = seen.into_iter().map(|seen| ("a".into(), seen)).collect();
+        step(&Input { drain: &drain, seen: &seen, now: at(now), ..input(&plan, Some(&next), ClaimJob::Absent) })
+    };
+    assert_eq!(step_of(None, Some(sees(true, 0, None)), 1).list, [MemberName::from("a")]);
+    let early = step_of(None, Some(sees(true, 0, Some((-5, -4, true)))), 1);
+    assert_eq!(early.list.len(), 1, "a list from before the claim was verified tells nothing");
+    assert_eq!(drained(&step_of(None, Some(sees(true, 0, Some((1, 2, true)))), 3)), [("a", Some(at(2)))]);
+    let between = step_of(Some(2), Some(sees(true, 0, Some((1, 2, true)))), 30);
+    assert_eq!((between.ledger, between.list.len(), between.wake), (None, 0, Some(at(62))));
+    assert_eq!(step_of(Some(2), Some(sees(true, 0, Some((1, 2, true)))), 62).list.len(), 1);
+    assert_eq!(drained(&step_of(Some(2), Some(sees(true, 0, Some((62, 63, true)))), 64)), []);
+    assert_eq!(
+        drained(&step_of(Some(2), Some(sees(true, 0, Some((62, 63, false)))), 64)),
+        [("a", None)],
+        "from the start"
+    );
+    assert_eq!(
+        drained(&step_of(Some(2), Some(sees(true, 1, None)), 64)),
+        [("a", None)],
+        "a Job came after the suspend"
+    );
+    let fires = step_of(None, Some(sees(false, 0, None)), 64);
+    assert_eq!((fires.ledger, fires.list.len()), (None, 0));
+    let away = step_of(None, None, 64);
+    assert_eq!((away.ledger, away.wake), (None, Some(at(10_800 + 300))), "its deadline and five minutes");
+    assert_eq!(drained(&step_of(None, None, 11_100)), []);
+    assert_eq!(drained(&step_of(None, Some(sees(false, 3, None)), 11_100)), [], "what runs there is fenced by now");
+}
+
+#[test]
+fn where_nothing_was_set_the_former_holder_goes_on() {
+    let (plan, next) = (plan("b"), Grant { epoch: 8, from: from("a", 7), ..grant("b", Phase::Claiming) });
+    let refused = ended(Outcome::Failed);
+    let drain = [drains("a", None)];
+    let given = Input { drain: &drain, ..input(&plan, Some(&next), ClaimJob::Ended(refused)) };
+    let resumed = step(&given);
+    let held = granted(&resumed);
+    assert_eq!((held.cluster.as_str(), held.epoch, held.phase, held.highest_epoch), ("a", 7, Phase::Resuming, 8));
+    assert_eq!(drained(&resumed), []);
+    let others = [drains("a", None), drains("c", None)];
+    assert_eq!(granted(&step(&Input { drain: &others, ..given.clone() })).phase, Phase::Draining, "c may run yet");
+    let unsure = ClaimReport { may_be_owner: true, ..ended(Outcome::Failed) };
+    let waits = step(&Input { claim: ClaimJob::Ended(unsure), ..given });
+    assert!(waits.ledger.is_none() && waits.wake.is_some(), "it may be the recorded owner: it claims again");
+}
+
+#[test]
+fn a_resumed_holder_is_let_go_where_nothing_new_is_pushed() {
+    let held = Grant { highest_epoch: 8, ..grant("a", Phase::Resuming) };
+    let keeps = RepositoryPlan { push: Push::Keep, state: State::Held, ..plan("a") };
+    let suspended = BTreeMap::from([("a".into(), sees(true, 0, None))]);
+    let given = Input { seen: &suspended, ..input(&keeps, Some(&held), ClaimJob::Absent) };
+    assert!(step(&given).run);
+    let goes = BTreeMap::from([("a".into(), sees(false, 0, None))]);
+    assert_eq!(granted(&step(&Input { seen: &goes, ..given.clone() })).phase, Phase::Active);
+    let frozen = RepositoryPlan { frozen: true, ..keeps.clone() };
+    assert_eq!(step(&Input { plan: &frozen, ..given }), Step::rest());
+    let elected = plan("a");
+    assert_eq!(granted(&step(&input(&elected, Some(&held), ClaimJob::Absent))).phase, Phase::Active);
+}
+
+#[test]
+fn a_claim_that_meets_another_owner_than_its_permit_says_is_tried_with_that_one() {
+    let (plan, next) = (plan("b"), Grant { epoch: 9, from: from("a", 7), ..grant("b", Phase::Claiming) });
+    let drain = [drains("a", None)];
+    let met = |recorded| {
+        let report = ClaimReport { recorded, ..ended(Outcome::ClaimRefused) };
+        step(&Input { drain: &drain, ..input(&plan, Some(&next), ClaimJob::Ended(report)) })
+    };
+    let unseen = met(Recorded::Ours(Former { cluster: "c".into(), epoch: 8 }));
+    assert_eq!((granted(&unseen).epoch, granted(&unseen).from.clone()), (9, from("c", 8)));
+    assert_eq!(drained(&unseen).iter().map(|it| it.0).collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(granted(&met(Recorded::Foreign)).from, None);
+    let newer = met(Recorded::Ours(Former { cluster: "c".into(), epoch: 12 }));
+    assert_eq!((granted(&newer).phase, granted(&newer).highest_epoch), (Phase::Recovering, 12));
+}
+
+#[test]
+fn a_lost_ledger_is_taken_up_from_what_stands_once_all_members_have_been_read() {
+    let plan = plan("b");
+    let stands = |member: &str, epoch, deadline_seconds| Evidence {
+        former: Former { cluster: member.into(), epoch },
+        deadline_seconds,
+    };
+    let evidence = [stands("a", 7, 3600), stands("c", 5, 600)];
+    let given = Input { evidence: &evidence, highest_epoch: 7, ..input(&plan, None, ClaimJob::Unknown) };
+    let unread = MemberName::from("d");
+    let waits = step(&Input { unread: Some(&unread), ..given.clone() });
+    assert_eq!((waits.ledger, waits.note.map(|note| note.0)), (None, Some("Recovering")));
+    let taken = step(&given);
+    assert_eq!((granted(&taken).cluster.as_str(), granted(&taken).epoch), ("b", 8));
+    assert_eq!(granted(&taken).from, from("a", 7));
+    assert_eq!(drained(&taken).iter().map(|it| it.0).collect::<Vec<_>>(), ["a", "c"]);
+    // The record can't be read, or is older than the recorded owner.
+    let outdated = Grant { from: from("d", 12), highest_epoch: 12, ..grant("b", Phase::Recovering) };
+    let taken = step(&Input { grant: Some(&outdated), ..given });
+    assert_eq!((granted(&taken).epoch, granted(&taken).from.clone()), (13, from("d", 12)));
+    assert_eq!(drained(&taken).iter().map(|it| it.0).collect::<Vec<_>>(), ["a", "c", "d"]);
+}
+
+#[test]
+fn a_longer_deadline_is_written_down_before_a_run_may_last_so_long() {
+    let plan = plan("a");
+    let short = Grant { deadline_seconds: 600, ..grant("a", Phase::Active) };
+    let raised = step(&input(&plan, Some(&short), ClaimJob::Absent));
+    assert_eq!((granted(&raised).deadline_seconds, raised.run), (10_800, false));
+}
+
+fn recorded() -> impl Strategy<Value = Recorded> {
+    let ours = (prop_oneof![Just("a"), Just("b"), Just("c")], 1..12_u64)
+        .prop_map(|(member, epoch)| Recorded::Ours(Former { cluster: member.into(), epoch }));
+    prop_oneof![Just(Recorded::Unknown), Just(Recorded::Foreign), ours]
+}
+
 fn claims() -> impl Strategy<Value = ClaimJob> {
-    let reports = (0..Outcome::ALL.len(), any::<(bool, bool)>(), -20_000..200_i64).prop_map(|(index, flags, start)| {
-        let (may_be_owner, over) = flags;
+    let facts = (0..Outcome::ALL.len(), any::<(bool, bool)>(), -20_000..200_i64, recorded(), recorded());
+    let reports = facts.prop_map(|(index, (may_be_owner, over), start, recorded, found)| {
         ClaimJob::Ended(ClaimReport {
             may_be_owner,
             over,
+            recorded,
+            found,
             last_run_start: Some(at(start)),
             ..ended(Outcome::ALL[index])
         })
@@ -181,46 +358,121 @@ fn claims() -> impl Strategy<Value = ClaimJob> {
     ]
 }
 
-fn grants() -> impl Strategy<Value = Option<Grant>> {
-    let phases =
-        prop_oneof![Just(Phase::Claiming), Just(Phase::Draining), Just(Phase::Active), Just(Phase::Recovering)];
-    let some = (prop_oneof![Just("a"), Just("b")], phases, proptest::option::of(-500..500_i64), 1..9_u64);
-    proptest::option::of(some.prop_map(|(member, phase, until, epoch)| Grant {
-        until: until.map(at),
-        epoch,
-        ..grant(member, phase)
+fn members() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("a"), Just("b"), Just("c")]
+}
+
+/// Records as this machine writes them: what a claim may take over is drained.
+fn records() -> impl Strategy<Value = Option<(Grant, Vec<Drain>)>> {
+    let phases = prop_oneof![
+        Just(Phase::Claiming),
+        Just(Phase::Draining),
+        Just(Phase::Active),
+        Just(Phase::Resuming),
+        Just(Phase::Recovering)
+    ];
+    let entries = proptest::collection::btree_map(members(), proptest::option::of(-100..500_i64), 0..3);
+    let some = (members(), phases, proptest::option::of(-500..500_i64), 1..9_u64, any::<bool>(), entries);
+    proptest::option::of(some.prop_map(|(member, phase, until, epoch, takes_over, entries)| {
+        let mut drain: Vec<_> = entries.into_iter().map(|(member, clear)| drains(member, clear)).collect();
+        if matches!(phase, Phase::Active | Phase::Resuming) {
+            drain.clear();
+        }
+        let from =
+            drain.first().filter(|_| takes_over).map(|entry| Former { cluster: entry.cluster.clone(), epoch: 0 });
+        (Grant { until: until.map(at), epoch, from, ..grant(member, phase) }, drain)
     }))
+}
+
+fn seen() -> impl Strategy<Value = BTreeMap<MemberName, Seen>> {
+    let listed = proptest::option::of((-100..90_000_i64, 0..10_i64, any::<bool>()));
+    let one = (any::<bool>(), 0..2_usize, listed).prop_map(|(suspended, live, listed)| {
+        sees(suspended, live, listed.map(|(began, took, clear)| (began, began + took, clear)))
+    });
+    proptest::collection::btree_map(members().prop_map(MemberName::from), one, 0..4)
 }
 
 proptest! {
     /// One step does one thing; epochs grow with each new holder; nothing runs but under an active grant of the
-    /// planned member; and a grant that was claimed never changes its member.
+    /// planned member; no holder is forgotten before it is known to run nothing.
     #[test]
-    fn no_input_lets_a_step_skip_a_phase(claim in claims(), grant in grants(), lost in any::<bool>(), now in 0..100_000_i64) {
-        let plan = plan("a");
-        let given = Input { now: at(now), ledger_lost: lost, ..input(&plan, grant.as_ref(), claim.clone()) };
-        let step = step(&given);
-        let may_run = grant.as_ref().is_some_and(|it| it.phase == Phase::Active && it.cluster.as_str() == "a");
-        prop_assert_eq!(step.run, may_run);
-        prop_assert!(step.ledger.is_none() || (step.claim.is_none() && !step.run));
-        if step.claim.is_some() {
-            let grant = grant.as_ref().unwrap();
-            prop_assert!(grant.phase == Phase::Claiming && grant.cluster.as_str() == "a" && claim == ClaimJob::Absent);
+    fn no_input_lets_a_step_skip_a_phase(
+        claim in claims(),
+        record in records(),
+        seen in seen(),
+        lost in any::<bool>(),
+        reachable in any::<bool>(),
+        keep in any::<bool>(),
+        now in 0..100_000_i64,
+    ) {
+        let mut plan = plan("a");
+        if keep {
+            plan = RepositoryPlan { push: Push::Keep, state: State::Held, ..plan };
         }
-        if let Some(LedgerChange::Grant(next)) = &step.ledger {
-            let before = grant.as_ref();
-            prop_assert!(next.epoch >= before.map_or(1, |it| it.epoch));
-            if before.is_none_or(|it| it.cluster != next.cluster) {
-                prop_assert!(before.is_none_or(|it| it.phase == Phase::Claiming && next.epoch > it.epoch));
-                prop_assert_eq!(next.phase, Phase::Claiming);
+        let evidence = [Evidence { former: Former { cluster: "c".into(), epoch: 4 }, deadline_seconds: 600 }];
+        let (grant, drain) = record.clone().unzip();
+        let (grant, drain) = (grant.as_ref(), drain.unwrap_or_default());
+        let given = Input {
+            now: at(now),
+            drain: &drain,
+            seen: &seen,
+            reachable,
+            evidence: if lost { &evidence } else { &[] },
+            highest_epoch: grant.map_or(0, |grant| grant.epoch).max(if lost { 4 } else { 0 }),
+            ..input(&plan, grant, claim.clone())
+        };
+        let step = step(&given);
+        if step.run {
+            let grant = grant.unwrap();
+            let active = grant.phase == Phase::Active && grant.cluster.as_str() == "a" && !keep;
+            prop_assert!(active || (grant.phase == Phase::Resuming && keep));
+        }
+        prop_assert!(step.ledger.is_none() || (step.claim.is_none() && !step.run && step.list.is_empty()));
+        if let Some(permit) = &step.claim {
+            let grant = grant.unwrap();
+            prop_assert!(grant.phase == Phase::Claiming && grant.cluster.as_str() == "a" && claim == ClaimJob::Absent);
+            let wanted = grant.from.clone().map_or(Replaces::Foreign, Replaces::Exactly);
+            prop_assert_eq!(&permit.replaces, &wanted);
+        }
+        let Some(LedgerChange::Grant(next, left)) = &step.ledger else { return Ok(()) };
+        let is_left = |member: &MemberName| left.iter().any(|entry| entry.cluster == *member);
+        let resumed = grant.is_some_and(|it| it.from == Some(Former { cluster: next.cluster.clone(), epoch: next.epoch }));
+        if let Some(before) = grant {
+            let highest = |it: &Grant| it.epoch.max(it.highest_epoch);
+            prop_assert!(highest(next) >= highest(before), "an epoch may be given again");
+            prop_assert!(next.epoch >= before.epoch || resumed);
+            // Whoever could run stays known, but for the one that is resumed under its own epoch.
+            if before.cluster != next.cluster && before.phase != Phase::Claiming && before.phase != Phase::Recovering {
+                prop_assert!(is_left(&before.cluster));
+                prop_assert!(next.phase == Phase::Claiming && next.epoch > highest(before));
             }
-            if next.phase == Phase::Draining {
-                let claimed = matches!(&claim, ClaimJob::Ended(report) if report.outcome == Outcome::Claimed);
-                prop_assert!(claimed && next.until.is_some_and(|until| until >= at(now + 300)));
+        }
+        if next.phase == Phase::Claiming && let Some(from) = &next.from {
+            prop_assert!(is_left(&from.cluster), "what is taken over is drained");
+        }
+        for entry in &drain {
+            if is_left(&entry.cluster) || (resumed && entry.cluster == next.cluster) {
+                continue;
             }
-            if next.phase == Phase::Active {
-                prop_assert!(before.is_some_and(|it| it.phase == Phase::Draining && it.until.is_none_or(|until| until <= at(now))));
-            }
+            let since = grant.and_then(|it| it.since).unwrap();
+            let over = at(now) >= after(since, SignedDuration::from_secs(10_800 + 300));
+            let listed = seen.get(&entry.cluster).filter(|it| it.suspended && it.live == 0).and_then(|it| it.listed);
+            let clear = entry.clear_since.zip(listed).is_some_and(|(first, second)| {
+                second.clear && second.began >= after(first, SignedDuration::from_secs(60))
+            });
+            prop_assert!(grant.unwrap().phase == Phase::Draining && (over || clear));
+        }
+        if next.phase == Phase::Draining && grant.is_some_and(|it| it.phase == Phase::Claiming) && !resumed {
+            let ClaimJob::Ended(report) = &claim else { panic!("drained without a claim") };
+            let takes_over = matches!(&report.found, Recorded::Ours(found) if next.from.as_ref() == Some(found));
+            prop_assert_eq!(report.outcome, Outcome::Claimed);
+            prop_assert!(takes_over || next.until.is_some_and(|until| until >= at(now + 300)));
+        }
+        if next.phase == Phase::Active {
+            let before = grant.unwrap();
+            let waited = before.phase == Phase::Draining && before.until.is_none_or(|until| until <= at(now));
+            prop_assert!(left.is_empty());
+            prop_assert!(waited || matches!(before.phase, Phase::Resuming | Phase::Active));
         }
     }
 }

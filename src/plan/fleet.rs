@@ -106,12 +106,20 @@ pub struct LedgerRecord {
     /// As Kopia itself reported it after a connect.
     pub unique_id: Option<Box<str>>,
     pub grant: Option<Grant>,
+    pub drain: Vec<Drain>,
     pub not_ready: Vec<NotReady>,
     pub pin: Option<MemberName>,
     pub frozen_until: Option<Timestamp>,
     pub same_as: Option<Box<str>>,
     pub distinct_from: Option<Box<str>>,
     pub run_now: Option<Box<str>>,
+}
+
+impl LedgerRecord {
+    /// The member of the grant, and those where something of earlier ones may still run.
+    pub fn holders(&self) -> impl Iterator<Item = &MemberName> {
+        self.grant.iter().map(|grant| &grant.cluster).chain(self.drain.iter().map(|entry| &entry.cluster))
+    }
 }
 
 /// The right to maintain a repository.
@@ -122,15 +130,51 @@ pub struct Grant {
     pub epoch: u64,
     pub phase: Phase,
     pub since: Option<Timestamp>,
-    /// In `Draining`: from when on the first run may start.
+    /// In `Draining`: from when on the first run may start, as far as owners that are not this hub's are concerned.
     pub until: Option<Timestamp>,
+    /// The largest deadline that a run under this grant may have, seconds.
+    pub deadline_seconds: u32,
+    /// The highest epoch that was ever granted, where a later grant did not come through.
+    pub highest_epoch: u64,
+    /// What the claim takes over: the only owner of this hub that it may replace. None: no owner of this hub at all.
+    pub from: Option<Former>,
+}
+
+impl Grant {
+    /// An epoch that no grant of this repository has had.
+    pub fn next_epoch(&self) -> u64 {
+        self.epoch.max(self.highest_epoch).saturating_add(1)
+    }
+}
+
+/// An earlier grant of this hub, as Kopia's recorded owner names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Former {
+    pub cluster: MemberName,
+    pub epoch: u64,
+}
+
+/// A member where something of a repository may still run under an earlier grant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Drain {
+    pub cluster: MemberName,
+    /// The largest deadline ever pushed there.
+    pub deadline_seconds: u32,
+    /// Every identity that its objects may bear.
+    pub ids: Vec<RepositoryId>,
+    /// When the first of two consistent lists showed nothing there, in whole seconds, rounded up.
+    pub clear_since: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Phase {
+    /// The claim Job has not ended well yet.
     Claiming,
+    /// It is the recorded owner; what an earlier grant may still run is waited for.
     Draining,
     Active,
+    /// A hand-over away from it did not come through: its CronJob is to be let go again.
+    Resuming,
     Recovering,
 }
 

@@ -64,13 +64,17 @@ impl<'a> Levers<'a> {
         self.not_ready.iter().filter(of_it).max_by_key(|entry| entry.until).copied()
     }
 
-    /// The member of the grant, unless its claim failed and it waits for the next attempt: nobody holds it then.
+    /// The member of the grant. Where its claim failed and it waits for the next attempt, or where it can't be reached
+    /// to claim, the one that held the repository before, if anybody did.
     pub fn holder(&self, now: Timestamp, candidates: &[Candidate]) -> Option<&'a MemberName> {
         let grant = self.grant?;
-        let failed = grant.phase == Phase::Claiming
-            && self.any_rests(&grant.cluster, now)
-            && !candidates::stands(candidates, &grant.cluster);
-        (!failed).then_some(&grant.cluster)
+        if grant.phase != Phase::Claiming {
+            return Some(&grant.cluster);
+        }
+        let failed = self.any_rests(&grant.cluster, now) && !candidates::stands(candidates, &grant.cluster);
+        let is_reachable = |it: &Candidate| it.member == grant.cluster && it.reachable;
+        let away = grant.from.is_some() && !candidates.iter().any(is_reachable);
+        if failed || away { grant.from.as_ref().map(|from| &from.cluster) } else { Some(&grant.cluster) }
     }
 
     /// Does any Secret rest there?

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::fleet::{
-    Contact, Fleet, Grant, Labels, LedgerRecord, MemberRecord, NotReady, Observation, Phase, PushedCronJob,
-    SourceRecord, SourceRepository,
+    Contact, Drain, Fleet, Former, Grant, Labels, LedgerRecord, MemberRecord, NotReady, Observation, Phase,
+    PushedCronJob, SourceRecord, SourceRepository,
 };
 use super::readiness::DEFAULT_DOMAIN;
-use crate::api::kopia_repository::{GrantPhase, GrantStatus, KopiaRepository, NotReadyStatus};
+use crate::api::kopia_repository::{DrainStatus, GrantPhase, GrantStatus, KopiaRepository, NotReadyStatus};
 use crate::api::member_cluster::MemberCluster;
 use crate::identity::Overrides;
 use crate::labels;
@@ -57,6 +57,7 @@ pub fn ledger(object: &KopiaRepository) -> LedgerRecord {
         location: status.location.map(Into::into),
         unique_id: status.unique_id.filter(|id| !id.is_empty()).map(Into::into),
         grant: status.grant.as_ref().map(grant),
+        drain: status.drain.iter().map(drain).collect(),
         not_ready: status.not_ready.iter().map(not_ready).collect(),
         pin: spec.cluster.as_deref().filter(|name| !name.is_empty()).map(MemberName::from),
         frozen_until: spec.frozen_until.as_ref().map(|until| until.0),
@@ -75,11 +76,31 @@ fn grant(status: &GrantStatus) -> Grant {
             GrantPhase::Claiming => Phase::Claiming,
             GrantPhase::Draining => Phase::Draining,
             GrantPhase::Active => Phase::Active,
+            GrantPhase::Resuming => Phase::Resuming,
             GrantPhase::Recovering => Phase::Recovering,
         },
         since: status.since.as_ref().map(|time| time.0),
         until: status.until.as_ref().map(|time| time.0),
+        deadline_seconds: deadline(status.deadline_seconds),
+        highest_epoch: status.highest_epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
+        from: status.from.as_ref().map(|from| Former {
+            cluster: MemberName::new(from.cluster.as_str()),
+            epoch: u64::try_from(from.epoch).unwrap_or(0),
+        }),
     }
+}
+
+fn drain(status: &DrainStatus) -> Drain {
+    Drain {
+        cluster: MemberName::new(status.cluster.as_str()),
+        deadline_seconds: deadline(status.deadline_seconds),
+        ids: status.ids.iter().filter_map(|id| id.parse().ok()).collect(),
+        clear_since: status.clear_since.as_ref().map(|time| time.0),
+    }
+}
+
+fn deadline(seconds: i64) -> u32 {
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 /// A name without a namespace, which the hub never writes, means every Secret of that name there.

@@ -292,12 +292,11 @@ impl Planner {
             && let Some(record) = fleet.ledger.get(&id)
         {
             groups.unlink(id, record);
-            if let Some(grant) = &record.grant
-                && let Some(ids) = held.get_mut(&grant.cluster)
-            {
+            for member in record.holders() {
+                let Some(ids) = held.get_mut(member) else { continue };
                 ids.remove(&id);
                 if ids.is_empty() {
-                    held.remove(&grant.cluster);
+                    held.remove(member);
                 }
             }
         }
@@ -322,8 +321,8 @@ impl Planner {
             && let Some(record) = fleet.ledger.get(&id)
         {
             groups.link(id, record);
-            if let Some(grant) = &record.grant {
-                held.entry(grant.cluster.clone()).or_default().insert(id);
+            for member in record.holders() {
+                held.entry(member.clone()).or_default().insert(id);
             }
         }
     }

@@ -85,7 +85,17 @@ pub fn policy(name: &str, spec: &Value) -> PolicyRecord {
 }
 
 pub fn grant(cluster: &str, epoch: u64) -> Grant {
-    Grant { cluster: cluster.into(), cluster_uid: None, epoch, phase: Phase::Active, since: None, until: None }
+    Grant {
+        cluster: cluster.into(),
+        cluster_uid: None,
+        epoch,
+        phase: Phase::Active,
+        since: None,
+        until: None,
+        deadline_seconds: 10_800,
+        highest_epoch: 0,
+        from: None,
+    }
 }
 
 /// A fleet in the making, with both planners' view of it.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{RenderContext, kopia_owner, object_labels, support};
 use crate::identity::CredentialTarget;
 use crate::labels;
+use crate::plan::fleet::Former;
 use crate::plan::result::Assignment;
 use crate::policy::Cycle;
 
@@ -46,11 +47,26 @@ impl Role {
 /// The right of one claim Job to become Kopia's recorded owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit {
-    /// An exact owner, or `foreign` for any that is not this hub's.
-    pub replaces: String,
+    pub replaces: Replaces,
     /// Unix seconds.
     pub issued: i64,
     pub not_after: i64,
+}
+
+/// The recorded owner that a claim may replace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaces {
+    /// Any that is not this hub's.
+    Foreign,
+    /// This one of this hub, and no other.
+    Exactly(Former),
+}
+
+fn replaced(replaces: &Replaces, hub_id: &str) -> String {
+    match replaces {
+        Replaces::Foreign => "foreign".to_owned(),
+        Replaces::Exactly(former) => kopia_owner(former.epoch, &former.cluster, hub_id),
+    }
 }
 
 pub(super) fn template(
@@ -150,7 +166,7 @@ fn environment(
     ];
     if let Role::Claim(permit) = role {
         plain.extend([
-            ("HUB_PERMIT_REPLACES", permit.replaces.clone()),
+            ("HUB_PERMIT_REPLACES", replaced(&permit.replaces, context.hub_id)),
             ("HUB_PERMIT_ISSUED", permit.issued.to_string()),
             ("HUB_PERMIT_NOT_AFTER", permit.not_after.to_string()),
             ("HUB_READ_BACK_SECONDS", (30 / context.time_factor.max(1)).to_string()),

@@ -10,7 +10,7 @@ use std::path::Path;
 use k8s_openapi::api::batch::v1 as batch;
 use serde_json::{Value, json};
 
-use super::pod::Permit;
+use super::pod::{Permit, Replaces};
 use super::*;
 use crate::api::kopia_maintenance::KopiaMaintenanceSpec;
 use crate::plan::result::{Push, RepositoryPlan};
@@ -85,7 +85,7 @@ impl Case {
     }
 
     fn claim_job(&self) -> batch::Job {
-        let permit = Permit { replaces: "foreign".to_owned(), issued: 1_800_000_000, not_after: 1_800_000_600 };
+        let permit = Permit { replaces: Replaces::Foreign, issued: 1_800_000_000, not_after: 1_800_000_600 };
         self.render(|assignment, context| cron_job::claim_job(assignment, context, permit, "1800000000"))
     }
 

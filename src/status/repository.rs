@@ -6,12 +6,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{Wanted, cut, update};
 use super::size;
 use crate::api::kopia_repository::{
-    CLUSTERS_MAX, ClusterCount, GrantPhase, GrantStatus, KopiaRepository, KopiaRepositoryStatus, NOT_READY_MAX,
-    NotReadyStatus, RUNS_MAX, RunStatus, SHADOWED_MAX,
+    CLUSTERS_MAX, ClusterCount, DrainStatus, FormerStatus, GrantPhase, GrantStatus, KopiaRepository,
+    KopiaRepositoryStatus, NOT_READY_MAX, NotReadyStatus, RUNS_MAX, RunStatus, SHADOWED_MAX,
 };
 use crate::grant::{LedgerChange, Step};
 use crate::names::MemberName;
-use crate::plan::fleet::{Grant, NotReady, Phase};
+use crate::plan::fleet::{Drain, Grant, NotReady, Phase};
 use crate::plan::result::{RepositoryPlan, State};
 use crate::schedule::{FixedSchedule, ZoneName};
 use crate::time::whole_seconds;
@@ -111,7 +111,10 @@ fn change_grant(status: &mut KopiaRepositoryStatus, input: &Input<'_>) {
         status.not_ready.retain(|entry| entry.cluster != member.as_str() || &entry.secret != secret);
     }
     match &input.step.ledger {
-        Some(LedgerChange::Grant(grant)) => status.grant = Some(grant_status(grant)),
+        Some(LedgerChange::Grant(grant, drain)) => {
+            status.grant = Some(grant_status(grant));
+            status.drain = drain.iter().map(drain_status).collect();
+        }
         Some(LedgerChange::NotReady(entry)) => note_not_ready(status, entry),
         None => {}
     }
@@ -138,15 +141,35 @@ fn grant_status(grant: &Grant) -> GrantStatus {
     GrantStatus {
         cluster: grant.cluster.to_string(),
         cluster_uid: grant.cluster_uid.as_deref().map(str::to_owned),
-        epoch: i64::try_from(grant.epoch).unwrap_or(i64::MAX),
+        epoch: epoch(grant.epoch),
         phase: match grant.phase {
             Phase::Claiming => GrantPhase::Claiming,
             Phase::Draining => GrantPhase::Draining,
             Phase::Active => GrantPhase::Active,
+            Phase::Resuming => GrantPhase::Resuming,
             Phase::Recovering => GrantPhase::Recovering,
         },
         since: grant.since.map(time),
         until: grant.until.map(time),
+        deadline_seconds: grant.deadline_seconds.into(),
+        highest_epoch: Some(grant.highest_epoch).filter(|epoch| *epoch > grant.epoch).map(epoch),
+        from: grant
+            .from
+            .as_ref()
+            .map(|from| FormerStatus { cluster: from.cluster.to_string(), epoch: epoch(from.epoch) }),
+    }
+}
+
+fn epoch(epoch: u64) -> i64 {
+    i64::try_from(epoch).unwrap_or(i64::MAX)
+}
+
+fn drain_status(drain: &Drain) -> DrainStatus {
+    DrainStatus {
+        cluster: drain.cluster.to_string(),
+        deadline_seconds: drain.deadline_seconds.into(),
+        ids: drain.ids.iter().map(ToString::to_string).collect(),
+        clear_since: drain.clear_since.map(|time| Time(whole_seconds(time))),
     }
 }
 
@@ -251,7 +274,7 @@ fn maintained(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Wanted {
 
 /// Its CronJob may run, from this write on or since an earlier one.
 fn may_run(step: &Step) -> bool {
-    step.run || matches!(&step.ledger, Some(LedgerChange::Grant(grant)) if grant.phase == Phase::Active)
+    step.run || matches!(&step.ledger, Some(LedgerChange::Grant(grant, _)) if grant.phase == Phase::Active)
 }
 
 /// The state as a condition's reason.

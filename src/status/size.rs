@@ -62,8 +62,8 @@ mod tests {
 
     use super::*;
     use crate::api::kopia_repository::{
-        CLUSTERS_MAX, ClusterCount, DrainStatus, GrantPhase, GrantStatus, NOT_READY_MAX, NotReadyStatus, RUNS_MAX,
-        RunStatus, SHADOWED_MAX,
+        CLUSTERS_MAX, ClusterCount, DrainStatus, FormerStatus, GrantPhase, GrantStatus, NOT_READY_MAX, NotReadyStatus,
+        RUNS_MAX, RunStatus, SHADOWED_MAX,
     };
 
     fn time() -> Time {
@@ -121,6 +121,9 @@ mod tests {
                 phase: GrantPhase::Active,
                 since: Some(time()),
                 until: Some(time()),
+                deadline_seconds: 10_800,
+                highest_epoch: Some(13),
+                from: Some(FormerStatus { cluster: named(1), epoch: 11 }),
             }),
             drain: (0..30).map(drain).collect(),
             not_ready: (0..NOT_READY_MAX).map(not_ready).collect(),

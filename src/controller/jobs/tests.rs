@@ -183,12 +183,15 @@ fn a_claim_without_a_container_says_why_and_owns_nothing() {
     let name = ObjectName::new(NAMESPACE, claim_name(id(), 3));
     let state = MemberState { jobs: [(name, job("claim", "02:00:00"))].into(), ..MemberState::default() };
     let phase = crate::plan::fleet::Phase::Claiming;
-    let grant = Grant { cluster: member(), cluster_uid: None, epoch: 3, phase, since: None, until: None };
+    let grant = Grant { phase, ..crate::plan::testing::grant(member().as_str(), 3) };
     let nothing = Told::new();
-    assert_eq!(claim(&Here::whole(&state), NAMESPACE, id(), &grant, look("02:04:00", &nothing)).0, ClaimJob::Running);
+    assert_eq!(
+        claim(&Here::whole(&state), ("hub", NAMESPACE), id(), &grant, look("02:04:00", &nothing)).0,
+        ClaimJob::Running
+    );
     let told: Told = [("job-uid".into(), vec![event("FailedCreate", "exceeded quota", "02:00:01")])].into();
     let (ClaimJob::Ended(report), Some(_)) =
-        claim(&Here::whole(&state), NAMESPACE, id(), &grant, look("02:05:00", &told))
+        claim(&Here::whole(&state), ("hub", NAMESPACE), id(), &grant, look("02:05:00", &told))
     else {
         panic!("it is late");
     };

@@ -28,9 +28,10 @@ pub struct Bench {
     pub member: SimCluster,
     time_factor: u32,
     max_claims: usize,
-    repositories: Repositories,
+    pub repositories: Repositories,
     folder: tempfile::TempDir,
     controller: Option<(CancellationToken, JoinHandle<Result<(), String>>)>,
+    stop: CancellationToken,
     _stop: DropGuard,
 }
 
@@ -70,8 +71,6 @@ impl Bench {
         actor.create(namespace).unwrap();
         let member = crate::member::tests::world::cluster("eu", &[]).await;
         let (repositories, stop) = (Repositories::default(), CancellationToken::new());
-        let workload = Workload::new(&member, Clock::starting_now(1), repositories.clone());
-        tokio::spawn(workload.run(stop.clone()));
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("eu.yaml"), member.kubeconfig_yaml()).unwrap();
         let mut bench = Self {
@@ -82,8 +81,10 @@ impl Bench {
             repositories,
             folder,
             controller: None,
+            stop: stop.clone(),
             _stop: stop.drop_guard(),
         };
+        bench.work_in(&bench.member);
         bench.run().await;
         bench
     }
@@ -145,6 +146,12 @@ impl Bench {
         member
     }
 
+    /// Runs the Jobs of a member.
+    pub fn work_in(&self, member: &SimCluster) {
+        let workload = Workload::new(member, Clock::starting_now(1), self.repositories.clone());
+        tokio::spawn(workload.run(self.stop.clone()));
+    }
+
     pub fn hub_apply(&self, object: &Value) {
         self.apply(&self.hub, object);
     }
@@ -158,7 +165,10 @@ impl Bench {
             && let Some(place) = object["stringData"]["KOPIA_REPOSITORY"].as_str()
         {
             let bucket = place.trim_start_matches("s3://").trim_end_matches('/');
-            self.repositories.create(&format!("s3 s3.amazonaws.com {bucket}"), "password", "maintenance@volsync");
+            let place = format!("s3 s3.amazonaws.com {bucket}");
+            if self.repositories.get(&place).is_none() {
+                self.repositories.create(&place, "password", "maintenance@volsync");
+            }
         }
         cluster.actor("user").apply(object).unwrap();
     }

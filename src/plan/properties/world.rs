@@ -255,6 +255,7 @@ impl World {
     fn ledger(&self, id: RepositoryId, ledger: &Ledger) -> LedgerRecord {
         let text = |index: Index| Box::from(self.id(index).to_string());
         LedgerRecord {
+            drain: Vec::new(),
             // Mostly its own; now and then that of another.
             key: ledger.key.map(|index| {
                 let own = self.keys.iter().find(|key| key.id() == id).copied().unwrap();

@@ -1,0 +1,78 @@
+//! What a hand-over takes in the members that held a repository before: suspending, looking, letting go again.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use tracing::info;
+
+use super::act::Trouble;
+use super::engine::Engine;
+use super::work::Work;
+use crate::grant::{Listed, Seen, Step};
+use crate::names::MemberName;
+use crate::plan::result::Push;
+
+impl Engine {
+    /// Suspends the CronJobs of earlier holders. One that refuses does not keep the others from it.
+    pub(super) async fn suspend_former(&self, work: &Work) -> Result<(), Trouble> {
+        let mut result = Ok(());
+        // The planned member's own is suspended by what is pushed there.
+        let planned = work.target.as_ref().map(|target| &target.member);
+        for (member, (name, guard)) in work.firing.iter().filter(|(member, _)| Some(member) != planned) {
+            let done = match self.member(member) {
+                Ok(client) => client.set_suspended(name, guard, true).await.map_err(Trouble::from),
+                Err(trouble) => Err(trouble),
+            };
+            match done {
+                Ok(_) => info!(cluster = %member, object = %name, "suspended: the repository moves"),
+                Err(trouble) => result = Err(trouble),
+            }
+        }
+        result
+    }
+
+    /// Lets the CronJob of a holder go again that was suspended for a hand-over, where nothing new is pushed.
+    pub(super) async fn resume(&self, work: &Work, step: &Step) -> Result<(), Trouble> {
+        let (Push::Keep, true, Some(grant), Some((name, guard))) =
+            (&work.plan.push, step.run, &work.grant, &work.suspended)
+        else {
+            return Ok(());
+        };
+        self.member(&grant.cluster)?.set_suspended(name, guard, false).await?;
+        info!(cluster = %grant.cluster, object = %name, "let go again: the hand-over did not come through");
+        Ok(())
+    }
+
+    /// Makes the consistent lists that the grant asks for, and has it decide again.
+    pub(super) async fn list(&self, work: &Work, step: &Step) -> Result<(), Trouble> {
+        if step.list.is_empty() {
+            self.lists().retain(|(id, _), _| *id != work.id);
+            return Ok(());
+        }
+        for member in &step.list {
+            let ids = work.drain.iter().find(|entry| entry.cluster == *member).map(|entry| &entry.ids);
+            let ids = ids.filter(|ids| !ids.is_empty()).unwrap_or(&work.plan.ids);
+            let began = Self::now();
+            let (hub, namespace) = (&self.settings.hub_id, &self.settings.member_namespace);
+            let clear = self.member(member)?.is_clear(hub, namespace, ids).await?;
+            let listed = Listed { began, ended: Self::now(), clear };
+            self.lists().insert((work.id, member.clone()), listed);
+        }
+        self.repositories.add(work.id);
+        Ok(())
+    }
+
+    /// What is seen, with what consistent lists have shown of it.
+    pub(super) fn with_lists(&self, work: &Work) -> BTreeMap<MemberName, Seen> {
+        let lists = self.lists();
+        let listed = |member: &MemberName| lists.get(&(work.id, member.clone())).copied();
+        work.seen
+            .iter()
+            .map(|(member, seen)| (member.clone(), Seen { listed: listed(member), ..seen.clone() }))
+            .collect()
+    }
+
+    fn lists(&self) -> std::sync::MutexGuard<'_, BTreeMap<(crate::names::RepositoryId, MemberName), Listed>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

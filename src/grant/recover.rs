@@ -1,0 +1,62 @@
+//! What is done where the ledger is lost, can't be read, or is older than what the members and Kopia tell.
+
+use super::{Input, Step, claim, drain};
+use crate::plan::fleet::{Former, Grant, Phase};
+use crate::plan::result::Assignment;
+
+/// The ledger names no holder, and objects of this hub stand somewhere: they show who held it.
+pub(super) fn lost(input: &Input<'_>, assignment: &Assignment) -> Step {
+    take_up(input, assignment, None)
+}
+
+/// The ledger's record could not be read, or Kopia names a later owner than it.
+pub(super) fn recovering(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step {
+    let itself = Former { cluster: grant.cluster.clone(), epoch: grant.epoch };
+    let known = Some(itself).filter(|it| it.epoch > 0 && !it.cluster.as_str().is_empty());
+    take_up(input, assignment, known.into_iter().chain(grant.from.clone()).max_by_key(|it| it.epoch))
+}
+
+/// Kopia's recorded owner is a later grant of this hub than any that the ledger knows.
+pub(super) fn outdated(input: &Input<'_>, grant: &Grant, found: &Former) -> Step {
+    let next = Grant {
+        phase: Phase::Recovering,
+        since: Some(input.now),
+        highest_epoch: grant.highest_epoch.max(found.epoch),
+        from: Some(found.clone()),
+        ..grant.clone()
+    };
+    Step::grant(next, &drain::with(input, found.cluster.clone(), None))
+        .saying("Recovering", format!("the recorded owner is of epoch {}, which the ledger does not know", found.epoch))
+}
+
+/// Rule: no grant until each registered member has been read or was forgotten; then the highest epoch that is found
+/// anywhere is taken up, and whoever may still run something under it is drained.
+fn take_up(input: &Input<'_>, assignment: &Assignment, known: Option<Former>) -> Step {
+    let waits = |why: &str| {
+        Step::note(
+            "Recovering",
+            format!("the ledger does not know who holds it: nothing is granted, and what stands stays, {why}"),
+        )
+    };
+    if let Some(member) = input.unread {
+        return waits(&format!("until {member} has been read; if that cluster is gone, remove its registration"));
+    }
+    if let Some(until) = input.settling_until.filter(|until| input.now < *until) {
+        return Step { wake: Some(until), ..waits("until the members have been read") };
+    }
+    if !input.wanted() {
+        return waits("until the repository is to be maintained again");
+    }
+    if !input.reachable {
+        return waits(&format!("until {} can be reached", assignment.member));
+    }
+    let found = input.evidence.iter().map(|it| it.former.clone()).chain(known);
+    let from = found.max_by_key(|former| former.epoch);
+    let mut drain = input.drain.to_vec();
+    let standing = input.evidence.iter().map(|it| (it.former.cluster.clone(), Some(it.deadline_seconds)));
+    for (cluster, deadline) in standing.chain(from.clone().map(|from| (from.cluster, None))) {
+        drain = drain::with(&Input { drain: &drain, ..input.clone() }, cluster, deadline);
+    }
+    let step = Step::grant(claim::claiming(input, assignment, from), &drain);
+    claim::claims(&assignment.member, step)
+}
