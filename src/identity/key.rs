@@ -10,6 +10,9 @@ use super::well_known::{Store, store};
 use super::{Backend, Identity, IdentityProblem, Notes, Reach, Reading, Scope};
 use crate::names::RepositoryKey;
 
+/// Characters of a location that are shown: more than stores take.
+const SHOWN_MAX: usize = 3000;
+
 /// An identity under construction. The location is made from the same values as the key.
 struct Draft {
     backend: &'static str,
@@ -69,9 +72,11 @@ impl Backend {
         if !self.keys.contains("KOPIA_PASSWORD") {
             notes.warn("MissingKey: the Secret has no KOPIA_PASSWORD, so nothing can run with it");
         }
+        draft.location = shown(&draft.location);
         if draft.reach != Reach::Shared {
             draft.tuple.extend(["cluster".to_owned(), scope.member.to_string()]);
-            draft.location = format!("{} in cluster {}", draft.location, scope.member);
+            draft.location.push_str(" in cluster ");
+            draft.location.push_str(scope.member.as_str());
         }
         Ok(Identity {
             key: RepositoryKey::of_tuple(draft.tuple.iter().map(String::as_str)),
@@ -237,6 +242,16 @@ fn of_rclone(rclone: &Rclone, scope: &Scope<'_>) -> Result<Draft, IdentityProble
         draft.notes.doubt("the rclone remote is the mover's own file system");
     }
     Ok(draft)
+}
+
+/// What a configuration file calls a place may be anything; on screens it is short, and text.
+fn shown(location: &str) -> String {
+    let printable = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+    let mut shown: String = location.chars().take(SHOWN_MAX).map(printable).collect();
+    if location.chars().nth(SHOWN_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn rclone_draft(meaning: &Meaning, at: &str, path: &str, rooted: bool) -> Draft {

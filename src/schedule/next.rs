@@ -184,13 +184,15 @@ pub(super) fn shortest_period_minutes(fields: &TimeFields) -> u32 {
 const MINUTES_OF_DAY: u32 = 24 * 60;
 /// Four years: every month in every length.
 const CALENDAR_DAYS: u32 = 1461;
+/// And one more, for what lies between the last day of these and the first.
+const LOOKED_AT_DAYS: u32 = CALENDAR_DAYS + 366;
 const CALENDAR_START: Date = date(2024, 1, 1);
 
-/// The shortest distance between two days on which it fires, found in four fixed years; at most their length.
+/// The shortest distance between two days on which it fires, found in five fixed years; at most four years.
 fn shortest_gap_days(fields: &TimeFields) -> u32 {
     let mut shortest = CALENDAR_DAYS;
     let mut last = None;
-    for (number, day) in (0..CALENDAR_DAYS).zip(CALENDAR_START.series(1.day())) {
+    for (number, day) in (0..LOOKED_AT_DAYS).zip(CALENDAR_START.series(1.day())) {
         if !(fields.in_month(day) && fields.on_day(day)) {
             continue;
         }

@@ -295,6 +295,8 @@ fn the_shortest_period_depends_on_the_schedule_alone() {
         ("0 0 * * 1", 7 * 86_400),
         ("0 0 1 * *", 28 * 86_400),
         ("0 0 29 2 *", 1461 * 86_400),
+        // From December to February of a leap year.
+        ("0 0 29 2-12/5 *", 62 * 86_400),
     ];
     for (text, period) in cases {
         let fixed = text.parse::<Schedule>().unwrap().fix(&repository("a"), None).unwrap();

@@ -133,3 +133,15 @@ fn what_a_configuration_says_is_shown_only_where_it_can_be_a_type_and_a_path() {
         assert!(!location.contains(char::is_control) && location.len() < 200, "{location}");
     }
 }
+
+#[test]
+fn a_place_in_a_configuration_is_shown_as_short_text_whatever_it_holds() {
+    let alias = |target: &str| {
+        let endpoint = "[s]\ntype = s3\nprovider = Minio\nendpoint = https://m.example.com\n";
+        remote("r:x", &format!("[r]\ntype = alias\nremote = {target}\n{endpoint}")).identity()
+    };
+    let control = alias("s:a\u{0}\u{1b}[31mb");
+    assert!(!control.location.contains(char::is_control), "{:?}", control.location);
+    assert_ne!(control.key, alias("s:ab").key, "the key takes what stands there");
+    assert!(alias(&format!("s:{}", "long/".repeat(4000))).location.chars().count() < 3100);
+}
