@@ -117,6 +117,8 @@ pub struct Input<'a> {
     pub claim: ClaimJob,
     /// The grant's member and those of `drain`. One that is missing can't be seen, or must not be written to.
     pub seen: &'a BTreeMap<MemberName, Seen>,
+    /// The latest run under this grant found this owner instead, and did nothing.
+    pub turned_away: Option<Recorded>,
     /// The planned member can be reached and has been read.
     pub reachable: bool,
     /// The highest epoch seen anywhere: in the ledger, and on our objects in the members.
@@ -235,7 +237,10 @@ fn holding(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step {
             let deadline_seconds = assignment.settings.active_deadline_seconds;
             Step::grant(Grant { deadline_seconds, ..grant.clone() }, input.drain)
         }
-        Phase::Active => Step { run: true, ..Step::rest() },
+        Phase::Active => match &input.turned_away {
+            Some(recorded) if input.wanted() => claim::anew(input, grant, assignment, recorded),
+            _ => Step { run: true, ..Step::rest() },
+        },
         Phase::Recovering => Step::rest(),
     }
 }
@@ -244,5 +249,7 @@ fn scaled(wait: SignedDuration, factor: u32) -> SignedDuration {
     wait / i32::try_from(factor.max(1)).unwrap_or(i32::MAX)
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

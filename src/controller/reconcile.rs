@@ -181,6 +181,7 @@ impl Engine {
             drain: &work.drain,
             claim: work.claim.clone(),
             seen: &self.with_lists(work),
+            turned_away: work.turned_away(&self.settings.hub_id),
             reachable: work.reachable,
             highest_epoch: work.highest_epoch,
             evidence: &work.evidence,

@@ -11,11 +11,12 @@ use super::push::Standing;
 use super::reconcile::due;
 use super::world::World;
 use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
-use crate::grant::{ClaimJob, Evidence, Seen};
+use crate::grant::{ClaimJob, Evidence, Recorded, Seen};
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
 use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
+use crate::outcome::Outcome;
 use crate::plan::fleet::{Contact, Drain, Grant, Phase};
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
@@ -180,6 +181,16 @@ impl Work {
             (None, Some(_)) => true,
             (_, None) => false,
         }
+    }
+
+    /// The owner that the latest run of the holder found instead of this grant's.
+    pub fn turned_away(&self, hub_id: &str) -> Option<Recorded> {
+        let grant = self.grant.as_ref()?;
+        let runs = self.runs.iter().filter(|run| run.run.cluster == grant.cluster.as_str());
+        let latest = runs.max_by_key(|run| run.report.ended)?;
+        let epoch = latest.run.epoch.and_then(|epoch| u64::try_from(epoch).ok());
+        let refused = matches!(latest.report.outcome, Outcome::Fenced | Outcome::NotGranted);
+        (refused && epoch == Some(grant.epoch)).then(|| jobs::recorded(latest.report.owner.as_deref(), hub_id))
     }
 
     /// Objects of a grant that the ledger has lost are evidence: they stay as they are.

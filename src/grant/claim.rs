@@ -165,6 +165,29 @@ fn another_owner(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Opti
     }
 }
 
+/// The holder's own run was turned away: the fence stands elsewhere.
+pub(super) fn anew(input: &Input<'_>, grant: &Grant, assignment: &Assignment, recorded: &Recorded) -> Step {
+    let running = || Step { run: true, ..Step::rest() };
+    let from = match recorded {
+        Recorded::Unknown => return running(),
+        Recorded::Ours(found) if found.epoch >= grant.next_epoch() => return recover::outdated(input, grant, found),
+        Recorded::Ours(found) => Some(found.clone()),
+        // Rule: whoever took it is let be for a day. To claim it more often would be a fight.
+        Recorded::Foreign => {
+            let again = input.after(grant.since.unwrap_or(input.now), CONTENDED_RETRY);
+            if input.now < again {
+                let text = format!("another maintainer has taken the repository; it is claimed again at {again}");
+                return Step { wake: Some(again), ..running() }.saying("ForeignOwner", text);
+            }
+            None
+        }
+    };
+    let own = drain::with(input, grant.cluster.clone(), Some(grant.deadline_seconds));
+    let input = &Input { drain: &own, ..input.clone() };
+    let drain = from.as_ref().map_or_else(|| own.clone(), |from| drain::with(input, from.cluster.clone(), None));
+    claims(&grant.cluster, Step::grant(claiming(input, assignment, from), &drain))
+}
+
 /// From when on no run of an owner before the claim can still be going on.
 fn foreign_wait(last_run_start: Option<Timestamp>, claimed: Timestamp, factor: u32) -> Timestamp {
     let margin = after(claimed, scaled(MARGIN, factor));

@@ -6,15 +6,15 @@ use super::*;
 use crate::plan::testing::Fixture;
 use crate::render::pod::Replaces;
 
-const START: i64 = 1_800_000_000;
+pub(super) const START: i64 = 1_800_000_000;
 static NOTHING_SEEN: BTreeMap<MemberName, Seen> = BTreeMap::new();
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(START + seconds).unwrap()
 }
 
 /// The only member has the only source, so that it is elected.
-fn plan(member: &str) -> RepositoryPlan {
+pub(super) fn plan(member: &str) -> RepositoryPlan {
     let mut fixture = Fixture::new(&[member]);
     fixture.source(&format!("{member}/app/db"), "bucket").default_policy();
     fixture.only()
@@ -49,6 +49,7 @@ fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, claim: ClaimJob
         not_ready: &[],
         claim,
         seen: &NOTHING_SEEN,
+        turned_away: None,
         reachable: true,
         highest_epoch: grant.map_or(0, |grant| grant.epoch),
         evidence: &[],
