@@ -8,7 +8,9 @@ pub mod document;
 pub mod explain;
 pub mod identity;
 pub mod later;
+pub mod levers;
 pub mod live;
+pub mod members;
 pub mod next;
 pub mod offline;
 pub mod options;
@@ -40,6 +42,12 @@ enum Command {
     Identity(identity::IdentityArgs),
     Validate(validate::ValidateArgs),
     Next(next::NextArgs),
+    Freeze(Box<levers::FreezeArgs>),
+    Thaw(Box<levers::ThawArgs>),
+    Pin(Box<levers::PinArgs>),
+    Unpin(Box<levers::UnpinArgs>),
+    #[command(subcommand)]
+    Members(members::Members),
     #[command(flatten)]
     Later(later::Later),
 }
@@ -57,6 +65,11 @@ pub fn main() -> ExitCode {
         Command::Identity(args) => identity::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Next(args) => next::run(&args),
+        Command::Freeze(args) => levers::freeze(&args),
+        Command::Thaw(args) => levers::thaw(&args),
+        Command::Pin(args) => levers::pin(&args),
+        Command::Unpin(args) => levers::unpin(&args),
+        Command::Members(command) => members::run(&command),
         Command::Later(command) => later::run(&command),
     };
     match result {

@@ -10,17 +10,7 @@ pub enum Later {
     #[command(hide = true, disable_help_flag = true)]
     Trigger(Rest),
     #[command(hide = true, disable_help_flag = true)]
-    Freeze(Rest),
-    #[command(hide = true, disable_help_flag = true)]
-    Thaw(Rest),
-    #[command(hide = true, disable_help_flag = true)]
-    Pin(Rest),
-    #[command(hide = true, disable_help_flag = true)]
-    Unpin(Rest),
-    #[command(hide = true, disable_help_flag = true)]
     Failover(Rest),
-    #[command(hide = true, disable_help_flag = true)]
-    Members(Rest),
     #[command(hide = true, disable_help_flag = true)]
     Doctor(Rest),
     #[command(hide = true, disable_help_flag = true)]
@@ -42,12 +32,7 @@ impl Later {
     fn name(&self) -> &'static str {
         match self {
             Self::Trigger(_) => "trigger",
-            Self::Freeze(_) => "freeze",
-            Self::Thaw(_) => "thaw",
-            Self::Pin(_) => "pin",
-            Self::Unpin(_) => "unpin",
             Self::Failover(_) => "failover",
-            Self::Members(_) => "members",
             Self::Doctor(_) => "doctor",
             Self::Get(_) => "get",
             Self::Adopt(_) => "adopt",
@@ -55,29 +40,15 @@ impl Later {
         }
     }
 
-    fn until_then(&self) -> String {
-        let text = match self {
+    fn until_then(&self) -> &'static str {
+        match self {
             Self::Trigger(_) => {
                 "while no run is due, with a context of the member that holds it: kubectl create job NAME \
                  --from=cronjob/kopia-maintenance-ID -n volsync-system"
             }
-            Self::Freeze(_) => return patch("frozenUntil", "\"2030-01-01T00:00:00Z\""),
-            Self::Thaw(_) => return patch("frozenUntil", "null"),
-            Self::Pin(_) => {
-                return format!(
-                    "{}, before the repository is first granted, for no grant is moved yet",
-                    patch("cluster", "\"MEMBER\"")
-                );
-            }
-            Self::Unpin(_) => return patch("cluster", "null"),
             Self::Failover(_) => {
                 "no grant is moved yet, and a member that is away goes on by itself: bring it back. \
                  See HandoverPending in docs/troubleshooting.md"
-            }
-            Self::Members(_) => {
-                "kubectl get memberclusters lists them; spec.paused and spec.eligible of a MemberCluster say what may \
-                 run there, and it is deleted by hand once the cluster is gone. See Register members in \
-                 docs/operations.md"
             }
             Self::Doctor(_) => {
                 "the conditions say what is wrong: volsync-hub plan, kubectl get memberclusters, and \
@@ -89,17 +60,15 @@ impl Later {
                  See Back up in docs/operations.md"
             }
             Self::Uninstall(_) => "take it away by hand, in the order of Uninstall in docs/operations.md",
-        };
-        text.to_owned()
+        }
     }
 }
 
-/// Sets a field of a repository.
-fn patch(field: &str, value: &str) -> String {
-    format!("kubectl patch kopiarepository kr-ID --type merge -p '{{\"spec\":{{\"{field}\":{value}}}}}'")
+pub fn run(command: &Later) -> Result<ExitCode, String> {
+    Err(not_there(command.name(), command.until_then()))
 }
 
-pub fn run(command: &Later) -> Result<ExitCode, String> {
-    let (name, until_then) = (command.name(), command.until_then());
-    Err(format!("the command {name} is not there yet, and nothing was done. Until then: {until_then}"))
+/// What a command says that is not there yet.
+pub fn not_there(name: &str, until_then: &str) -> String {
+    format!("the command {name} is not there yet, and nothing was done. Until then: {until_then}")
 }

@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
+
 use super::options::DecisionArgs;
 use super::run::{HubArgs, MemberArgs, hub_config, options};
 use crate::controller::look;
@@ -36,12 +38,7 @@ pub enum Ask {
 
 /// `policies` are taken as if they were applied.
 pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecord>, ask: Ask) -> Result<Seen, String> {
-    // The client library panics where it finds no provider, or two.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("failed to start the runtime: {error}"))?;
+    let runtime = runtime()?;
     if std::io::stderr().is_terminal() {
         anstream::eprintln!("reading the hub and its members ...");
     }
@@ -61,4 +58,11 @@ pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecor
         let fleet = look.engine.world().planner.fleet().clone();
         Ok(Seen { fleet, preview })
     })
+}
+
+/// What requests are made on.
+pub fn runtime() -> Result<Runtime, String> {
+    // The client library panics where it finds no provider, or two.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Builder::new_multi_thread().enable_all().build().map_err(|error| format!("failed to start the runtime: {error}"))
 }

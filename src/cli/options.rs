@@ -78,9 +78,58 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
 }
 
+/// As [`duration`], and with days and weeks: `2d`, `1w`, `1d12h`. A day has 24 hours here, whatever the clocks do.
+pub fn long_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration: write 30m, 4h, 2d or 1d12h");
+    let (mut seconds, mut rest) = (0_u64, text);
+    for (unit, length) in [('w', 7 * 86_400_u64), ('d', 86_400)] {
+        if let Some((number, behind)) = rest.split_once(unit) {
+            let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(length));
+            seconds = part.and_then(|part| seconds.checked_add(part)).ok_or_else(wrong)?;
+            rest = behind;
+        }
+    }
+    if rest.is_empty() && !text.is_empty() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let rest = duration(rest).map_err(|_| wrong())?;
+    Duration::from_secs(seconds).checked_add(rest).ok_or_else(wrong)
+}
+
 fn alias(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
         _ => Err(format!("{text:?} is no pair of names: write A=B")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_duration_takes_days_and_weeks_before_what_others_take() {
+        let hour = 3600;
+        let cases = [
+            ("30m", Some(1800)),
+            ("4h", Some(4 * hour)),
+            ("90", Some(90)),
+            ("1h30m", Some(5400)),
+            ("2d", Some(48 * hour)),
+            ("1d12h", Some(36 * hour)),
+            ("1w", Some(168 * hour)),
+            ("1w1d1h", Some(193 * hour)),
+            ("", None),
+            ("d", None),
+            ("-1d", None),
+            ("1d-1h", None),
+            ("1d1w", None),
+            ("soon", None),
+            ("99999999999999999999d", None),
+            ("999999999999999999d", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(long_duration(text).ok(), seconds.map(Duration::from_secs), "{text}");
+        }
     }
 }

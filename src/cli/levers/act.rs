@@ -1,0 +1,200 @@
+//! Reads and edits KopiaRepositories and MemberClusters on the hub's own cluster, as the person who asks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, Config, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::decide::{Edit, FIELD_MANAGER};
+use crate::api::kopia_repository::KopiaRepository;
+use crate::api::member_cluster::MemberCluster;
+use crate::cli::run::HubArgs;
+use crate::cli::run::hub_config;
+use crate::member::Class;
+use crate::member::error::classify;
+
+/// As kubectl asks for long lists.
+const PAGE: u32 = 500;
+/// The hub's API server is near; one that takes longer is in trouble.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Edits under way at once: a person's request, not a load.
+const IN_FLIGHT_MAX: usize = 8;
+/// The hub writes status meanwhile, a few times in a second at most; that is no reason to give up.
+const ATTEMPTS_MAX: usize = 8;
+/// Between two looks at status; the hub itself takes about as long.
+const POLL: Duration = Duration::from_millis(500);
+
+/// The hub's own cluster.
+#[derive(Clone)]
+pub struct Hub {
+    client: Client,
+    /// Its address, for errors: people have several clusters.
+    server: String,
+}
+
+/// A generation that the hub's status should tell of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    pub name: String,
+    pub generation: i64,
+}
+
+impl Hub {
+    pub async fn connect(args: &HubArgs) -> Result<Self, String> {
+        Self::of(hub_config(args.hub_kubeconfig.as_deref()).await?)
+    }
+
+    pub fn of(config: Config) -> Result<Self, String> {
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client = Client::try_from(config)
+            .map_err(|error| format!("failed to make a client for the hub at {server}: {error}"))?;
+        Ok(Self { client, server })
+    }
+
+    pub async fn repositories(&self) -> Result<Vec<KopiaRepository>, String> {
+        self.list("KopiaRepositories").await
+    }
+
+    pub async fn members(&self) -> Result<Vec<MemberCluster>, String> {
+        self.list("MemberClusters").await
+    }
+
+    /// All of a kind, in pages.
+    async fn list<K>(&self, what: &str) -> Result<Vec<K>, String>
+    where
+        K: Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        let (mut all, mut parameters) = (Vec::new(), ListParams::default().limit(PAGE));
+        loop {
+            let page = self.timed(("list", what), api.list(&parameters)).await.map_err(|failed| failed.message)?;
+            all.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = ListParams::default().limit(PAGE).continue_token(&token),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Makes every edit, also where another one fails. In the order of the edits.
+    pub async fn edit(&self, edits: &[&Edit]) -> Vec<Result<Edited, String>> {
+        futures::stream::iter(edits).map(|edit| self.edit_one(edit)).buffered(IN_FLIGHT_MAX).collect().await
+    }
+
+    /// Only on the version that was read; where just the status is another since, on that one.
+    async fn edit_one(&self, edit: &Edit) -> Result<Edited, String> {
+        let api: Api<KopiaRepository> = Api::all(self.client.clone());
+        let (name, parameters) =
+            (&edit.name, PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() });
+        let what = format!("KopiaRepository {name}");
+        let mut version = edit.version.clone();
+        for _ in 0..ATTEMPTS_MAX {
+            let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "spec": edit.spec}));
+            match self.timed(("patch", &what), api.patch(name, &parameters, &patch)).await {
+                Ok(object) => {
+                    return Ok(Edited { name: name.clone(), generation: object.metadata.generation.unwrap_or(0) });
+                }
+                Err(Failed { conflict: true, .. }) => {}
+                Err(failed) => return Err(failed.message),
+            }
+            let object = self.timed(("get", &what), api.get(name)).await.map_err(|failed| failed.message)?;
+            if object.spec != edit.before {
+                return Err(format!(
+                    "{what} on the hub at {} was not edited: somebody changed its spec meanwhile. Look at it and \
+                     repeat the command",
+                    self.server
+                ));
+            }
+            version = object.resource_version();
+        }
+        Err(format!(
+            "{what} on the hub at {} was not edited: its status changed {ATTEMPTS_MAX} times meanwhile. Repeat the \
+             command",
+            self.server
+        ))
+    }
+
+    /// Looks at status until it tells of each edit, but no longer than `patience`. What was seen last.
+    pub async fn follow(
+        &self,
+        edited: &[Edited],
+        patience: Duration,
+    ) -> Result<BTreeMap<String, KopiaRepository>, String> {
+        let end = Instant::now() + patience;
+        loop {
+            let seen = self.look(edited).await?;
+            let told = |edited: &Edited| seen.get(&edited.name).is_some_and(|object| is_told(object, edited));
+            if edited.iter().all(told) || Instant::now() >= end {
+                return Ok(seen);
+            }
+            tokio::time::sleep_until(end.min(Instant::now() + POLL)).await;
+        }
+    }
+
+    async fn look(&self, edited: &[Edited]) -> Result<BTreeMap<String, KopiaRepository>, String> {
+        let objects = match edited {
+            [one] => {
+                let api: Api<KopiaRepository> = Api::all(self.client.clone());
+                let what = format!("KopiaRepository {}", one.name);
+                vec![self.timed(("get", &what), api.get(&one.name)).await.map_err(|failed| failed.message)?]
+            }
+            _ => self.repositories().await?,
+        };
+        Ok(objects.into_iter().map(|object| (object.name_any(), object)).collect())
+    }
+
+    async fn timed<T>(
+        &self,
+        (verb, what): (&str, &str),
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Failed> {
+        let failed = |conflict, detail: &str| Failed {
+            conflict,
+            message: format!("failed to {verb} {what} on the hub at {}: {detail}", self.server),
+        };
+        match tokio::time::timeout(TIMEOUT, request).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => {
+                let (class, detail) = classify(&error);
+                let advice = advice(&class, verb, what).map(|advice| format!("; {advice}")).unwrap_or_default();
+                Err(failed(class == Class::Conflict, &format!("{detail}{advice}")))
+            }
+            Err(_) => Err(failed(false, &format!("no answer within {} s; repeat the command", TIMEOUT.as_secs()))),
+        }
+    }
+}
+
+struct Failed {
+    /// Somebody else wrote it since it was read.
+    conflict: bool,
+    message: String,
+}
+
+/// The hub has taken note of this edit.
+pub fn is_told(object: &KopiaRepository, edited: &Edited) -> bool {
+    let observed = object.status.as_ref().and_then(|status| status.observed_generation);
+    observed.is_some_and(|observed| observed >= edited.generation)
+}
+
+/// What a person can do about it.
+fn advice(class: &Class, verb: &str, what: &str) -> Option<String> {
+    let not_the_hub = "is this the hub's cluster? Set KUBECONFIG or --hub-kubeconfig to it, or install the hub's kinds: \
+                       volsync-hub crd | kubectl apply --server-side -f -";
+    match class {
+        Class::Forbidden { .. } => {
+            Some("the rights that a person needs are under Levers in docs/operations.md".to_owned())
+        }
+        Class::Unauthorized => Some("its API server refuses your credentials: renew the kubeconfig".to_owned()),
+        Class::Unreachable => Some("check that the cluster is up, and that the kubeconfig is the hub's".to_owned()),
+        Class::NotServed => Some(not_the_hub.to_owned()),
+        Class::NotFound if verb == "list" => Some(not_the_hub.to_owned()),
+        Class::NotFound => Some(format!("{what} is gone; `kubectl get kopiarepositories` shows those that there are")),
+        _ => None,
+    }
+}

@@ -1,0 +1,115 @@
+//! What the levers tell people: before, when something has to be asked, and afterwards.
+
+use std::collections::BTreeMap;
+
+use super::act::{Edited, is_told};
+use super::decide::{Decision, Lever, Step};
+use crate::api::kopia_repository::KopiaRepository;
+use crate::cli::output::{Cell, Table, Tone, one_line};
+
+/// A row a repository, and below what should be known of some.
+pub fn before(decision: &Decision<'_>) -> String {
+    let mut table = Table::new(["REPOSITORY", "LOCATION", "POLICY", "CLUSTER", "STATE", "NOW", "THEN"]);
+    for step in &decision.steps {
+        let repository = &step.repository;
+        let holder = repository.grant().map(|grant| grant.cluster.as_str());
+        let status = repository.status();
+        let tone = if step.edits.is_empty() { Tone::Faint } else { Tone::Warning };
+        table.row([
+            Cell::from(repository.name()),
+            repository.location().into(),
+            repository.policy().unwrap_or_default().into(),
+            holder.unwrap_or_default().into(),
+            status.and_then(|status| status.state.as_deref()).unwrap_or_default().into(),
+            (&step.now).into(),
+            Cell::new(&step.then, tone),
+        ]);
+    }
+    let notes = decision.steps.iter().flat_map(notes);
+    table.render() + &notes.collect::<String>()
+}
+
+fn notes<'s>(step: &'s Step<'_>) -> impl Iterator<Item = String> + 's {
+    let name = step.repository.name();
+    let others: Vec<String> = step.edits.iter().map(|edit| edit.name.clone()).filter(|other| *other != name).collect();
+    let others = (!others.is_empty())
+        .then(|| format!("{} means the same repository and is edited as well", others.join(" and ")));
+    others.into_iter().chain(step.notes.iter().cloned()).map(move |note| {
+        let name = Tone::Warning.paint(&step.repository.name());
+        format!("{name}: {}\n", one_line(&note))
+    })
+}
+
+/// What the edits lead to, once they are made.
+pub fn follows(lever: &Lever) -> String {
+    match lever {
+        Lever::Freeze { until, .. } => {
+            format!(
+                "no run starts before {until}; a run that is under way ends in peace, and the grant stays where it is"
+            )
+        }
+        Lever::Thaw => {
+            "runs start again when they are due; one that was missed in the last hour may start at once, and \
+                        a pin that waited for the end of the freeze takes effect"
+                .to_owned()
+        }
+        Lever::Pin { member, .. } => {
+            format!("only {member} may maintain it from now on; whoever holds it goes on until it was handed over")
+        }
+        Lever::Unpin => {
+            "the policy decides again which members may maintain it; whoever holds it keeps it for as long \
+                         as that is one of them"
+                .to_owned()
+        }
+    }
+}
+
+/// Nothing is to be done, or was.
+pub fn nothing(lever: &Lever) -> &'static str {
+    match lever {
+        Lever::Freeze { .. } => "nothing to do: what should be frozen is frozen until then or longer",
+        Lever::Thaw => "nothing to do: none of these is frozen",
+        Lever::Pin { .. } => "nothing to do: it is pinned so already",
+        Lever::Unpin => "nothing to do: it is not pinned",
+    }
+}
+
+/// What status says now of those that were edited.
+pub fn after(edited: &[Edited], seen: &BTreeMap<String, KopiaRepository>) -> String {
+    let mut table = Table::new(["REPOSITORY", "STATE", "REASON", "MESSAGE"]);
+    for edited in edited {
+        let name = Cell::from(&edited.name);
+        let Some(object) = seen.get(&edited.name) else {
+            table.row([name, "".into(), "".into(), Cell::new("it is gone", Tone::Bad)]);
+            continue;
+        };
+        let status = object.status.clone().unwrap_or_default();
+        let condition = status.conditions.iter().find(|condition| condition.type_ == "Maintained");
+        let message = condition.map(|condition| condition.message.as_str()).unwrap_or_default();
+        let (state, reason) = (status.state.unwrap_or_default(), status.reason.unwrap_or_default());
+        if is_told(object, edited) {
+            table.row([name, state.into(), reason.into(), message.into()]);
+        } else {
+            let observed = status.observed_generation.unwrap_or(0);
+            let message = format!(
+                "the hub has not taken note yet (status.observedGeneration is {observed}, the edit made generation {})",
+                edited.generation
+            );
+            table.row([name, state.into(), reason.into(), Cell::new(message, Tone::Warning)]);
+        }
+    }
+    table.render()
+}
+
+/// Where the hub did not take note of all: what to look at.
+pub fn waited_in_vain(edited: &[Edited], seen: &BTreeMap<String, KopiaRepository>) -> Option<String> {
+    let told = |edited: &&Edited| !seen.get(&edited.name).is_some_and(|object| is_told(object, edited));
+    let late = edited.iter().filter(told).count();
+    (late > 0).then(|| {
+        format!(
+            "the edits are made, and of {late} the hub has not taken note in time. Does it run, and is it the hub of this \
+             cluster? `kubectl get lease volsync-hub -n volsync-system` says which replica leads, and \
+             `kubectl get kopiarepositories` what it does"
+        )
+    })
+}

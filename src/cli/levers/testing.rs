@@ -1,0 +1,46 @@
+//! KopiaRepositories and MemberClusters as the tests of the levers want them.
+#![allow(clippy::unwrap_used)]
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::api::kopia_repository::KopiaRepository;
+use crate::api::member_cluster::MemberCluster;
+
+/// When the tests take place.
+pub fn now() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+/// `kr-000000000000000N`.
+pub fn name(number: u8) -> String {
+    format!("kr-{number:016x}")
+}
+
+pub fn record(number: u8, spec: &Value, status: &Value) -> KopiaRepository {
+    serde_json::from_value(json!({
+        "apiVersion": "hub.volsync.backube/v1alpha1", "kind": "KopiaRepository",
+        "metadata": {"name": name(number), "resourceVersion": "7"}, "spec": spec, "status": status,
+    }))
+    .unwrap()
+}
+
+/// One that east holds and west could.
+pub fn held(number: u8, spec: &Value) -> KopiaRepository {
+    let status = json!({
+        "location": format!("s3://bucket-{number}/ at aws"), "policy": "nightly", "state": "Maintained",
+        "grant": {"cluster": "east", "epoch": 1, "phase": "Active"}, "sourceCount": 2, "clusterCount": 2,
+        "clusters": [{"cluster": "east", "sources": 1, "ready": 1}, {"cluster": "west", "sources": 1, "ready": 1}],
+    });
+    record(number, spec, &status)
+}
+
+pub fn member(name: &str, spec: &Value, reachable: &str) -> MemberCluster {
+    let condition = json!({"type": "Reachable", "status": reachable, "reason": "Any", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    serde_json::from_value(json!({
+        "apiVersion": "hub.volsync.backube/v1alpha1", "kind": "MemberCluster",
+        "metadata": {"name": name}, "spec": spec, "status": {"conditions": [condition]},
+    }))
+    .unwrap()
+}
