@@ -17,9 +17,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::live::{self, Ask, LiveArgs};
 use super::options::{self, DecisionArgs};
 use super::output::print_text;
-use super::plan::warn_of_unread;
 use crate::api::member_cluster::MemberCluster;
 use crate::names::RepositoryId;
+use crate::plan::fleet::Contact;
 use crate::plan::result::FleetPlan;
 use crate::plan::scratch;
 use crate::time::whole_seconds;
@@ -234,17 +234,21 @@ fn targets<'a>(
 /// Which repository a source is in is known to the members alone.
 fn source_repository(name: &str, how: &How, now: Timestamp) -> Result<RepositoryId, String> {
     let seen = live::look(&how.live, &how.decisions, Vec::new(), Ask::Fleet)?;
-    warn_of_unread(&seen.fleet);
-    of_source(&scratch::plan(&seen.fleet, &how.decisions.plan_options()?, now), name)
+    let unread = seen.fleet.members.iter().filter(|(_, record)| record.contact != Contact::Synced);
+    let unread: Vec<String> = unread.map(|(member, _)| member.to_string()).collect();
+    of_source(&scratch::plan(&seen.fleet, &how.decisions.plan_options()?, now), name, &unread)
 }
 
-fn of_source(plan: &FleetPlan, name: &str) -> Result<RepositoryId, String> {
+fn of_source(plan: &FleetPlan, name: &str, unread: &[String]) -> Result<RepositoryId, String> {
     let names: Vec<String> = plan.sources.iter().map(|source| source.source.to_string()).collect();
     let Some(source) = plan.sources.iter().zip(&names).find(|(_, known)| *known == name).map(|(source, _)| source)
     else {
         let near = near(name, names.iter().map(String::as_str));
         let hint = hint(&near, "`volsync-hub plan` shows repositories, and sources that are in none");
-        return Err(format!("no KopiaRepository and no source of a member that was read is called {name:?}: {hint}"));
+        let unread = if unread.is_empty() { String::new() } else { format!("; not read: {}", unread.join(", ")) };
+        return Err(format!(
+            "no KopiaRepository and no source of a member that was read is called {name:?}: {hint}{unread}"
+        ));
     };
     source.repository.ok_or_else(|| match source.reason {
         Some(reason) => format!("source {name} is in no repository ({reason}): {}", source.message),

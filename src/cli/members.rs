@@ -44,7 +44,7 @@ struct Member {
     /// `True`, `False` or `Unknown`, as the condition says; null before the hub has looked.
     reachable: Option<String>,
     synced: Option<String>,
-    /// Since when the last change of Reachable holds.
+    /// Since when it can be reached.
     reachable_since: Option<Timestamp>,
     last_contact: Option<Timestamp>,
     source_count: Option<i64>,

@@ -87,7 +87,11 @@ pub fn decide<'a>(
         let mut step = match lever {
             Lever::Freeze { until, reason } => freeze(repository, (*until, reason), scope, now),
             Lever::Thaw => thaw(repository, now),
-            Lever::Pin { member, reason } => pin(repository, member, reason.as_deref(), members),
+            Lever::Pin { member, reason } => {
+                let mut step = pin(repository, member, reason.as_deref(), members);
+                step.notes.extend(frozen_first(&step, now));
+                step
+            }
             Lever::Unpin => unpin(repository, now),
         };
         if !step.edits.is_empty() {
@@ -144,7 +148,7 @@ fn freeze<'a>(
     if kept {
         notes.push("its freeze is longer already and stays as it is: name the repository to shorten it".to_owned());
     } else if let Some(old) = repository.reason().filter(|old| *old != reason && !edits.is_empty()) {
-        let of_pin = if repository.pins().is_empty() { "" } else { ", which may be that of its pin" };
+        let of_pin = if repository.pins().is_empty() { "" } else { ", which may be that of its pin," };
         notes.push(format!("its former reason {old:?}{of_pin} is replaced"));
     }
     let question = longer.filter(|_| !kept).map(|longer| {
@@ -228,6 +232,12 @@ fn pin<'a>(repository: Repository<'a>, member: &str, reason: Option<&str>, membe
     });
     let then = if edits.is_empty() { NO_CHANGE.to_owned() } else { format!("pinned to {member}") };
     Step { now: pinned(&repository), then, edits, notes, question, repository }
+}
+
+/// A freeze goes before a pin.
+fn frozen_first(step: &Step<'_>, now: Timestamp) -> Option<String> {
+    let until = step.repository.frozen_until().filter(|until| *until > now && step.question.is_some())?;
+    Some(format!("it is frozen until {until}: no hand-over begins before"))
 }
 
 /// What speaks against the member, as far as status tells. The hub decides; a pin may be meant for later.
@@ -455,6 +465,8 @@ mod tests {
         assert!(away.questions[0].contains("a hand-over to west follows") && away.notes.is_empty(), "{away:?}");
         let stays = decided(&pin_to("east"), &Scope::One, &[held(1, &json!({}))], &members);
         assert!(stays.questions.is_empty() && stays.edits.len() == 1, "{stays:?}");
+        let frozen = decided(&pin_to("west"), &Scope::One, &[held(1, &json!({"frozenUntil": FOUR}))], &members);
+        assert_eq!(frozen.notes, [format!("it is frozen until {FOUR}: no hand-over begins before")]);
         let again = decided(&pin_to("west"), &Scope::One, &[held(1, &json!({"cluster": "west"}))], &members);
         assert!(again.edits.is_empty() && again.questions.is_empty(), "{again:?}");
     }

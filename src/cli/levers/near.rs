@@ -12,8 +12,8 @@ pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a
             let other = known.to_lowercase();
             let holds = !wanted.is_empty() && !other.is_empty() && (other.contains(&wanted) || wanted.contains(&other));
             let distance = distance(&wanted, &other);
-            // A third of the letters may be others, and two of five: that is one pair in the wrong order.
-            (holds || distance * 3 <= wanted.chars().count() + 1).then_some((distance, known))
+            // A third of the letters may be others.
+            (holds || distance * 3 <= wanted.chars().count()).then_some((distance, known))
         })
         .collect();
     found.sort_unstable();
@@ -26,19 +26,27 @@ pub fn hint(near: &[&str], otherwise: &str) -> String {
     if near.is_empty() { otherwise.to_owned() } else { format!("did you mean {}?", near.join(" or ")) }
 }
 
-/// How many letters have to be put in, left out or changed.
+/// How many letters have to be put in, left out, changed, or swapped with the next one.
 fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.chars().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], line + 1);
-        for (column, same) in other.iter().map(|second| *second == letter).enumerate() {
-            let above = row[column + 1];
-            row[column + 1] = (corner + usize::from(!same)).min(above + 1).min(row[column] + 1);
-            corner = above;
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    // One row for each letter of `one`: the distances of its beginning to every beginning of `other`.
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for line in 1..=one.len() {
+        let mut row = vec![line];
+        for column in 1..=other.len() {
+            let differs = usize::from(one[line - 1] != other[column - 1]);
+            let changed = rows[line - 1][column - 1] + differs;
+            let mut least = changed.min(rows[line - 1][column] + 1).min(row[column - 1] + 1);
+            let swaps =
+                line > 1 && column > 1 && one[line - 1] == other[column - 2] && one[line - 2] == other[column - 1];
+            if swaps {
+                least = least.min(rows[line - 2][column - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[other.len()]
+    rows[one.len()][other.len()]
 }
 
 #[cfg(test)]
@@ -49,11 +57,15 @@ mod tests {
     fn the_nearest_names_come_first_and_those_of_another_kind_not_at_all() {
         let known = ["east-1", "east-2", "west-1", "north", "EAST"];
         assert_eq!(near("east-11", known), ["east-1", "east-2", "EAST"]);
+        assert_eq!(near("wset", ["east", "west"]), ["west"]);
         assert_eq!(near("nroth", known), ["north"]);
         assert_eq!(near("south-1", ["paris"]), Vec::<&str>::new());
         assert_eq!(near("norty", known), ["north"]);
         assert_eq!(near("", known), Vec::<&str>::new());
-        assert_eq!((distance("kitten", "sitting"), distance("", "ab"), distance("ab", "")), (3, 2, 2));
+        let cases = [("kitten", "sitting", 3), ("", "ab", 2), ("ab", "", 2), ("wset", "west", 1), ("ab", "ba", 1)];
+        for (one, other, letters) in cases {
+            assert_eq!(distance(one, other), letters, "{one} {other}");
+        }
     }
 
     #[test]

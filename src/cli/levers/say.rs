@@ -7,10 +7,12 @@ use super::decide::{Decision, Lever, Step};
 use crate::api::kopia_repository::KopiaRepository;
 use crate::cli::output::{Cell, Table, Tone, one_line};
 
-/// A row a repository, and below what should be known of some.
+/// A row a repository, and below what should be known of some. Of many those that nothing happens to are counted.
 pub fn before(decision: &Decision<'_>) -> String {
+    let many = decision.steps.len() > 1;
+    let says_something = |step: &&Step<'_>| !many || !step.edits.is_empty() || !step.notes.is_empty();
     let mut table = Table::new(["REPOSITORY", "LOCATION", "POLICY", "CLUSTER", "STATE", "NOW", "THEN"]);
-    for step in &decision.steps {
+    for step in decision.steps.iter().filter(says_something) {
         let repository = &step.repository;
         let holder = repository.grant().map(|grant| grant.cluster.as_str());
         let status = repository.status();
@@ -25,8 +27,15 @@ pub fn before(decision: &Decision<'_>) -> String {
             Cell::new(&step.then, tone),
         ]);
     }
-    let notes = decision.steps.iter().flat_map(notes);
-    table.render() + &notes.collect::<String>()
+    let mut text = if table.is_empty() { String::new() } else { table.render() };
+    text.extend(decision.steps.iter().flat_map(notes));
+    let others = decision.steps.iter().filter(|step| !says_something(step)).count();
+    let counted = match others {
+        0 => String::new(),
+        1 => "1 other needs no change\n".to_owned(),
+        _ => format!("{others} others need no change\n"),
+    };
+    text + &counted
 }
 
 fn notes<'s>(step: &'s Step<'_>) -> impl Iterator<Item = String> + 's {
@@ -112,4 +121,54 @@ pub fn waited_in_vain(edited: &[Edited], seen: &BTreeMap<String, KopiaRepository
              `kubectl get kopiarepositories` what it does"
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::decide::{Scope, decide};
+    use super::super::resolve::repositories;
+    use super::super::testing::{held, name, now, record};
+    use super::*;
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn of_many_repositories_only_those_are_shown_that_something_happens_to() {
+        let pinned = json!({"frozenUntil": "2026-03-02T00:00:00Z", "cluster": "east", "reason": "audit"});
+        let objects = [held(1, &json!({})), held(2, &pinned), held(3, &json!({}))];
+        let said = |count: usize| {
+            let scope = if count == 1 { Scope::One } else { Scope::All };
+            plain(&before(&decide(&Lever::Thaw, (&scope, repositories(&objects[..count])), &[], now())))
+        };
+        let all = said(3);
+        assert!(
+            all.contains(&name(2)) && !all.contains(&name(1)) && all.ends_with("2 others need no change\n"),
+            "{all}"
+        );
+        let note = format!("{}: its reason \"audit\" stays, for it is pinned as well\n", name(2));
+        assert!(all.contains(&note), "{all}");
+        assert!(said(2).ends_with("1 other needs no change\n"));
+        assert!(said(1).contains(&name(1)), "one that was named is shown in any case");
+    }
+
+    #[test]
+    fn what_the_hub_has_not_taken_note_of_is_not_shown_as_done() {
+        let object = |number: u8, observed: Value| {
+            let status = json!({"observedGeneration": observed, "state": "Frozen"});
+            (name(number), record(number, &json!({}), &status))
+        };
+        let seen = BTreeMap::from([object(1, 3.into()), object(2, 2.into()), object(3, Value::Null)]);
+        let edited: Vec<Edited> = (1..=4).map(|number| Edited { name: name(number), generation: 3 }).collect();
+        let text = plain(&after(&edited, &seen));
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert!(lines[0].contains("Frozen") && !lines[0].contains("not taken note"), "{text}");
+        assert!(lines[1].contains("observedGeneration is 2, the edit made generation 3"), "{text}");
+        assert!(lines[2].contains("observedGeneration is 0") && lines[3].contains("it is gone"), "{text}");
+        assert!(waited_in_vain(&edited, &seen).is_some_and(|said| said.contains("of 3 the hub")));
+        assert_eq!(waited_in_vain(&edited[..1], &seen), None);
+    }
 }
