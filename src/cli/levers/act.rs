@@ -198,3 +198,55 @@ fn advice(class: &Class, verb: &str, what: &str) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::Value;
+
+    use super::super::testing::name;
+    use super::*;
+    use crate::sim::SimCluster;
+
+    const LEDGER: (&str, &str) = ("hub.volsync.backube", "kopiarepositories");
+
+    async fn stage(spec: &Value) -> (SimCluster, Hub, Edit) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let cluster = SimCluster::start("hub").await.unwrap();
+        let definition = include_str!("../../../deploy/crds/kopiarepositories.yaml");
+        cluster.actor("test").apply(&serde_saphyr::from_str(definition).unwrap()).unwrap();
+        let object = json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "KopiaRepository",
+            "metadata": {"name": name(1)}, "spec": spec});
+        cluster.actor("test").create(object).unwrap();
+        let options = kube::config::KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(cluster.kubeconfig().unwrap(), &options).await.unwrap();
+        let hub = Hub::of(config).unwrap();
+        let object = hub.repositories().await.unwrap().remove(0);
+        let (version, before) = (object.resource_version(), object.spec);
+        (cluster, hub, Edit { name: name(1), before, version, spec: json!({"cluster": "east"}) })
+    }
+
+    #[tokio::test]
+    async fn a_status_written_meanwhile_is_no_reason_to_give_up() {
+        let (cluster, hub, edit) = stage(&json!({})).await;
+        cluster.actor("hub").merge_status(LEDGER, ("", &edit.name), &json!({"state": "Maintained"})).unwrap();
+        assert!(hub.edit(&[&edit]).await.remove(0).is_ok_and(|edited| edited.generation == 2));
+        let object = cluster.actor("test").get(LEDGER.0, LEDGER.1, "", &edit.name).unwrap();
+        assert_eq!((&object["spec"]["cluster"], &object["status"]["state"]), (&json!("east"), &json!("Maintained")));
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_has_edited_meanwhile_is_left_alone() {
+        let (cluster, hub, edit) = stage(&json!({"cluster": "north"})).await;
+        let other = json!({"spec": {"cluster": "west"}});
+        cluster.actor("user").merge(LEDGER, ("", &edit.name), &other).unwrap();
+        let refused = hub.edit(&[&edit]).await.remove(0).unwrap_err();
+        assert!(refused.contains("was not edited: somebody changed its spec meanwhile"), "{refused}");
+        let object = cluster.actor("test").get(LEDGER.0, LEDGER.1, "", &edit.name).unwrap();
+        assert_eq!(object["spec"]["cluster"], "west");
+        cluster.actor("user").delete(LEDGER.0, LEDGER.1, "", &edit.name).unwrap();
+        let gone = hub.edit(&[&edit]).await.remove(0).unwrap_err();
+        assert!(gone.contains("is gone"), "{gone}");
+    }
+}
