@@ -116,7 +116,7 @@ impl Outcome {
             }
             Self::NotGranted => {
                 "find and stop the other maintainer of this repository, then give the ownership back by hand, \
-                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID; the hub does not claim it again by itself"
+                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID; the hub claims it again by itself once a day"
             }
             Self::Busy => {
                 "wait: the full run that is under way, or was killed, is over by then; \

@@ -47,8 +47,8 @@ impl Later {
                  --from=cronjob/kopia-maintenance-ID -n volsync-system"
             }
             Self::Failover(_) => {
-                "no grant is moved yet, and a member that is away goes on by itself: bring it back. \
-                 See HandoverPending in docs/troubleshooting.md"
+                "no grant is taken from a member that is away, and it goes on by itself: bring it back. \
+                 See HolderUnreachable in docs/troubleshooting.md"
             }
             Self::Doctor(_) => {
                 "the conditions say what is wrong: volsync-hub plan, kubectl get memberclusters, and \

@@ -72,8 +72,8 @@ pub fn run(command: &Members) -> Result<ExitCode, String> {
         Members::List(args) => list(args),
         Members::Retire(_) => Err(not_there(
             "members retire",
-            "set spec.eligible: false of its MemberCluster, so that nothing new is granted there; what it holds stays \
-             with it, for no grant is moved yet: kubectl patch membercluster NAME --type merge -p \
+            "set spec.eligible: false of its MemberCluster: what it holds moves to other members that can have it, and \
+             nothing new is granted there: kubectl patch membercluster NAME --type merge -p \
              '{\"spec\":{\"eligible\":false}}'",
         )),
         Members::Forget(_) => Err(not_there(
