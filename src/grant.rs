@@ -23,8 +23,10 @@ mod claim;
 mod drain;
 mod handover;
 mod recover;
+mod rules;
 
 pub use claim::rest;
+pub use rules::Rule;
 
 /// On top of every wait: clocks differ, and so do the moments at which a Pod starts and is told to stop.
 const MARGIN: SignedDuration = SignedDuration::from_secs(300);
@@ -125,6 +127,8 @@ pub struct Input<'a> {
     pub highest_epoch: u64,
     /// Our objects with their epochs, one entry a member.
     pub evidence: &'a [Evidence],
+    /// When the ledger's object was made.
+    pub ledger_since: Option<Timestamp>,
     /// A registered member that has not been read: objects may stand there of which nobody knows.
     pub unread: Option<&'a MemberName>,
     /// Members are being read: until then nothing is granted that nobody holds.
@@ -134,9 +138,20 @@ pub struct Input<'a> {
     pub now: Timestamp,
     /// Divides every wait; 1 but in test builds.
     pub time_factor: u32,
+    /// A rule that a checker takes away.
+    #[cfg(test)]
+    pub without: Option<Rule>,
 }
 
 impl Input<'_> {
+    /// Is this rule in force? All are, but where a checker takes one away to see what follows.
+    fn keeps(&self, rule: Rule) -> bool {
+        #[cfg(test)]
+        return self.without != Some(rule);
+        #[cfg(not(test))]
+        return matches!(rule, _);
+    }
+
     fn after(&self, start: Timestamp, wait: SignedDuration) -> Timestamp {
         after(start, scaled(wait, self.time_factor))
     }

@@ -96,7 +96,8 @@ fn a_crd_deleted_by_mistake_takes_nothing_from_members_and_comes_back_without_a_
             bucket.create(&stage.fleet).await?;
             objects::backed_up(member, place, "kept-repository", &bucket).await?;
         }
-        let mut hub = stage.start_hub(&["--shrink-hold=10m"]).await?;
+        // As long as a busy machine may take to put everything back.
+        let mut hub = stage.start_hub(&["--shrink-hold=2h"]).await?;
         for place in places {
             let of_one = objects::policy_in(place, &[place], "schedule: \"0 3 1 1 *\"");
             stage.fleet.hub.shell.apply(&of_one).await?;

@@ -184,10 +184,10 @@ pub struct GrantStatus {
     /// In Draining: from when on the first run may start, as far as owners that are not this hub's are concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
-    /// The largest deadline that a run under this grant may have.
-    #[serde(default = "lenient::unknown_deadline", deserialize_with = "lenient::deadline", rename = "deadlineSeconds")]
-    #[schemars(!default, range(min = 0))]
-    pub deadline_seconds: i64,
+    /// The largest deadline that a run under this grant may have. Where it is missing, nobody knows it.
+    #[serde(default, rename = "deadlineSeconds", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub deadline_seconds: Option<i64>,
     /// The highest epoch ever granted, where a later grant did not come through.
     #[serde(default, rename = "highestEpoch", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]

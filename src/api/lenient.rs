@@ -70,7 +70,7 @@ pub(super) fn grant<'de, D: Deserializer<'de>>(from: D) -> Result<Option<GrantSt
         phase: GrantPhase::Recovering,
         since: None,
         until: None,
-        deadline_seconds: unknown_deadline(),
+        deadline_seconds: None,
         highest_epoch: value["highestEpoch"].as_i64().filter(|epoch| *epoch >= 0),
         from: FormerStatus::deserialize(&value["from"]).ok(),
     })))

@@ -186,10 +186,13 @@ impl Engine {
             highest_epoch: work.highest_epoch,
             evidence: &work.evidence,
             unread: work.unread.as_ref(),
+            ledger_since: work.object.as_ref().and_then(|object| Some(object.metadata.creation_timestamp.as_ref()?.0)),
             settling_until: work.settling_until,
             cluster_uid: uid.as_deref(),
             now,
             time_factor: self.settings.grant_factor,
+            #[cfg(test)]
+            without: None,
         })
     }
 

@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ClaimJob, ClaimReport, Input, LedgerChange, MARGIN, Recorded, Step, drain, handover, recover, scaled};
+use super::{
+    ClaimJob, ClaimReport, Input, LedgerChange, MARGIN, Recorded, Rule, Step, drain, handover, recover, scaled,
+};
 use crate::names::{MemberName, ObjectName};
 use crate::outcome::Outcome;
 use crate::plan::fleet::{Former, Grant, NotReady, Phase};
@@ -34,11 +36,15 @@ pub(super) fn first(input: &Input<'_>, assignment: &Assignment) -> Step {
 
 /// A new grant, with an epoch that none has had.
 pub(super) fn claiming(input: &Input<'_>, assignment: &Assignment, from: Option<Former>) -> Grant {
-    let ledger = input.grant.map_or(1, Grant::next_epoch);
+    let ledger = input.grant.map_or(1, |grant| match input.keeps(Rule::EpochsOnce) {
+        true => grant.next_epoch(),
+        false => grant.epoch.saturating_add(1),
+    });
+    let seen = if input.keeps(Rule::EpochsOnce) { input.highest_epoch.saturating_add(1) } else { 0 };
     Grant {
         cluster: assignment.member.clone(),
         cluster_uid: input.cluster_uid.map(Into::into),
-        epoch: ledger.max(input.highest_epoch.saturating_add(1)),
+        epoch: ledger.max(seen),
         phase: Phase::Claiming,
         since: Some(input.now),
         until: None,
@@ -69,7 +75,7 @@ pub(super) fn claim(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -
 /// Rule: the CronJobs of earlier holders are suspended before the claim; those that can't be reached are not waited for.
 fn start(input: &Input<'_>, grant: &Grant) -> Step {
     let patience = input.after(grant.since.unwrap_or(input.now), SUSPEND_PATIENCE);
-    if drain::may_fire(input) && input.now < patience {
+    if input.keeps(Rule::SuspendFirst) && drain::may_fire(input) && input.now < patience {
         return claims(&grant.cluster, Step { wake: Some(patience), ..Step::rest() });
     }
     let issued = input.now.as_second();
@@ -98,7 +104,7 @@ pub(super) fn claimed(input: &Input<'_>, grant: &Grant, report: &ClaimReport) ->
 }
 
 fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport, assignment: &Assignment) -> Step {
-    if report.outcome == Outcome::Claimed {
+    if report.outcome == Outcome::Claimed || !input.keeps(Rule::ClaimVerified) {
         return claimed(input, grant, report);
     }
     if let Some(step) = another_owner(input, grant, report) {
@@ -127,7 +133,7 @@ fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport, assignment: &As
     if input.now >= retry {
         return again(input, grant, grant.from.clone());
     }
-    if report.set_nothing()
+    if (report.set_nothing() || !input.keeps(Rule::NothingSet))
         && let Some(from) = &grant.from
     {
         return handover::resume(input, grant, from);

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Input, MARGIN, Step};
+use super::{Input, MARGIN, Rule, Step};
 use crate::names::{MemberName, RepositoryId};
 use crate::plan::fleet::{Drain, Grant, Phase};
 
@@ -22,9 +22,12 @@ pub(super) fn may_fire(input: &Input<'_>) -> bool {
 /// What is drained, and one member more. What was seen before a new claim tells nothing about after it.
 /// Without a deadline: of a member that is not known to drain, nobody knows how long its runs may last.
 pub(super) fn with(input: &Input<'_>, cluster: MemberName, deadline_seconds: Option<u32>) -> Vec<Drain> {
-    let mut drain: Vec<Drain> = input.drain.iter().map(|it| Drain { clear_since: None, ..it.clone() }).collect();
+    let clear_since = |it: &Drain| it.clear_since.filter(|_| !input.keeps(Rule::ListsAnew));
+    let mut drain: Vec<Drain> =
+        input.drain.iter().map(|it| Drain { clear_since: clear_since(it), ..it.clone() }).collect();
     match drain.iter_mut().find(|entry| entry.cluster == cluster) {
         Some(entry) => entry.deadline_seconds = entry.deadline_seconds.max(deadline_seconds.unwrap_or(0)),
+        None if !input.keeps(Rule::FormerDrained) => {}
         None => drain.push(Drain {
             cluster,
             deadline_seconds: deadline_seconds.unwrap_or(DEADLINE_UNKNOWN),
@@ -74,7 +77,7 @@ pub(super) fn draining(input: &Input<'_>, grant: &Grant) -> Step {
         step.wake = earlier(step.wake, until);
         return waits(input, grant, step);
     }
-    if kept.is_empty() {
+    if kept.is_empty() || !input.keeps(Rule::DrainFirst) {
         let next = Grant { phase: Phase::Active, since: Some(input.now), until: None, from: None, ..grant.clone() };
         return Step::grant(next, &[]);
     }
@@ -99,7 +102,7 @@ enum Look {
 fn look(input: &Input<'_>, entry: &Drain, verified: Timestamp) -> Look {
     let deadline = SignedDuration::from_secs(entry.deadline_seconds.into());
     let over = input.after(input.after(verified, deadline), MARGIN);
-    if input.now >= over {
+    if input.now >= over || !(input.keeps(Rule::DeadlineWait) || input.seen.contains_key(&entry.cluster)) {
         return Look::Over;
     }
     // One that can't be seen goes on by itself: the fence holds whatever begins there.
@@ -107,9 +110,11 @@ fn look(input: &Input<'_>, entry: &Drain, verified: Timestamp) -> Look {
     if !seen.suspended || seen.live > 0 {
         return if entry.clear_since.is_some() { Look::Busy(over) } else { Look::Wait(over) };
     }
-    let from = entry.clear_since.map_or(verified, |since| input.after(since, BETWEEN_LISTS));
+    let between = if input.keeps(Rule::MinuteBetween) { BETWEEN_LISTS } else { SignedDuration::ZERO };
+    let after_claim = if input.keeps(Rule::ListsAfterClaim) { verified } else { Timestamp::MIN };
+    let from = entry.clear_since.map_or(after_claim, |since| input.after(since, between));
     match seen.listed.filter(|listed| listed.began >= from) {
-        Some(listed) if listed.clear && entry.clear_since.is_some() => Look::Over,
+        Some(listed) if listed.clear && (entry.clear_since.is_some() || !input.keeps(Rule::TwoLists)) => Look::Over,
         Some(listed) if listed.clear => Look::Clear(rounded_up(listed.ended)),
         // The list saw more than the watch has brought so far.
         Some(listed) => {

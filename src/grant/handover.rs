@@ -1,6 +1,6 @@
 //! How a grant moves to another member, and what becomes of one whose claim did not come through.
 
-use super::{ClaimJob, Input, Step, claim, drain};
+use super::{ClaimJob, Input, Rule, Step, claim, drain};
 use crate::outcome::Outcome;
 use crate::plan::fleet::{Former, Grant, Phase};
 use crate::plan::result::Assignment;
@@ -55,7 +55,9 @@ fn unclaimed(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step 
         // It is the holder after all, and hands over as any other.
         ClaimJob::Ended(report) if report.outcome == Outcome::Claimed => claim::claimed(input, grant, report),
         _ if !input.wanted() => Step::rest(),
-        ClaimJob::Ended(report) if report.set_nothing() => untouched(input, grant, assignment),
+        ClaimJob::Ended(report) if report.set_nothing() || !input.keeps(Rule::NothingSet) => {
+            untouched(input, grant, assignment)
+        }
         // Whether it set anything is not known: whoever claims next may find this owner.
         ClaimJob::Ended(_) => begin(input, grant, assignment, Some(former(grant))),
         ClaimJob::Unknown => {
@@ -88,11 +90,15 @@ pub(super) fn resume(input: &Input<'_>, grant: &Grant, from: &Former) -> Step {
         cluster: from.cluster.clone(),
         cluster_uid: None,
         epoch: from.epoch,
-        phase: if drain.is_empty() { Phase::Resuming } else { Phase::Draining },
+        phase: if drain.is_empty() || !input.keeps(Rule::OthersBeforeResume) {
+            Phase::Resuming
+        } else {
+            Phase::Draining
+        },
         since: Some(input.now),
         until: None,
         deadline_seconds: of_former.map_or(drain::DEADLINE_UNKNOWN, |entry| entry.deadline_seconds),
-        highest_epoch: grant.epoch.max(grant.highest_epoch),
+        highest_epoch: if input.keeps(Rule::EpochsOnce) { grant.epoch.max(grant.highest_epoch) } else { 0 },
         from: None,
     };
     Step::grant(next, &drain).saying("Resuming", format!("{} did not claim; {} goes on", grant.cluster, from.cluster))
@@ -111,7 +117,7 @@ fn claiming_held(input: &Input<'_>, grant: &Grant, from: &Former) -> Step {
     let over = claim::over_by(input, grant.since.unwrap_or(input.now));
     match &input.claim {
         ClaimJob::Ended(report) if report.outcome == Outcome::Claimed => claim::claimed(input, grant, report),
-        ClaimJob::Ended(report) if report.set_nothing() => resume(input, grant, from),
+        ClaimJob::Ended(report) if report.set_nothing() || !input.keeps(Rule::NothingSet) => resume(input, grant, from),
         ClaimJob::Ended(report) => Step { remove_claim: !report.over, ..Step::rest() },
         ClaimJob::Stale => Step { remove_claim: true, ..Step::rest() },
         ClaimJob::Running => Step::rest(),

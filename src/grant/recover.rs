@@ -1,11 +1,25 @@
 //! What is done where the ledger is lost, can't be read, or is older than what the members and Kopia tell.
 
-use super::{Input, Step, claim, drain};
+use jiff::SignedDuration;
+
+use super::{Input, Rule, Step, claim, drain};
 use crate::plan::fleet::{Former, Grant, Phase};
 use crate::plan::result::Assignment;
 
+/// What stands goes on, so nothing is lost by it: whoever restores a backup puts the objects back first, and then their
+/// status.
+const RESTORE_PATIENCE: SignedDuration = SignedDuration::from_mins(30);
+
 /// The ledger names no holder, and objects of this hub stand somewhere: they show who held it.
 pub(super) fn lost(input: &Input<'_>, assignment: &Assignment) -> Step {
+    let until = input.after(input.ledger_since.unwrap_or(input.now), RESTORE_PATIENCE);
+    if input.now < until {
+        let text = format!(
+            "the ledger does not know who holds it: nothing is granted, and what stands goes on. Restore the status of \
+             the KopiaRepository; at {until} the hub takes up what it finds instead"
+        );
+        return Step::wait(until, "Recovering", text);
+    }
     take_up(input, assignment, None)
 }
 
@@ -38,7 +52,7 @@ fn take_up(input: &Input<'_>, assignment: &Assignment, known: Option<Former>) ->
             format!("the ledger does not know who holds it: nothing is granted, and what stands stays, {why}"),
         )
     };
-    if let Some(member) = input.unread {
+    if let Some(member) = input.unread.filter(|_| input.keeps(Rule::AllRead)) {
         return waits(&format!("until {member} has been read; if that cluster is gone, remove its registration"));
     }
     if let Some(until) = input.settling_until.filter(|until| input.now < *until) {

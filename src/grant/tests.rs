@@ -54,10 +54,12 @@ fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, claim: ClaimJob
         highest_epoch: grant.map_or(0, |grant| grant.epoch),
         evidence: &[],
         unread: None,
+        ledger_since: None,
         settling_until: None,
         cluster_uid: None,
         now: at(60),
         time_factor: 1,
+        without: None,
     }
 }
 
@@ -309,7 +311,10 @@ fn a_lost_ledger_is_taken_up_from_what_stands_once_all_members_have_been_read() 
         deadline_seconds,
     };
     let evidence = [stands("a", 7, 3600), stands("c", 5, 600)];
-    let given = Input { evidence: &evidence, highest_epoch: 7, ..input(&plan, None, ClaimJob::Unknown) };
+    let fresh = Input { evidence: &evidence, highest_epoch: 7, ..input(&plan, None, ClaimJob::Unknown) };
+    let restores = step(&Input { ledger_since: Some(at(0)), ..fresh.clone() });
+    assert_eq!((restores.ledger, restores.wake), (None, Some(at(1800))), "whoever restores it has half an hour");
+    let given = Input { ledger_since: Some(at(-1740)), ..fresh };
     let unread = MemberName::from("d");
     let waits = step(&Input { unread: Some(&unread), ..given.clone() });
     assert_eq!((waits.ledger, waits.note.map(|note| note.0)), (None, Some("Recovering")));

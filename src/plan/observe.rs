@@ -81,7 +81,7 @@ fn grant(status: &GrantStatus) -> Grant {
         },
         since: status.since.as_ref().map(|time| time.0),
         until: status.until.as_ref().map(|time| time.0),
-        deadline_seconds: deadline(status.deadline_seconds),
+        deadline_seconds: status.deadline_seconds.map_or(DEADLINE_UNKNOWN, deadline),
         highest_epoch: status.highest_epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
         from: status.from.as_ref().map(|from| Former {
             cluster: MemberName::new(from.cluster.as_str()),
@@ -89,6 +89,9 @@ fn grant(status: &GrantStatus) -> Grant {
         }),
     }
 }
+
+/// In doubt a week, more than any sensible deadline. Seconds.
+const DEADLINE_UNKNOWN: u32 = 7 * 86_400;
 
 fn drain(status: &DrainStatus) -> Drain {
     Drain {

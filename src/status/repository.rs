@@ -151,7 +151,7 @@ fn grant_status(grant: &Grant) -> GrantStatus {
         },
         since: grant.since.map(time),
         until: grant.until.map(time),
-        deadline_seconds: grant.deadline_seconds.into(),
+        deadline_seconds: Some(grant.deadline_seconds.into()),
         highest_epoch: Some(grant.highest_epoch).filter(|epoch| *epoch > grant.epoch).map(epoch),
         from: grant
             .from
@@ -295,7 +295,9 @@ fn contended(status: &KopiaRepositoryStatus, step: &Step) -> Option<(&'static st
     if let Some((reason @ ("ClaimRefused" | "ClaimIneffective"), message)) = &step.note {
         return Some((reason, message.clone()));
     }
-    let last = status.runs.first()?;
+    // What an earlier grant met was the reason for this one.
+    let current = status.grant.as_ref().map(|grant| grant.epoch);
+    let last = status.runs.first().filter(|run| run.epoch.is_none() || run.epoch == current)?;
     match last.outcome.as_str() {
         "NotGranted" => Some(("ForeignOwner", last.reason.clone().unwrap_or_default())),
         "Fenced" => Some(("NewerEpoch", last.reason.clone().unwrap_or_default())),

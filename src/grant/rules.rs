@@ -1,0 +1,61 @@
+//! The rules of the protocol by name. Each stands in one place of the machine, or of the maintenance script; a checker
+//! takes one away at a time and shows what goes wrong then.
+
+/// What must hold so that no two runs are ever past the fence at once, or so that a repository is not given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Each grant has an epoch that none had before, also where a later one did not come through.
+    EpochsOnce,
+    /// The CronJobs of earlier holders are suspended before the claim.
+    SuspendFirst,
+    /// Only a claim that was read back makes a holder.
+    ClaimVerified,
+    /// Whoever held the repository before is waited for.
+    FormerDrained,
+    /// Nothing runs while anybody is waited for.
+    DrainFirst,
+    /// One list that shows nothing is not enough.
+    TwoLists,
+    /// A list from before the claim tells nothing.
+    ListsAfterClaim,
+    /// Between the lists lies as long as a CronJob controller may lag behind.
+    MinuteBetween,
+    /// What was seen before a new claim is seen anew after it.
+    ListsAnew,
+    /// Whoever can't be seen is waited for as long as its runs may last.
+    DeadlineWait,
+    /// A former holder goes on only where its owner certainly still is the recorded one.
+    NothingSet,
+    /// A former holder goes on only once everybody else has been waited for.
+    OthersBeforeResume,
+    /// A lost ledger is taken up only once all members have been read.
+    AllRead,
+    /// Script: a run goes on only if the recorded owner is its own, letter for letter.
+    OwnerExact,
+    /// Script: a claim replaces the one owner that its permit names.
+    PermitExact,
+    /// Script: an owner counts as set once it was read back.
+    ReadBack,
+}
+
+#[cfg(test)]
+impl Rule {
+    pub const ALL: [Self; 16] = [
+        Self::EpochsOnce,
+        Self::SuspendFirst,
+        Self::ClaimVerified,
+        Self::FormerDrained,
+        Self::DrainFirst,
+        Self::TwoLists,
+        Self::ListsAfterClaim,
+        Self::MinuteBetween,
+        Self::ListsAnew,
+        Self::DeadlineWait,
+        Self::NothingSet,
+        Self::OthersBeforeResume,
+        Self::AllRead,
+        Self::OwnerExact,
+        Self::PermitExact,
+        Self::ReadBack,
+    ];
+}
