@@ -270,7 +270,7 @@ fn a_claim_that_is_refused_or_undone_starts_nothing_and_says_why() -> Result<(),
         member.shell.apply(&manifests).await?;
         fleet.hub.shell.apply(&policy("claims", "claim-*", "schedule: \"* * * * *\"")).await?;
         for (place, reason, words) in [
-            (&refused, "WaitingForFormerHolder", "runs of member-z are waited for"),
+            (&refused, "WaitingForFormerHolder", "member-z are waited for"),
             (&undone, "ClaimIneffective", "correct the clock of the former owner"),
         ] {
             let seen = stage

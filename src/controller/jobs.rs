@@ -83,6 +83,10 @@ pub fn claim(
     let attempt = grant.since.map(attempt);
     let is_this_attempt = job.annotations.get(labels::ATTEMPT).map(|it| &**it) == attempt.as_deref();
     let over = job.is_terminal();
+    // Its container has ended, and the Job is about to.
+    if !over && !matches!(report.outcome, Outcome::Claimed | Outcome::NotStarted) {
+        return (ClaimJob::Running, standing);
+    }
     // A claim that went well is one whatever attempt it belongs to: the epoch is the same.
     if report.outcome != Outcome::Claimed && !is_this_attempt && over {
         return (ClaimJob::Stale, standing);

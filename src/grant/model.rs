@@ -64,6 +64,21 @@ fn in_no_order_of_events_are_two_runs_past_the_fence_and_all_comes_to_a_good_end
     );
 }
 
+/// The model has teeth: where a rule is taken away, it shows two runs at once. The others of [`Rule`] are to follow.
+#[test]
+fn rules_that_are_taken_away_are_missed() {
+    let (moves, partition) = (Faults { wishes: 1, ..NONE }, Faults { wishes: 1, partitions: 1, ..NONE });
+    for (rule, faults) in [
+        (Rule::DrainFirst, moves),
+        (Rule::FormerDrained, moves),
+        (Rule::OwnerExact, moves),
+        (Rule::DeadlineWait, partition),
+    ] {
+        let found = explore(faults, u64::MAX, Some(rule)).expect_err("nothing goes wrong without it");
+        assert!(found.starts_with("not so: at most one run is past the fence"), "{rule:?}: {found}");
+    }
+}
+
 /// `cargo test --release --lib grant::model -- --ignored --nocapture`: minutes, and some gigabytes of memory.
 #[test]
 #[ignore = "takes minutes"]
