@@ -4,8 +4,8 @@
 //! makes it Kopia's recorded owner, what an earlier grant or a foreign owner may still run is waited for, and only
 //! then may the CronJob run. Each step can be taken by a process that knows nothing but the ledger and the members.
 //!
-//! [`claim`] is how a holder becomes the recorded owner, [`handover`] how a grant moves and what becomes of one whose
-//! claim did not come through, [`drain`] how long earlier grants are waited for, [`recover`] what is done where the
+//! `claim` is how a holder becomes the recorded owner, `handover` how a grant moves and what becomes of one whose
+//! claim did not come through, `drain` how long earlier grants are waited for, `recover` what is done where the
 //! ledger is lost or older than what is found.
 
 use std::collections::BTreeMap;
@@ -145,11 +145,15 @@ pub struct Input<'a> {
 
 impl Input<'_> {
     /// Is this rule in force? All are, but where a checker takes one away to see what follows.
+    #[cfg(test)]
     fn keeps(&self, rule: Rule) -> bool {
-        #[cfg(test)]
-        return self.without != Some(rule);
-        #[cfg(not(test))]
-        return matches!(rule, _);
+        self.without != Some(rule)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "as where rules can be taken away")]
+    const fn keeps(&self, _: Rule) -> bool {
+        true
     }
 
     fn after(&self, start: Timestamp, wait: SignedDuration) -> Timestamp {
@@ -213,6 +217,11 @@ impl Step {
 
     fn note(reason: &'static str, text: impl Into<String>) -> Self {
         Self { note: Some((reason, text.into())), ..Self::rest() }
+    }
+
+    /// Looks again then, or sooner.
+    fn wake_by(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
     fn saying(self, reason: &'static str, text: impl Into<String>) -> Self {

@@ -61,10 +61,10 @@ impl Lines {
     }
 }
 
-async fn merge(cluster: &Cluster, path: &str, patch: &serde_json::Value) -> Result<(), Fail> {
+async fn merge(cluster: &Cluster, path: &str, change: &serde_json::Value) -> Result<(), Fail> {
     let request = http::Request::patch(path)
         .header("Content-Type", "application/merge-patch+json")
-        .body(serde_json::to_vec(patch)?)?;
+        .body(serde_json::to_vec(change)?)?;
     cluster.client.request::<serde_json::Value>(request).await?;
     Ok(())
 }

@@ -79,11 +79,10 @@ impl Stage {
         match grant.phase {
             GrantPhase::Claiming => Self::Claiming,
             GrantPhase::Draining => Self::Waiting(grant.until.as_ref().map(|until| until.0)),
-            GrantPhase::Resuming => Self::Waiting(None),
             GrantPhase::Recovering => Self::Held,
             GrantPhase::Active if maintained => Self::Maintained,
             GrantPhase::Active if status.consecutive_failures.unwrap_or(0) > 0 => Self::Failing,
-            GrantPhase::Active => Self::Waiting(None),
+            GrantPhase::Active | GrantPhase::Resuming => Self::Waiting(None),
         }
     }
 

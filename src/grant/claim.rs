@@ -36,10 +36,10 @@ pub(super) fn first(input: &Input<'_>, assignment: &Assignment) -> Step {
 
 /// A new grant, with an epoch that none has had.
 pub(super) fn claiming(input: &Input<'_>, assignment: &Assignment, from: Option<Former>) -> Grant {
-    let ledger = input.grant.map_or(1, |grant| match input.keeps(Rule::EpochsOnce) {
-        true => grant.next_epoch(),
-        false => grant.epoch.saturating_add(1),
-    });
+    let next = |grant: &Grant| {
+        if input.keeps(Rule::EpochsOnce) { grant.next_epoch() } else { grant.epoch.saturating_add(1) }
+    };
+    let ledger = input.grant.map_or(1, next);
     let seen = if input.keeps(Rule::EpochsOnce) { input.highest_epoch.saturating_add(1) } else { 0 };
     Grant {
         cluster: assignment.member.clone(),

@@ -57,7 +57,7 @@ pub(super) fn draining(input: &Input<'_>, grant: &Grant) -> Step {
             Look::Over => {}
             Look::Clear(since) => kept.push(Drain { clear_since: Some(since), ..entry.clone() }),
             Look::Busy(again) => {
-                step.wake = earlier(step.wake, again);
+                step.wake_by(again);
                 kept.push(Drain { clear_since: None, ..entry.clone() });
             }
             Look::List => {
@@ -65,7 +65,7 @@ pub(super) fn draining(input: &Input<'_>, grant: &Grant) -> Step {
                 kept.push(entry.clone());
             }
             Look::Wait(until) => {
-                step.wake = earlier(step.wake, until);
+                step.wake_by(until);
                 kept.push(entry.clone());
             }
         }
@@ -74,7 +74,7 @@ pub(super) fn draining(input: &Input<'_>, grant: &Grant) -> Step {
         return waits(input, grant, Step::grant(grant.clone(), &kept));
     }
     if let Some(until) = grant.until.filter(|until| input.now < *until) {
-        step.wake = earlier(step.wake, until);
+        step.wake_by(until);
         return waits(input, grant, step);
     }
     if kept.is_empty() || !input.keeps(Rule::DrainFirst) {
@@ -130,10 +130,6 @@ fn look(input: &Input<'_>, entry: &Drain, verified: Timestamp) -> Look {
 fn rounded_up(time: Timestamp) -> Timestamp {
     let whole = crate::time::whole_seconds(time);
     if whole < time { crate::time::after(whole, SignedDuration::from_secs(1)) } else { whole }
-}
-
-fn earlier(wake: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
-    Some(wake.map_or(at, |wake| wake.min(at)))
 }
 
 /// Says what the first run waits for. `until` is as the ledger keeps it.

@@ -8,7 +8,7 @@
 use stateright::{Checker, Expectation, Model};
 
 use self::protocol::Protocol;
-use self::state::Faults;
+use self::state::{Faults, World};
 use super::Rule;
 
 mod protocol;
@@ -30,8 +30,11 @@ fn explore(faults: Faults, sample: u64, without: Option<Rule>) -> Result<usize, 
     if let Some((property, path)) = checker.discoveries().into_iter().find(|(name, _)| always(name)) {
         let mut text = format!("not so: {property}\n");
         for (world, action) in path.into_vec() {
-            text += &format!("{action:?}\n    {:?}\n    owner {:?}, {:?}\n", world.ledger, world.owner, world.members);
-            text += &format!("    claims {:?}, lists {:?}\n", world.claims, world.lists);
+            let World { ledger, owner, members, claims, lists, .. } = world;
+            text.extend([
+                format!("{action:?}\n    {ledger:?}\n    owner {owner:?}, {members:?}\n"),
+                format!("    claims {claims:?}, lists {lists:?}\n"),
+            ]);
         }
         return Err(text);
     }

@@ -183,8 +183,8 @@ fn drained(step: &Step) -> Vec<(&str, Option<Timestamp>)> {
     }
 }
 
-fn from(member: &str, epoch: u64) -> Option<Former> {
-    Some(Former { cluster: member.into(), epoch })
+fn from(member: &str, epoch: u64) -> Former {
+    Former { cluster: member.into(), epoch }
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_hand_over_begins_with_the_ledger_a_new_epoch_and_the_former_holder_to_be_dr
         let begun = step(&given);
         let next = granted(&begun);
         assert_eq!((next.cluster.as_str(), next.epoch, next.phase), ("b", 10, Phase::Claiming));
-        assert_eq!(next.from, from("a", 7), "it may replace exactly that owner");
+        assert_eq!(next.from, Some(from("a", 7)), "it may replace exactly that owner");
         assert_eq!(drained(&begun), [("a", None)]);
         let away = step(&Input { reachable: false, ..given });
         assert!(away.ledger.is_none(), "nothing moves to where nobody can claim");
@@ -206,7 +206,7 @@ fn a_hand_over_begins_with_the_ledger_a_new_epoch_and_the_former_holder_to_be_dr
 
 #[test]
 fn the_claim_of_a_hand_over_waits_for_the_former_holder_to_be_suspended_but_not_for_ever() {
-    let (plan, next) = (plan("b"), Grant { epoch: 8, from: from("a", 7), ..grant("b", Phase::Claiming) });
+    let (plan, next) = (plan("b"), Grant { epoch: 8, from: Some(from("a", 7)), ..grant("b", Phase::Claiming) });
     let drain = [drains("a", None)];
     let fires = BTreeMap::from([("a".into(), sees(false, 1, None))]);
     let given = Input { drain: &drain, seen: &fires, now: at(10), ..input(&plan, Some(&next), ClaimJob::Absent) };
@@ -223,7 +223,7 @@ fn the_claim_of_a_hand_over_waits_for_the_former_holder_to_be_suspended_but_not_
 
 #[test]
 fn a_former_holder_is_drained_by_two_lists_a_minute_apart() {
-    let (plan, next) = (plan("b"), Grant { epoch: 8, from: from("a", 7), ..grant("b", Phase::Draining) });
+    let (plan, next) = (plan("b"), Grant { epoch: 8, from: Some(from("a", 7)), ..grant("b", Phase::Draining) });
     let step_of = |clear: Option<i64>, seen: Option<Seen>, now: i64| {
         let drain = [drains("a", clear)];
         let seen: BTreeMap<MemberName, Seen> = seen.into_iter().map(|seen| ("a".into(), seen)).collect();
@@ -257,7 +257,7 @@ fn a_former_holder_is_drained_by_two_lists_a_minute_apart() {
 
 #[test]
 fn where_nothing_was_set_the_former_holder_goes_on() {
-    let (plan, next) = (plan("b"), Grant { epoch: 8, from: from("a", 7), ..grant("b", Phase::Claiming) });
+    let (plan, next) = (plan("b"), Grant { epoch: 8, from: Some(from("a", 7)), ..grant("b", Phase::Claiming) });
     let refused = ended(Outcome::Failed);
     let drain = [drains("a", None)];
     let given = Input { drain: &drain, ..input(&plan, Some(&next), ClaimJob::Ended(refused)) };
@@ -289,14 +289,14 @@ fn a_resumed_holder_is_let_go_where_nothing_new_is_pushed() {
 
 #[test]
 fn a_claim_that_meets_another_owner_than_its_permit_says_is_tried_with_that_one() {
-    let (plan, next) = (plan("b"), Grant { epoch: 9, from: from("a", 7), ..grant("b", Phase::Claiming) });
+    let (plan, next) = (plan("b"), Grant { epoch: 9, from: Some(from("a", 7)), ..grant("b", Phase::Claiming) });
     let drain = [drains("a", None)];
     let met = |recorded| {
         let report = ClaimReport { recorded, ..ended(Outcome::ClaimRefused) };
         step(&Input { drain: &drain, ..input(&plan, Some(&next), ClaimJob::Ended(report)) })
     };
     let unseen = met(Recorded::Ours(Former { cluster: "c".into(), epoch: 8 }));
-    assert_eq!((granted(&unseen).epoch, granted(&unseen).from.clone()), (9, from("c", 8)));
+    assert_eq!((granted(&unseen).epoch, granted(&unseen).from.clone()), (9, Some(from("c", 8))));
     assert_eq!(drained(&unseen).iter().map(|it| it.0).collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(granted(&met(Recorded::Foreign)).from, None);
     let newer = met(Recorded::Ours(Former { cluster: "c".into(), epoch: 12 }));
@@ -320,12 +320,12 @@ fn a_lost_ledger_is_taken_up_from_what_stands_once_all_members_have_been_read() 
     assert_eq!((waits.ledger, waits.note.map(|note| note.0)), (None, Some("Recovering")));
     let taken = step(&given);
     assert_eq!((granted(&taken).cluster.as_str(), granted(&taken).epoch), ("b", 8));
-    assert_eq!(granted(&taken).from, from("a", 7));
+    assert_eq!(granted(&taken).from, Some(from("a", 7)));
     assert_eq!(drained(&taken).iter().map(|it| it.0).collect::<Vec<_>>(), ["a", "c"]);
     // The record can't be read, or is older than the recorded owner.
-    let outdated = Grant { from: from("d", 12), highest_epoch: 12, ..grant("b", Phase::Recovering) };
+    let outdated = Grant { from: Some(from("d", 12)), highest_epoch: 12, ..grant("b", Phase::Recovering) };
     let taken = step(&Input { grant: Some(&outdated), ..given });
-    assert_eq!((granted(&taken).epoch, granted(&taken).from.clone()), (13, from("d", 12)));
+    assert_eq!((granted(&taken).epoch, granted(&taken).from.clone()), (13, Some(from("d", 12))));
     assert_eq!(drained(&taken).iter().map(|it| it.0).collect::<Vec<_>>(), ["a", "c", "d"]);
 }
 

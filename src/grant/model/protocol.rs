@@ -90,7 +90,7 @@ impl Model for Protocol {
             until: None,
             highest: 0,
             from: None,
-            drain: [None, None],
+            drain: [Drained::No, Drained::No],
         };
         let mut world = World {
             ledger: Some(active),

@@ -36,8 +36,16 @@ pub(super) struct Record {
     pub(super) until: Option<Age>,
     pub(super) highest: Epoch,
     pub(super) from: Option<Holder>,
-    /// By site: drained, and the age of the first clear list.
-    pub(super) drain: [Option<Option<Age>>; 2],
+    /// By site.
+    pub(super) drain: [Drained; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Drained {
+    No,
+    Waits,
+    /// Age of the first clear list.
+    Clear(Age),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -204,14 +212,16 @@ impl Record {
     }
 
     pub(super) fn drain(&self, ids: &[RepositoryId]) -> Vec<Drain> {
-        let drained = SITES.iter().filter_map(|member| Some((member, self.drain[usize::from(*member)]?)));
-        let entry = |(member, clear): (&Site, Option<Age>)| Drain {
-            cluster: name(*member),
-            deadline_seconds: DEADLINE_SECONDS,
-            ids: ids.to_vec(),
-            clear_since: clear.map(time),
+        let entry = |member: &Site| {
+            let clear_since = match self.drain[usize::from(*member)] {
+                Drained::No => return None,
+                Drained::Waits => None,
+                Drained::Clear(age) => Some(time(age)),
+            };
+            let cluster = name(*member);
+            Some(Drain { cluster, deadline_seconds: DEADLINE_SECONDS, ids: ids.to_vec(), clear_since })
         };
-        drained.map(entry).collect()
+        SITES.iter().filter_map(entry).collect()
     }
 
     pub(super) fn of(grant: &Grant, drain: &[Drain]) -> Self {
@@ -224,7 +234,11 @@ impl Record {
             until: grant.until.map(age),
             highest: u8::try_from(grant.highest_epoch).unwrap(),
             from: grant.from.as_ref().map(holder),
-            drain: SITES.map(|member| of_site(member).map(|it| it.clear_since.map(age))),
+            drain: SITES.map(|member| match of_site(member) {
+                None => Drained::No,
+                Some(Drain { clear_since: None, .. }) => Drained::Waits,
+                Some(Drain { clear_since: Some(since), .. }) => Drained::Clear(age(*since)),
+            }),
         }
     }
 }

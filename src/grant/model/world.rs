@@ -85,7 +85,7 @@ impl World {
             if self.member(member).away {
                 continue;
             }
-            let drains = record.drain[usize::from(member)].is_some();
+            let drains = record.drain[usize::from(member)] != Drained::No;
             let is_holders = record.site == member && record.phase != Phase::Claiming;
             let live = !lying && self.member(member).run.is_some();
             if target == Some(member) {
@@ -228,12 +228,20 @@ impl World {
         if let Some(record) = &mut self.ledger {
             older(&mut record.since);
             record.until.iter_mut().for_each(older);
-            record.drain.iter_mut().flatten().flatten().for_each(older);
+            record.drain.iter_mut().for_each(|it| {
+                if let Drained::Clear(age) = it {
+                    older(age);
+                }
+            });
         }
         if let Some((Some(record), _)) = &mut self.asleep {
             older(&mut record.since);
             record.until.iter_mut().for_each(older);
-            record.drain.iter_mut().flatten().flatten().for_each(older);
+            record.drain.iter_mut().for_each(|it| {
+                if let Drained::Clear(age) = it {
+                    older(age);
+                }
+            });
         }
         for claim in &mut self.claims {
             older(&mut claim.attempt);
