@@ -20,7 +20,18 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     seeds
 }
 
-fn run(target: &str, entry: fn(&[u8]), inputs: usize) {
+/// As much as the main thread has, which is where commands read files: without optimization each level of YAML takes
+/// some 30 KiB, and 64 are allowed.
+const STACK: usize = 8 << 20;
+
+fn run(target: &'static str, entry: fn(&[u8]), inputs: usize) {
+    let feeding = std::thread::Builder::new().stack_size(STACK).spawn(move || feed(target, entry, inputs));
+    if let Err(panic) = feeding.unwrap().join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn feed(target: &str, entry: fn(&[u8]), inputs: usize) {
     let seeds = seeds(target);
     for seed in &seeds {
         entry(seed);
