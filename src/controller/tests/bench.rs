@@ -21,7 +21,7 @@ use crate::web::Health;
 
 pub const NAMESPACE: &str = "volsync-system";
 pub const POLICY: (&str, &str) = ("volsync.backube", "kopiamaintenances");
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 pub struct Bench {
     pub hub: SimCluster,
