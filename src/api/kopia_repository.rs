@@ -68,6 +68,8 @@ pub struct KopiaRepositorySpec {
     pub distinct_from: Option<String>,
 }
 
+/// How long a run may last of which nobody knows the deadline: a week, more than any sensible one. Seconds.
+pub const DEADLINE_UNKNOWN: u32 = 7 * 86_400;
 /// The most clusters that are listed; the counts tell the rest.
 pub const CLUSTERS_MAX: usize = 20;
 /// The most runs that are kept.

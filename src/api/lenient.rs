@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
 use serde_json::Value;
 
-use super::kopia_repository::{FormerStatus, GrantPhase, GrantStatus};
+use super::kopia_repository::{DEADLINE_UNKNOWN, FormerStatus, GrantPhase, GrantStatus};
 
 /// The default where the value is of another type.
 pub(super) fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
@@ -81,9 +81,8 @@ pub(super) fn deadline<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Err
     Ok(read::<D, i64>(from)?.filter(|seconds| *seconds >= 0).unwrap_or_else(unknown_deadline))
 }
 
-/// In doubt a week, more than any sensible deadline.
-pub(super) const fn unknown_deadline() -> i64 {
-    7 * 86_400
+pub(super) fn unknown_deadline() -> i64 {
+    DEADLINE_UNKNOWN.into()
 }
 
 fn read<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {

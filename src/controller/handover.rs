@@ -50,8 +50,8 @@ impl Engine {
             return Ok(());
         }
         for member in &step.list {
-            let ids = work.drain.iter().find(|entry| entry.cluster == *member).map(|entry| &entry.ids);
-            let ids = ids.filter(|ids| !ids.is_empty()).unwrap_or(&work.plan.ids);
+            let entry = work.drain.iter().find(|entry| entry.cluster == *member);
+            let ids = entry.map_or(&work.plan.ids[..], |entry| entry.ids_or(&work.plan.ids));
             let began = Self::now();
             let (hub, namespace) = (&self.settings.hub_id, &self.settings.member_namespace);
             let clear = self.member(member)?.is_clear(hub, namespace, ids).await?;

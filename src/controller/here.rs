@@ -37,6 +37,12 @@ impl<'a> Here<'a> {
         Self { state, owned, jobs: state.jobs.iter().collect(), pods: state.pods.values().collect() }
     }
 
+    /// Jobs and Pods that have not ended.
+    pub fn live(&self) -> usize {
+        self.jobs.iter().filter(|(_, job)| !job.is_terminal()).count()
+            + self.pods.iter().filter(|pod| !pod.is_terminal()).count()
+    }
+
     /// The newest Pod of a Job.
     pub fn pod_of(&self, job: &ObjectName) -> Option<&'a PodRecord> {
         self.pods.iter().copied().filter(|pod| pod.job.as_deref() == Some(&*job.name)).max_by_key(|pod| pod.created)

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::here::Here;
 use super::work::is_ours;
 use super::world::World;
+use crate::api::kopia_repository::DEADLINE_UNKNOWN;
 use crate::grant::{Evidence, Seen};
 use crate::labels;
 use crate::member::Guard;
-use crate::member::event::{CronState, OwnedKind};
+use crate::member::event::{CronState, OwnedKind, OwnedObject};
 use crate::names::{MemberName, ObjectName, RepositoryId};
-use crate::plan::fleet::{Contact, Former};
-
-/// Of runs whose deadline nothing tells. Seconds.
-const DEADLINE_UNKNOWN: u32 = 7 * 86_400;
+use crate::plan::fleet::{Contact, Former, MemberRecord};
 
 /// A CronJob of this hub that starts Jobs, and what it takes to suspend it.
 pub type Firing = (ObjectName, Guard);
@@ -20,52 +19,46 @@ pub type Firing = (ObjectName, Guard);
 /// Of one member, by all ids of a repository. None where it can't be seen, or the operator said that nothing is
 /// written there.
 pub fn seen(world: &World, ids: &[RepositoryId], hub_id: &str, member: &MemberName) -> Option<Seen> {
-    if world.contact(member) != Contact::Synced || is_paused(world, member) {
-        return None;
-    }
-    let mut seen = Seen { suspended: true, ..Seen::default() };
-    for id in ids {
-        let here = world.here(*id, member)?;
-        seen.suspended &= firing_of(&here, hub_id).next().is_none();
-        seen.live += here.jobs.iter().filter(|(_, job)| !job.is_terminal()).count();
-        seen.live += here.pods.iter().filter(|pod| !pod.is_terminal()).count();
-    }
-    Some(seen)
-}
-
-fn is_paused(world: &World, member: &MemberName) -> bool {
-    let cluster = world.members.get(member).and_then(|state| state.cluster.as_ref());
-    cluster.is_some_and(|cluster| cluster.spec.paused)
-}
-
-fn firing_of<'a>(here: &'a super::here::Here<'a>, hub_id: &'a str) -> impl Iterator<Item = Firing> + 'a {
-    cron_jobs(here, hub_id).filter(|(.., cron)| !cron.suspend).map(|(name, guard, _)| (name, guard))
-}
-
-fn cron_jobs<'a>(
-    here: &'a super::here::Here<'a>,
-    hub_id: &'a str,
-) -> impl Iterator<Item = (ObjectName, Guard, &'a CronState)> + 'a {
-    let standing =
-        here.owned.iter().filter(move |(kind, _, object)| *kind == OwnedKind::CronJob && is_ours(object, hub_id));
-    standing.filter_map(|(_, name, object)| Some(((*name).clone(), Guard::from(*object), object.cron.as_ref()?)))
+    let here = heres(world, ids, member)?;
+    Some(Seen {
+        suspended: here.iter().all(|here| firing_of(here, hub_id).next().is_none()),
+        live: here.iter().map(Here::live).sum(),
+        listed: None,
+    })
 }
 
 /// CronJobs that start Jobs in a member that may be written to.
 pub fn firing(world: &World, ids: &[RepositoryId], hub_id: &str, member: &MemberName) -> Vec<Firing> {
-    if seen(world, ids, hub_id, member).is_none() {
-        return Vec::new();
-    }
-    ids.iter()
-        .filter_map(|id| world.here(*id, member))
-        .flat_map(|here| firing_of(&here, hub_id).collect::<Vec<_>>())
-        .collect()
+    let here = heres(world, ids, member).unwrap_or_default();
+    here.iter().flat_map(|here| firing_of(here, hub_id)).collect()
+}
+
+/// See [`MemberRecord::is_written_to`].
+pub fn is_written_to(world: &World, member: &MemberName) -> bool {
+    world.planner.fleet().members.get(member).is_some_and(MemberRecord::is_written_to)
+}
+
+fn heres<'a>(world: &'a World, ids: &[RepositoryId], member: &MemberName) -> Option<Vec<Here<'a>>> {
+    is_written_to(world, member).then(|| ids.iter().filter_map(|id| world.here(*id, member)).collect())
+}
+
+fn firing_of<'a>(here: &'a Here<'a>, hub_id: &'a str) -> impl Iterator<Item = Firing> + 'a {
+    cron_jobs(here, hub_id).filter(|(.., cron)| !cron.suspend).map(|(name, object, _)| (name.clone(), object.into()))
+}
+
+fn cron_jobs<'a>(
+    here: &'a Here<'a>,
+    hub_id: &'a str,
+) -> impl Iterator<Item = (&'a ObjectName, &'a OwnedObject, &'a CronState)> + 'a {
+    let ours =
+        here.owned.iter().filter(move |(kind, _, object)| *kind == OwnedKind::CronJob && is_ours(object, hub_id));
+    ours.filter_map(|(_, name, object)| Some((*name, *object, object.cron.as_ref()?)))
 }
 
 /// The CronJob of a repository, where it stands suspended.
 pub fn suspended(world: &World, id: RepositoryId, hub_id: &str, member: &MemberName) -> Option<Firing> {
     let here = world.here(id, member)?;
-    cron_jobs(&here, hub_id).find(|(.., cron)| cron.suspend).map(|(name, guard, _)| (name, guard))
+    cron_jobs(&here, hub_id).find(|(.., cron)| cron.suspend).map(|(name, object, _)| (name.clone(), object.into()))
 }
 
 /// Epochs that our CronJobs and Jobs of a repository bear, the highest of each member.
@@ -73,11 +66,9 @@ pub fn evidence(world: &World, id: RepositoryId, hub_id: &str) -> Vec<Evidence> 
     let mut found: BTreeMap<&MemberName, Evidence> = BTreeMap::new();
     let epoch = |annotations: &BTreeMap<Box<str>, Box<str>>| annotations.get(labels::EPOCH)?.parse::<u64>().ok();
     for (member, here) in world.places(id).filter_map(|member| Some((member, world.here(id, member)?))) {
+        let cron_jobs = cron_jobs(&here, hub_id);
         let cron_jobs =
-            here.owned.iter().filter(|(kind, _, object)| *kind == OwnedKind::CronJob && is_ours(object, hub_id));
-        let cron_jobs = cron_jobs.filter_map(|(.., object)| {
-            Some((epoch(&object.annotations)?, object.cron.as_ref().and_then(|cron| cron.active_deadline_seconds)))
-        });
+            cron_jobs.filter_map(|(_, object, cron)| Some((epoch(&object.annotations)?, cron.active_deadline_seconds)));
         let jobs = here.jobs.iter().filter(|(_, job)| job.labels.get(labels::HUB).is_some_and(|hub| **hub == *hub_id));
         let jobs = jobs.filter_map(|(_, job)| Some((epoch(&job.annotations)?, job.active_deadline_seconds)));
         for (epoch, deadline) in cron_jobs.chain(jobs).filter(|(epoch, _)| *epoch > 0) {

@@ -51,6 +51,7 @@ pub struct Work {
     /// The holder's CronJob, where it stands suspended.
     pub suspended: Option<Firing>,
     pub evidence: Vec<Evidence>,
+    /// Where the ledger is lost: a member that has not been read.
     pub unread: Option<MemberName>,
     /// The planned member has been read, and may be written to.
     pub reachable: bool,
@@ -133,16 +134,14 @@ impl Work {
         let evidence = holders::evidence(world, id, hub_id);
         let recorded = grant.as_ref().map_or(0, |grant| grant.epoch.max(grant.highest_epoch));
         let target = target(world, id, (hub_id, namespace), &plan);
-        let ids = |entry: &Drain| if entry.ids.is_empty() { plan.ids.clone() } else { entry.ids.clone() };
-        let places = drain.iter().map(|entry| (&entry.cluster, ids(entry)));
-        let places = places.chain(grant.iter().map(|grant| (&grant.cluster, plan.ids.clone())));
+        let places = drain.iter().map(|entry| (&entry.cluster, entry.ids_or(&plan.ids)));
+        let places = places.chain(grant.iter().map(|grant| (&grant.cluster, &plan.ids[..])));
         let seen = places
-            .filter_map(|(member, ids)| Some((member.clone(), holders::seen(world, &ids, hub_id, member)?)))
+            .filter_map(|(member, ids)| Some((member.clone(), holders::seen(world, ids, hub_id, member)?)))
             .collect();
         let firing = drain.iter().flat_map(|entry| {
-            holders::firing(world, &ids(entry), hub_id, &entry.cluster)
-                .into_iter()
-                .map(|it| (entry.cluster.clone(), it))
+            let there = holders::firing(world, entry.ids_or(&plan.ids), hub_id, &entry.cluster);
+            there.into_iter().map(|it| (entry.cluster.clone(), it))
         });
         Some(Self {
             id,
@@ -150,8 +149,8 @@ impl Work {
             highest_epoch: evidence.iter().map(|it| it.former.epoch).chain([recorded]).max().unwrap_or(0),
             seen,
             firing: firing.collect(),
+            unread: ledger_is_lost(grant.as_ref(), &evidence).then(|| holders::unread(world).cloned()).flatten(),
             suspended: grant.as_ref().and_then(|grant| holders::suspended(world, id, hub_id, &grant.cluster)),
-            unread: holders::unread(world).cloned(),
             reachable: target.as_ref().is_some_and(|target| target.contact == Contact::Synced),
             evidence,
             drain,
@@ -195,8 +194,7 @@ impl Work {
 
     /// Objects of a grant that the ledger has lost are evidence: they stay as they are.
     pub fn ledger_is_lost(&self) -> bool {
-        let recovering = self.grant.as_ref().is_some_and(|grant| grant.phase == Phase::Recovering);
-        recovering || (self.grant.is_none() && !self.evidence.is_empty())
+        ledger_is_lost(self.grant.as_ref(), &self.evidence)
     }
 
     /// What stands there may be needed again, and what runs there is waited for. Nothing is, where nothing is to stand.
@@ -215,6 +213,10 @@ impl Work {
     pub fn epoch(&self) -> u64 {
         self.grant.as_ref().map_or(0, |grant| grant.epoch)
     }
+}
+
+fn ledger_is_lost(grant: Option<&Grant>, evidence: &[Evidence]) -> bool {
+    grant.map_or(!evidence.is_empty(), |grant| grant.phase == Phase::Recovering)
 }
 
 pub fn is_claimed(status: &KopiaRepositoryStatus) -> bool {
@@ -288,13 +290,7 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
     let mut leftovers = Vec::new();
     for member in world.places(id) {
         let wanted_here = wanted.filter(|assignment| assignment.member == *member);
-        let Some(here) = world.here(id, member).filter(|_| world.contact(member) == Contact::Synced) else {
-            continue;
-        };
-        // The operator's word: nothing is written there.
-        if here.state.cluster.as_ref().is_some_and(|cluster| cluster.spec.paused) {
-            continue;
-        }
+        let Some(here) = world.here(id, member).filter(|_| holders::is_written_to(world, member)) else { continue };
         let mut leftover = Leftover { member: member.clone(), cron_job: None, secrets: Vec::new(), live: 0 };
         // Where it is maintained, only the copy of a CA that is not named any more.
         let is_left = |name: &ObjectName| wanted_here.is_none_or(|it| it.custom_ca.is_none() && *name.name == *ca);
@@ -312,8 +308,7 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
                 _ => {}
             }
         }
-        leftover.live = here.jobs.iter().filter(|(_, job)| !job.is_terminal()).count()
-            + here.pods.iter().filter(|pod| !pod.is_terminal()).count();
+        leftover.live = here.live();
         if leftover.cron_job.is_some() || !leftover.secrets.is_empty() {
             leftovers.push(leftover);
         }

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Input, MARGIN, Rule, Step};
+use crate::api::kopia_repository::DEADLINE_UNKNOWN;
 use crate::names::{MemberName, RepositoryId};
 use crate::plan::fleet::{Drain, Grant, Phase};
 
@@ -11,8 +12,6 @@ use crate::plan::fleet::{Drain, Grant, Phase};
 const BETWEEN_LISTS: SignedDuration = SignedDuration::from_secs(60);
 /// What was seen to be busy is looked at again after this.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
-/// In doubt a week, more than any sensible deadline. Seconds.
-pub(super) const DEADLINE_UNKNOWN: u32 = 7 * 86_400;
 
 /// Where an earlier holder can be seen: may its CronJob still start a Job?
 pub(super) fn may_fire(input: &Input<'_>) -> bool {

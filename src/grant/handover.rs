@@ -1,6 +1,7 @@
 //! How a grant moves to another member, and what becomes of one whose claim did not come through.
 
 use super::{ClaimJob, Input, Rule, Step, claim, drain};
+use crate::api::kopia_repository::DEADLINE_UNKNOWN;
 use crate::outcome::Outcome;
 use crate::plan::fleet::{Former, Grant, Phase};
 use crate::plan::result::Assignment;
@@ -97,7 +98,7 @@ pub(super) fn resume(input: &Input<'_>, grant: &Grant, from: &Former) -> Step {
         },
         since: Some(input.now),
         until: None,
-        deadline_seconds: of_former.map_or(drain::DEADLINE_UNKNOWN, |entry| entry.deadline_seconds),
+        deadline_seconds: of_former.map_or(DEADLINE_UNKNOWN, |entry| entry.deadline_seconds),
         highest_epoch: if input.keeps(Rule::EpochsOnce) { grant.epoch.max(grant.highest_epoch) } else { 0 },
         from: None,
     };

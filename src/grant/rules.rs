@@ -37,25 +37,3 @@ pub enum Rule {
     /// Script: an owner counts as set once it was read back.
     ReadBack,
 }
-
-#[cfg(test)]
-impl Rule {
-    pub const ALL: [Self; 16] = [
-        Self::EpochsOnce,
-        Self::SuspendFirst,
-        Self::ClaimVerified,
-        Self::FormerDrained,
-        Self::DrainFirst,
-        Self::TwoLists,
-        Self::ListsAfterClaim,
-        Self::MinuteBetween,
-        Self::ListsAnew,
-        Self::DeadlineWait,
-        Self::NothingSet,
-        Self::OthersBeforeResume,
-        Self::AllRead,
-        Self::OwnerExact,
-        Self::PermitExact,
-        Self::ReadBack,
-    ];
-}

@@ -166,6 +166,13 @@ pub struct Drain {
     pub clear_since: Option<Timestamp>,
 }
 
+impl Drain {
+    /// Every identity that its objects may bear; where the ledger does not tell, those that the repository has now.
+    pub fn ids_or<'a>(&'a self, now: &'a [RepositoryId]) -> &'a [RepositoryId] {
+        if self.ids.is_empty() { now } else { &self.ids }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Phase {
     /// The claim Job has not ended well yet.

@@ -10,7 +10,9 @@ use super::fleet::{
     PushedCronJob, SourceRecord, SourceRepository,
 };
 use super::readiness::DEFAULT_DOMAIN;
-use crate::api::kopia_repository::{DrainStatus, GrantPhase, GrantStatus, KopiaRepository, NotReadyStatus};
+use crate::api::kopia_repository::{
+    DEADLINE_UNKNOWN, DrainStatus, GrantPhase, GrantStatus, KopiaRepository, NotReadyStatus,
+};
 use crate::api::member_cluster::MemberCluster;
 use crate::identity::Overrides;
 use crate::labels;
@@ -89,9 +91,6 @@ fn grant(status: &GrantStatus) -> Grant {
         }),
     }
 }
-
-/// In doubt a week, more than any sensible deadline. Seconds.
-const DEADLINE_UNKNOWN: u32 = 7 * 86_400;
 
 fn drain(status: &DrainStatus) -> Drain {
     Drain {
