@@ -221,7 +221,7 @@ fn credentials_that_end_while_watches_are_open_are_told_of_and_new_ones_heal_tha
         objects::backed_up(ends, "ends", "ends", &place).await?;
         stage.fleet.hub.shell.apply(&policy("ends", "ends", "schedule: \"0 3 1 1 *\"")).await?;
         let mut hub = stage.start_hub(&[]).await?;
-        let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(45);
+        let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(75);
         ends.write_certificate_kubeconfig_until(&file, HUB_USER, group, Some(end))?;
         stage.write_registration("ends", &std::fs::read(&file)?)?;
         let granted = stage.maintained("ends").await?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::deleted::standing;
+use super::deleted::{let_go, standing};
 use super::stage::{LONG, Stage, policy};
 use crate::harness::cutter::Cutter;
 use crate::harness::fleet::HUB_USER;
@@ -46,7 +46,7 @@ fn a_list_that_is_cut_off_in_the_middle_takes_nothing_away() -> Result<(), Fail>
         };
         counted("every source to be counted").await?;
         stage.member_condition("member-a", ("Synced", "True", "Complete")).await?;
-        let (before, mark) = (standing(member).await?, member.audit().mark()?);
+        let (before, mark) = (let_go(member, 2).await?, member.audit().mark()?);
 
         // While it goes on, and for one that starts anew.
         cut_off(&stage, &cutter).await?;
