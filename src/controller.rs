@@ -7,6 +7,7 @@ pub mod census;
 mod claims;
 mod clear;
 mod competitors;
+mod contacts;
 pub mod deletions;
 pub mod engine;
 mod handover;

@@ -102,6 +102,7 @@ fn options() -> Result<PlanOptions, Fail> {
         hub_member: None,
         member_namespace: "volsync-system".into(),
         handover_after_seconds: 900,
+        time_factor: 1,
         endpoint_aliases: BTreeMap::new(),
     })
 }

@@ -150,6 +150,7 @@ fn options() -> PlanOptions {
         hub_member: None,
         member_namespace: "volsync-system".into(),
         handover_after_seconds: 900,
+        time_factor: 1,
         endpoint_aliases: BTreeMap::new(),
     }
 }

@@ -66,6 +66,20 @@ pub struct KopiaRepositorySpec {
     #[schemars(length(max = 19), regex(pattern = REPOSITORY_ID))]
     #[serde(deserialize_with = "lenient::or_default")]
     pub distinct_from: Option<String>,
+    /// The grant that is given up although its member can't be reached: another member takes over. It counts for that
+    /// one grant alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub failover: Option<GivenUp>,
+}
+
+/// One grant, as status.grant shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GivenUp {
+    #[schemars(length(min = 1, max = 253))]
+    pub cluster: String,
+    #[schemars(range(min = 1))]
+    pub epoch: i64,
 }
 
 /// How long a run may last of which nobody knows the deadline: a week, more than any sensible one. Seconds.

@@ -7,6 +7,7 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
 use serde_json::Value;
 
 use super::kopia_repository::{DEADLINE_UNKNOWN, FormerStatus, GrantPhase, GrantStatus};
+use super::member_cluster::Lifecycle;
 
 /// The default where the value is of another type.
 pub(super) fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
@@ -40,6 +41,14 @@ pub(super) fn paused<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Erro
     match Value::deserialize(from)? {
         Value::Null => Ok(false),
         value => or_true(value).map_err(D::Error::custom),
+    }
+}
+
+/// For `lifecycle`: in doubt nothing new is granted there, and nobody is said to be gone.
+pub(super) fn lifecycle<'de, D: Deserializer<'de>>(from: D) -> Result<Lifecycle, D::Error> {
+    match Value::deserialize(from)? {
+        Value::Null => Ok(Lifecycle::Active),
+        value => Ok(Lifecycle::deserialize(value).unwrap_or(Lifecycle::Retired)),
     }
 }
 

@@ -78,6 +78,20 @@ pub struct MemberClusterSpec {
     #[serde(default)]
     #[serde(deserialize_with = "lenient::or_default")]
     pub adopt_foreign: bool,
+    /// Retired: what it holds is handed over, and everything of the hub is taken away there. Forgotten: the same, and the
+    /// operator's word that the cluster is gone for good, so that nothing waits for it.
+    #[serde(default)]
+    #[serde(deserialize_with = "lenient::lifecycle")]
+    pub lifecycle: Lifecycle,
+}
+
+/// Whether a member is still part of the fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Lifecycle {
+    #[default]
+    Active,
+    Retired,
+    Forgotten,
 }
 
 /// A key of a Secret in the hub's own namespace.
@@ -160,6 +174,7 @@ impl Default for MemberClusterSpec {
             mover_image: None,
             image_pull_secrets: Vec::new(),
             adopt_foreign: false,
+            lifecycle: Lifecycle::Active,
         }
     }
 }

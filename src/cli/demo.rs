@@ -125,6 +125,7 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
             hub_member: None,
             member_namespace: NAMESPACE.into(),
             handover_after_seconds: HANDOVER_AFTER_SECONDS / TIME_FACTOR,
+            time_factor: TIME_FACTOR,
             endpoint_aliases: BTreeMap::new(),
         },
         settings: Settings {

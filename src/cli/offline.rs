@@ -16,7 +16,7 @@ use crate::api::yaml::{self, YamlObject};
 use crate::api::{HUB_GROUP, POLICY_GROUP, schema};
 use crate::identity::SecretFacts;
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
-use crate::plan::fleet::{Contact, Fleet, Observation, PlanOptions, SecretState};
+use crate::plan::fleet::{Contact, Fleet, MemberRecord, Observation, PlanOptions, SecretState};
 use crate::plan::result::Problem;
 use crate::plan::{observe, references};
 use crate::policy::{PolicyProblem, PolicyRecord, PolicyRules};
@@ -79,7 +79,8 @@ impl Offline {
             self.fleet.observe(Observation::Member { name: member, record: Some(record) });
         }
         for (member, cluster) in std::mem::take(&mut self.clusters) {
-            let record = observe::member(Some(&cluster), Contact::Unreachable);
+            // Files stand still: what is a matter of time is not over yet.
+            let record = MemberRecord { away_since: None, ..observe::member(Some(&cluster), Contact::Unreachable) };
             self.fleet.observe(Observation::Member { name: member, record: Some(record) });
         }
     }

@@ -55,6 +55,7 @@ impl DecisionArgs {
             hub_member: self.include_hub.as_deref().map(MemberName::from),
             member_namespace: self.member_namespace.as_str().into(),
             handover_after_seconds: u32::try_from(self.handover_after.as_secs()).unwrap_or(u32::MAX),
+            time_factor: 1,
             endpoint_aliases: self.endpoint_alias.iter().cloned().collect::<BTreeMap<_, _>>(),
         })
     }

@@ -209,6 +209,7 @@ pub fn options(
 #[cfg(any(feature = "e2e", feature = "sim"))]
 fn with_factors(mut options: Options, time: u32, grant: Option<u32>) -> Options {
     options.settings.time_factor = time;
+    options.plan.time_factor = time;
     options.settings.grant_factor = grant.unwrap_or(time);
     options
 }

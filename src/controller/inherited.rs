@@ -62,6 +62,11 @@ impl World {
         };
     }
 
+    /// The fleet has not been looked at once.
+    pub(super) const fn starts(&self) -> bool {
+        self.inherited.starts
+    }
+
     /// Looks what has been read by now. True: there is nothing more to wait for. A member that does not answer counts
     /// as read; one that takes too long does not count for ever.
     pub fn look_around(&mut self, now: Timestamp) -> bool {

@@ -190,20 +190,10 @@ impl Engine {
         });
         let matched = matched.collect();
         let unread_members = world.members.keys().filter(|member| world.contact(member) != Contact::Synced).count();
-        let settings = world.planner.fleet().policies.get(name).and_then(|policy| policy.settings.as_ref().ok());
-        let failover = settings.is_some_and(|settings| settings.failover.automatic);
         let generation = object.generation;
         let missing_rights = self.missing.borrow().clone();
-        let input = policy::Input {
-            plan: &plan,
-            generation,
-            matched,
-            repositories,
-            unread_members,
-            failover,
-            missing_rights,
-            now,
-        };
+        let input =
+            policy::Input { plan: &plan, generation, matched, repositories, unread_members, missing_rights, now };
         let after = policy::status(&before, &input);
         Some((object.uid, before, after))
     }

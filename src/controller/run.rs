@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::deletions::Deletions;
 use super::engine::{Engine, Settings};
 use super::observed::{Observed, Published, Start, hub_client};
+use super::world::Dirty;
 use crate::hub::event::HubEvent;
 use crate::hub::lease::Leadership;
 use crate::member::{Fence, MemberEvent};
@@ -149,6 +150,8 @@ async fn look_around(engine: &Engine) {
     while !engine.world().look_around(Engine::now()) {
         tokio::time::sleep(LOOK_GAP).await;
     }
+    let repositories = engine.world().recount_away();
+    engine.enqueue(Dirty { repositories, ..Dirty::default() });
     info!("the fleet has been looked at");
 }
 

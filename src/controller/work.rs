@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::contacts;
 use super::holders::{self, Firing};
 use super::jobs::{self, EndedRun, Late, Look};
 use super::push::Standing;
@@ -98,7 +99,8 @@ impl Work {
         let plan = planning.in_scope(|| world.planner.plan(id, now))?;
         let object = world.ledger.get(&id).cloned();
         let record = object.as_deref().map(observe::ledger);
-        let (grant, drain) = record.map(|record| (record.grant, record.drain)).unwrap_or_default();
+        let (grant, mut drain) = record.map(|record| (record.grant, record.drain)).unwrap_or_default();
+        contacts::shorten_unknown(&mut drain, &world.planner.fleet().members);
         let status = object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default();
         let holder = grant.as_ref().and_then(|grant| world.here(id, &grant.cluster));
         let holder = holder.as_ref();

@@ -42,7 +42,7 @@ pub struct World {
     listed: BTreeSet<HubList>,
     /// The Secrets and CAs that observers should read are not what they were.
     pub wants_changed: bool,
-    index: Index,
+    pub(super) index: Index,
     pub hub_versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
     pub(super) claims: Claims,
     pub(super) competitors: Competitors,
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// Tells the planner, and keeps what follows for others.
-    fn observe(&mut self, observation: Observation) -> BTreeSet<RepositoryId> {
+    pub(super) fn observe(&mut self, observation: Observation) -> BTreeSet<RepositoryId> {
         let applied = self.planner.apply(observation);
         self.wants_changed |= !applied.wanted.is_empty() || !applied.unwanted.is_empty();
         let mut ids = applied.dirty;
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// Repositories that have, or should have, something in this member.
-    fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
+    pub(super) fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
         let present = self.index.ids_in(member);
         self.planner.repositories_in(member).into_iter().chain(present).collect()
     }
@@ -318,28 +318,6 @@ impl World {
             }
         }
         dirty
-    }
-
-    /// A member is registered, gone, read or lost.
-    fn member_turned(&mut self, member: MemberName, dirty: &mut Dirty) {
-        dirty.repositories.extend(self.member_changed(&member));
-        // Those that match nothing say how many members are left to be read.
-        dirty.policies.extend(self.policies.keys().filter(|name| !self.competitors.competes(name)).cloned());
-        dirty.members.insert(member);
-    }
-
-    /// Tells the planner what a member looks like now, from its registration, its MemberCluster and its contact.
-    fn member_changed(&mut self, name: &MemberName) -> BTreeSet<RepositoryId> {
-        let contact = self.contact(name);
-        let Some(state) = self.members.get(name) else { return BTreeSet::new() };
-        let known = (state.origin.is_some() || state.cluster.is_some()) && state.duplicate_of.is_none();
-        let record = known.then(|| observe::member(state.cluster.as_deref(), contact));
-        let observation = Observation::Member { name: name.clone(), record };
-        let mut ids = self.observe(observation);
-        // What was not pushed or removed while it was away.
-        ids.extend(self.index.ids_in(name));
-        ids.extend(self.repositories_in(name));
-        ids
     }
 
     fn owned_changed(

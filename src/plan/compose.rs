@@ -73,7 +73,7 @@ pub fn compose(fleet: &Fleet, options: &PlanOptions, now: Timestamp, decided: De
         remarks: all_remarks(remarks, &view, &levers),
         deadline: levers.deadline(now).into_iter().chain(verdict.deadline).min(),
     };
-    plan.message = message(&plan, winner, &levers);
+    plan.message = message(&plan, winner, &levers, verdict.deadline);
     let unread = plan.holder.as_ref().filter(|_| plan.reason == Some(verdict::HANDOVER_PENDING));
     let unread = unread.and_then(|holder| holder::copied(fleet, options, &plan.ids, holder));
     if let Some(secret) = unread.filter(|secret| fleet.secrets.get(secret) == Some(&SecretState::Forbidden)) {
@@ -190,7 +190,12 @@ fn all_remarks(
     remarks
 }
 
-fn message(plan: &RepositoryPlan, winner: Option<&PolicyRecord>, levers: &Levers<'_>) -> String {
+fn message(
+    plan: &RepositoryPlan,
+    winner: Option<&PolicyRecord>,
+    levers: &Levers<'_>,
+    until: Option<Timestamp>,
+) -> String {
     let policy = plan.policy.as_ref().map_or("", |name| name.as_str());
     let cluster = plan.cluster.as_ref().map_or("", MemberName::as_str);
     match plan.state {
@@ -202,12 +207,12 @@ fn message(plan: &RepositoryPlan, winner: Option<&PolicyRecord>, levers: &Levers
             let until = levers.frozen_until.map(|until| until.to_string()).unwrap_or_default();
             format!("frozen until {until}; the CronJob in {cluster} is suspended")
         }
-        State::Held => format!("{}; what stands in the members stays as it is", held(plan, winner, levers)),
+        State::Held => format!("{}; what stands in the members stays as it is", held(plan, winner, levers, until)),
         State::NoCandidate => no_candidate(plan, levers),
     }
 }
 
-fn held(plan: &RepositoryPlan, winner: Option<&PolicyRecord>, levers: &Levers<'_>) -> String {
+fn held(plan: &RepositoryPlan, winner: Option<&PolicyRecord>, levers: &Levers<'_>, until: Option<Timestamp>) -> String {
     let cluster = plan.cluster.as_ref().map_or("nobody", MemberName::as_str);
     match plan.reason {
         Some(verdict::INVALID_POLICY) => {
@@ -217,8 +222,19 @@ fn held(plan: &RepositoryPlan, winner: Option<&PolicyRecord>, levers: &Levers<'_
             format!("the winning policy {} is invalid{first}", plan.policy.as_ref().map_or("", |name| name.as_str()))
         }
         Some(verdict::PIN_UNSATISFIED) => format!("pinned to {}, which is no candidate", pinned(levers)),
-        Some(verdict::HOLDER_UNREACHABLE) => format!("the holder {cluster} can't be reached; it goes on by itself"),
+        Some(verdict::HOLDER_UNREACHABLE) => away(plan, levers, cluster, until),
         _ => format!("the holder {cluster} is no candidate any more, and its time is not over"),
+    }
+}
+
+/// Who waits wants to know for what.
+fn away(plan: &RepositoryPlan, levers: &Levers<'_>, cluster: &str, until: Option<Timestamp>) -> String {
+    let goes_on = format!("the holder {cluster} can't be reached; it goes on by itself");
+    let given_up = plan.cluster.as_ref().is_some_and(|holder| levers.gives_up(holder));
+    match until {
+        _ if given_up => format!("{goes_on}, and failover waits until a candidate can be reached"),
+        Some(at) => format!("{goes_on}; if that lasts, another candidate takes over at {at:.0}"),
+        None => goes_on,
     }
 }
 

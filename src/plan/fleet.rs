@@ -23,6 +23,8 @@ pub struct PlanOptions {
     pub member_namespace: Arc<str>,
     /// `--handover-after`, seconds.
     pub handover_after_seconds: u32,
+    /// Divides `failover.after` of policies; 1 but in test builds.
+    pub time_factor: u32,
     pub endpoint_aliases: BTreeMap<String, String>,
 }
 
@@ -36,6 +38,11 @@ pub struct MemberRecord {
     pub cluster_domain: Arc<str>,
     pub cidrs: Vec<Cidr>,
     pub contact: Contact,
+    /// Since when it has not been reached without a break, where that is known and is its own fault: not while most of
+    /// the fleet can't be reached.
+    pub away_since: Option<Timestamp>,
+    /// The operator's word that it is gone for good.
+    pub forgotten: bool,
 }
 
 impl MemberRecord {
@@ -113,6 +120,8 @@ pub struct LedgerRecord {
     pub same_as: Option<Box<str>>,
     pub distinct_from: Option<Box<str>>,
     pub run_now: Option<Box<str>>,
+    /// The grant that the operator gives up, although its member can't be reached.
+    pub failover: Option<Former>,
 }
 
 impl LedgerRecord {

@@ -6,7 +6,7 @@ use super::direct::{Match, Origin};
 use super::fleet::{Contact, Fleet, PlanOptions, PushedCronJob, SecretState, SourceRecord};
 use super::{references, selector};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
-use crate::policy::{PolicyClaim, PolicyTarget};
+use crate::policy::{self, PolicyClaim, PolicyTarget};
 use crate::time::after;
 
 /// How far the hub can see a member. One without a registration is as good as unreachable.
@@ -22,6 +22,11 @@ pub fn is_synced(fleet: &Fleet, member: &MemberName) -> bool {
 /// `eligible: false`. A member that is not known is not said to be that.
 pub fn is_ineligible(fleet: &Fleet, member: &MemberName) -> bool {
     fleet.members.get(member).is_some_and(|record| !record.eligible)
+}
+
+/// It can't be reached, and the operator says that it never will be again.
+pub fn is_gone_for_good(fleet: &Fleet, member: &MemberName) -> bool {
+    fleet.members.get(member).is_some_and(|record| record.forgotten && record.contact == Contact::Unreachable)
 }
 
 /// The CronJob of a repository that stands in a member, by the names of all its ids, smallest first.
@@ -132,6 +137,32 @@ pub fn replaceable_from(fleet: &Fleet, options: &PlanOptions, id: RepositoryId) 
     let since = *fleet.failing_since.get(&id)?;
     let patience = SignedDuration::from_secs(i64::from(options.handover_after_seconds));
     Some(after(since, patience))
+}
+
+/// Whether a holder that can't be reached may be replaced, and from when on where that is a matter of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failover {
+    Never,
+    From(Timestamp),
+    /// By the operator's word.
+    Now,
+}
+
+/// See [`Failover`].
+pub fn failover(
+    fleet: &Fleet,
+    options: &PlanOptions,
+    policy: &policy::Failover,
+    given_up: bool,
+    holder: &MemberName,
+) -> Failover {
+    if given_up {
+        return Failover::Now;
+    }
+    let since = fleet.members.get(holder).and_then(|record| record.away_since).filter(|_| policy.automatic);
+    let wait = SignedDuration::from_secs(policy.after_seconds.into())
+        / i32::try_from(options.time_factor.max(1)).unwrap_or(i32::MAX);
+    since.map_or(Failover::Never, |since| Failover::From(after(since, wait)))
 }
 
 /// Could a policy match a source that the hub can't see now, because its member is not synced?

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::candidates;
-use super::fleet::{Grant, LedgerRecord, NotReady, Phase};
+use super::fleet::{Former, Grant, LedgerRecord, NotReady, Phase};
 use super::result::Candidate;
 use crate::names::{MemberName, ObjectName, RepositoryId, RepositoryKey};
 
@@ -16,6 +16,8 @@ pub struct Levers<'a> {
     /// The latest end of all freezes, over or not.
     pub frozen_until: Option<Timestamp>,
     pub not_ready: Vec<&'a NotReady>,
+    /// Grants that the operator gives up.
+    pub given_up: Vec<&'a Former>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,7 @@ pub fn of<'a>(records: impl IntoIterator<Item = (&'a LedgerRecord, bool)>) -> Le
             };
         }
         levers.frozen_until = levers.frozen_until.max(record.frozen_until);
+        levers.given_up.extend(&record.failover);
         if foreign {
             continue;
         }
@@ -75,6 +78,14 @@ impl<'a> Levers<'a> {
         let is_reachable = |it: &Candidate| it.member == grant.cluster && it.reachable;
         let away = grant.from.is_some() && !candidates.iter().any(is_reachable);
         if failed || away { grant.from.as_ref().map(|from| &from.cluster) } else { Some(&grant.cluster) }
+    }
+
+    /// Did the operator say of the very grant that this member has, or had before, that another should take it over?
+    pub fn gives_up(&self, holder: &MemberName) -> bool {
+        let Some(grant) = self.grant else { return false };
+        self.given_up.iter().filter(|given_up| given_up.cluster == *holder).any(|given_up| {
+            (grant.cluster == *holder && grant.epoch == given_up.epoch) || grant.from.as_ref() == Some(*given_up)
+        })
     }
 
     /// Does any Secret rest there?

@@ -13,7 +13,7 @@ use super::readiness::DEFAULT_DOMAIN;
 use crate::api::kopia_repository::{
     DEADLINE_UNKNOWN, DrainStatus, GrantPhase, GrantStatus, KopiaRepository, NotReadyStatus,
 };
-use crate::api::member_cluster::MemberCluster;
+use crate::api::member_cluster::{Lifecycle, MemberCluster};
 use crate::identity::Overrides;
 use crate::labels;
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId};
@@ -30,17 +30,28 @@ pub fn member(object: Option<&MemberCluster>, contact: Contact) -> MemberRecord 
             cluster_domain: DEFAULT_DOMAIN.into(),
             cidrs: Vec::new(),
             contact,
+            away_since: None,
+            forgotten: false,
         };
     };
     let domain = object.spec.cluster_domain.trim_matches('.').to_ascii_lowercase();
     MemberRecord {
         labels: object.metadata.labels.clone().unwrap_or_default(),
-        eligible: object.spec.eligible,
+        eligible: object.spec.eligible && object.spec.lifecycle == Lifecycle::Active,
         paused: object.spec.paused,
         cluster_domain: if domain.is_empty() { DEFAULT_DOMAIN.into() } else { domain.into() },
         cidrs: object.spec.cidrs.iter().filter_map(|text| text.parse().ok()).collect(),
         contact,
+        away_since: away_since(object).filter(|_| contact == Contact::Unreachable),
+        forgotten: object.spec.lifecycle == Lifecycle::Forgotten,
     }
+}
+
+/// As its status has it: it outlives the process that found it out.
+pub fn away_since(object: &MemberCluster) -> Option<Timestamp> {
+    let conditions = &object.status.as_ref()?.conditions;
+    let reachable = conditions.iter().find(|condition| condition.type_ == "Reachable")?;
+    (reachable.status == "False").then_some(reachable.last_transition_time.0)
 }
 
 /// A policy as if it were applied: one that exists keeps its age, a new one is the newest of all.
@@ -66,6 +77,7 @@ pub fn ledger(object: &KopiaRepository) -> LedgerRecord {
         same_as: spec.same_as.as_deref().filter(|text| !text.is_empty()).map(Into::into),
         distinct_from: spec.distinct_from.as_deref().filter(|text| !text.is_empty()).map(Into::into),
         run_now: spec.run_now.as_deref().map(Into::into),
+        failover: spec.failover.as_ref().map(|given_up| former(&given_up.cluster, given_up.epoch)),
     }
 }
 
@@ -85,11 +97,12 @@ fn grant(status: &GrantStatus) -> Grant {
         until: status.until.as_ref().map(|time| time.0),
         deadline_seconds: status.deadline_seconds.map_or(DEADLINE_UNKNOWN, deadline),
         highest_epoch: status.highest_epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
-        from: status.from.as_ref().map(|from| Former {
-            cluster: MemberName::new(from.cluster.as_str()),
-            epoch: u64::try_from(from.epoch).unwrap_or(0),
-        }),
+        from: status.from.as_ref().map(|from| former(&from.cluster, from.epoch)),
     }
+}
+
+fn former(cluster: &str, epoch: i64) -> Former {
+    Former { cluster: MemberName::new(cluster), epoch: u64::try_from(epoch).unwrap_or(0) }
 }
 
 fn drain(status: &DrainStatus) -> Drain {

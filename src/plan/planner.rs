@@ -203,7 +203,7 @@ impl Planner {
         affected.ids.extend(self.ids_in(name));
         let known = self.fleet.members.get(name);
         let place = |record: &MemberRecord| {
-            let MemberRecord { labels, cluster_domain, cidrs, eligible: _, paused: _, contact: _ } = record;
+            let MemberRecord { labels, cluster_domain, cidrs, .. } = record;
             (labels.clone(), cluster_domain.clone(), cidrs.clone())
         };
         if known.map(place) != record.map(place) {

@@ -31,6 +31,7 @@ pub fn options() -> PlanOptions {
         hub_member: None,
         member_namespace: "volsync-system".into(),
         handover_after_seconds: 900,
+        time_factor: 1,
         endpoint_aliases: BTreeMap::new(),
     }
 }

@@ -38,8 +38,6 @@ pub struct Input<'a> {
     pub repositories: Vec<Competed>,
     /// Why nothing can be matched yet: members that were not read.
     pub unread_members: usize,
-    /// It asks for failover by itself.
-    pub failover: bool,
     /// What the hub lacks on its own cluster.
     pub missing_rights: Option<Arc<str>>,
     pub now: Timestamp,
@@ -115,17 +113,13 @@ fn ready(input: &Input<'_>, won: &[&Competed]) -> Wanted {
     Wanted::new("Ready", true, "Reconciled", "every repository that it rules is as it should be")
 }
 
-/// Asked for, and not there yet: said where whoever asked looks first.
-pub const NO_FAILOVER: &str = "failover.mode Automatic is kept and has no effect yet: this version moves no grant";
-
 fn valid(input: &Input<'_>) -> Wanted {
     let plan = input.plan;
     if !plan.valid {
         return Wanted::new("Valid", false, "InvalidPolicy", plan.message.clone());
     }
     let message = if plan.message.is_empty() { "the policy can be read" } else { plan.message.as_str() };
-    let more = if input.failover { format!("; {NO_FAILOVER}") } else { String::new() };
-    Wanted::new("Valid", true, "Valid", format!("{message}{more}"))
+    Wanted::new("Valid", true, "Valid", message)
 }
 
 fn degraded(input: &Input<'_>, won: &[&Competed]) -> Wanted {

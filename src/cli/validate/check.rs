@@ -9,7 +9,6 @@ use crate::api::schema;
 use crate::api::yaml::{self, YamlObject};
 use crate::api::{HUB_GROUP, POLICY_GROUP, Problem};
 use crate::policy::{PolicyRecord, PolicyRules};
-use crate::status::policy::NO_FAILOVER;
 
 /// One line of the result. Without a field it is about the whole object, without an object about the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -162,7 +161,6 @@ fn doubts(kind: Kind, object: &Value, allowed: &Allowed) -> Vec<Problem> {
     in_vain(run_now, "spec.runNow", "is kept and has no effect yet: runs by hand are not supported");
     let adopts = kind == Kind::MemberCluster && spec["adoptForeign"] == true;
     in_vain(adopts, "spec.adoptForeign", "is kept and has no effect yet: nothing of other tools is suspended");
-    in_vain(spec["failover"]["mode"] == "Automatic", "spec.failover.mode", NO_FAILOVER);
     if kind != Kind::KopiaMaintenance {
         return doubts;
     }

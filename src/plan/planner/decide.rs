@@ -14,6 +14,11 @@ pub enum Hold<'a> {
         holder: &'a MemberName,
         candidate: bool,
     },
+    /// Not reachable, and another may take over.
+    GivenUp {
+        holder: &'a MemberName,
+        candidate: bool,
+    },
     Candidate(&'a MemberName),
     /// No candidate, and the grant goes at once.
     Lost(&'a MemberName),
@@ -48,12 +53,24 @@ pub fn decide(hold: Hold<'_>, pinned: Pinned, (frozen, suspend): (bool, bool), c
         Some(member) => Verdict::assign(state, member),
         None => Verdict::no_candidate(candidates::why_none(candidates)),
     };
+    // Whoever takes over from a member that can't be reached must be there itself.
+    let heir = |holder: &MemberName| {
+        let mut standing = candidates.iter().filter(|it| it.excluded.is_none() && it.reachable);
+        standing.find(|it| it.member != *holder).map(|it| &it.member)
+    };
+    let hold = match hold {
+        Hold::GivenUp { holder, candidate } => match heir(holder).filter(|_| !frozen && pinned != Pinned::Nowhere) {
+            Some(heir) => return Verdict::assign(running, heir),
+            None => Hold::Away { holder, candidate },
+        },
+        other => other,
+    };
     match (hold, pinned, frozen) {
         (Hold::Away { holder, .. }, Pinned::Nowhere, _) => Verdict::held(PIN_UNSATISFIED, Some(holder)),
         (Hold::Away { holder, candidate: true }, Pinned::No | Pinned::Here, _) => {
             Verdict::held(HOLDER_UNREACHABLE, Some(holder))
         }
-        (Hold::Away { holder, .. }, ..) => Verdict::held(HANDOVER_PENDING, Some(holder)),
+        (Hold::Away { holder, .. } | Hold::GivenUp { holder, .. }, ..) => Verdict::held(HANDOVER_PENDING, Some(holder)),
 
         (Hold::Candidate(holder) | Hold::Lost(holder), _, true) => Verdict::assign(State::Frozen, holder),
         (Hold::Unsynced(holder) | Hold::Failing { holder, .. }, _, true) => {

@@ -12,13 +12,14 @@ use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, Reposi
 use crate::plan::compose::{self, Decided};
 use crate::plan::direct::Match;
 use crate::plan::fleet::{Contact, Labels};
+use crate::plan::holder::Failover;
 use crate::plan::levers::{self, Levers, Pin};
 use crate::plan::merge::Group;
 use crate::plan::outlook::{self, Outlook};
 use crate::plan::result::{Candidate, RepositoryPlan, Share, State};
 use crate::plan::verdict::{Act, HANDOVER_PENDING, INVALID_POLICY, Verdict};
 use crate::plan::{candidates, holder, precedence, selector};
-use crate::policy::{PolicyClaim, PolicyRecord, PolicyTarget};
+use crate::policy::{PolicyClaim, PolicyRecord, PolicySettings, PolicyTarget};
 
 /// What the slices of a repository come to, per member.
 #[derive(Default)]
@@ -134,7 +135,7 @@ impl<'a> Shown<'a> {
                     (Pin::To(_), true) => Pinned::Elsewhere,
                     (Pin::None | Pin::Contradicting, true) => Pinned::No,
                 };
-                let (hold, from) = self.hold(winner, bound_to, holder_stands);
+                let (hold, from) = self.hold((winner, settings), bound_to, holder_stands);
                 let verdict = decide(hold, pinned, (self.levers.frozen(self.now), settings.suspend), &candidates);
                 let failing = matches!(hold, Hold::Failing { .. });
                 Verdict { holder_failing: failing, deadline: from.filter(|from| self.now < *from), ..verdict }
@@ -200,7 +201,7 @@ impl<'a> Shown<'a> {
     /// The holder's standing, and from when on it may be replaced where its time runs.
     fn hold<'h>(
         &self,
-        winner: &PolicyRecord,
+        (winner, settings): (&PolicyRecord, &PolicySettings),
         held_by: Option<&'h MemberName>,
         candidate: bool,
     ) -> (Hold<'h>, Option<Timestamp>) {
@@ -208,7 +209,16 @@ impl<'a> Shown<'a> {
         let Some(holder) = held_by else { return (Hold::Nobody, None) };
         let contact = holder::contact(fleet, holder);
         match contact {
-            Contact::Unreachable => (Hold::Away { holder, candidate }, None),
+            _ if holder::is_gone_for_good(fleet, holder) => (Hold::Lost(holder), None),
+            Contact::Unreachable => {
+                let given_up = self.levers.gives_up(holder);
+                match holder::failover(fleet, options, &settings.failover, given_up, holder) {
+                    Failover::Now => (Hold::GivenUp { holder, candidate }, None),
+                    Failover::From(from) if from <= self.now => (Hold::GivenUp { holder, candidate }, None),
+                    Failover::From(from) => (Hold::Away { holder, candidate }, Some(from)),
+                    Failover::Never => (Hold::Away { holder, candidate }, None),
+                }
+            }
             _ if candidate => (Hold::Candidate(holder), None),
             _ if self.is_lost(winner, holder) => (Hold::Lost(holder), None),
             Contact::Syncing => (Hold::Unsynced(holder), None),

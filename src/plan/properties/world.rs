@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::names::{MemberName, ObjectName, RepositoryId, RepositoryKey};
 use crate::plan::fleet::{
-    Contact, Fleet, Grant, LedgerRecord, MemberRecord, NotReady, Observation, Phase, PlanOptions, PushedCronJob,
-    SecretState, SourceRecord,
+    Contact, Fleet, Former, Grant, LedgerRecord, MemberRecord, NotReady, Observation, Phase, PlanOptions,
+    PushedCronJob, SecretState, SourceRecord,
 };
 use crate::plan::result::RepositoryPlan;
 use crate::plan::testing::{self, facts, grant, labels, now, observations, options, placed, policy, source_key};
@@ -123,20 +123,21 @@ pub struct Ledger {
     same_as: Option<Index>,
     distinct_from: Option<Index>,
     rests: Vec<(&'static str, &'static str, &'static str, i64)>,
+    failover: Option<(&'static str, u64)>,
 }
 
 fn member_record() -> impl Strategy<Value = MemberRecord> {
     let contact = select(vec![Contact::Synced, Contact::Synced, Contact::Syncing, Contact::Unreachable]);
     let network = (prop::bool::weighted(0.3), prop::bool::weighted(0.3));
+    let contact = (contact, prop::option::weighted(0.5, -40..5_i64), prop::bool::weighted(0.1));
     (any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.2), network, contact).prop_map(
-        |(labelled, eligible, paused, (networked, named), contact)| {
+        |(labelled, eligible, paused, (networked, named), (contact, away, forgotten))| {
             let mut record = testing::member();
             record.labels = if labelled { labels(&[("zone", "a")]) } else { labels(&[]) };
             record.cidrs = if networked { vec!["10.0.0.0/8".parse().unwrap()] } else { Vec::new() };
-            if named {
-                record.cluster_domain = "corp.example".into();
-            }
-            MemberRecord { eligible, paused, contact, ..record }
+            record.cluster_domain = if named { "corp.example".into() } else { record.cluster_domain };
+            let away_since = away.map(World::after);
+            MemberRecord { eligible, paused, contact, away_since, forgotten, ..record }
         },
     )
 }
@@ -156,8 +157,9 @@ fn ledger() -> impl Strategy<Value = Ledger> {
         prop::option::weighted(0.15, any::<Index>()),
         prop::option::weighted(0.15, any::<Index>()),
         prop::collection::vec(rests, 0..4),
+        prop::option::weighted(0.3, (member(), 1..4_u64)),
     )
-        .prop_map(|(key, unique_id, grant, pin, frozen, same_as, distinct_from, rests)| Ledger {
+        .prop_map(|(key, unique_id, grant, pin, frozen, same_as, distinct_from, rests, failover)| Ledger {
             key,
             unique_id,
             grant,
@@ -166,6 +168,7 @@ fn ledger() -> impl Strategy<Value = Ledger> {
             same_as,
             distinct_from,
             rests,
+            failover,
         })
 }
 
@@ -282,6 +285,7 @@ impl World {
             same_as: ledger.same_as.map(text),
             distinct_from: ledger.distinct_from.map(text),
             run_now: None,
+            failover: ledger.failover.map(|(cluster, epoch)| Former { cluster: cluster.into(), epoch }),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::plan::candidates;
 use crate::plan::compose::{self, Decided};
 use crate::plan::direct::Match;
 use crate::plan::fleet::{Contact, SourceRecord, SourceRepository};
-use crate::plan::holder;
+use crate::plan::holder::{self, Failover};
 use crate::plan::levers::{self, Levers, Pin};
 use crate::plan::merge::Group;
 use crate::plan::outlook::{Outlook, View};
@@ -160,16 +160,33 @@ impl<'a> Repository<'a> {
         let contact = holder::contact(self.world.fleet, holder);
         let is_candidate = candidates::stands(unpinned, holder);
         let pinned_away = matches!(self.levers.pin, Pin::To(pin) if pin != holder);
-        if contact == Contact::Unreachable {
+        let forgotten = holder::is_gone_for_good(self.world.fleet, holder);
+        if contact == Contact::Unreachable && !forgotten {
             // No pin says that it is dead.
             let reason = match (pin_holds, is_candidate && !pinned_away) {
                 (false, _) => PIN_UNSATISFIED,
                 (true, true) => HOLDER_UNREACHABLE,
                 (true, false) => HANDOVER_PENDING,
             };
-            return Verdict::held(reason, Some(holder));
+            let verdict = Verdict::held(reason, Some(holder));
+            let given_up = self.levers.gives_up(holder);
+            let from =
+                match holder::failover(self.world.fleet, self.world.options, &settings.failover, given_up, holder) {
+                    Failover::Never => return verdict,
+                    Failover::Now => Timestamp::MIN,
+                    Failover::From(from) => from,
+                };
+            if from > self.world.now {
+                return Verdict { deadline: Some(from), ..verdict };
+            }
+            let others = candidates.iter().filter(|it| it.excluded.is_none() && it.reachable && it.member != *holder);
+            let heir = others.min_by_key(|it| crate::plan::election::order(&self.key, it));
+            return match heir.filter(|_| pin_holds && !frozen) {
+                Some(heir) => Verdict::assign(running, &heir.member),
+                None => verdict,
+            };
         }
-        let gone = !is_candidate && self.is_gone(winner, holder);
+        let gone = forgotten || (!is_candidate && self.is_gone(winner, holder));
         let failing = !is_candidate && !gone && contact == Contact::Synced;
         let replaceable = holder::replaceable_from(self.world.fleet, self.world.options, self.id).filter(|_| failing);
         let time_is_over = replaceable.is_some_and(|from| from <= self.world.now);

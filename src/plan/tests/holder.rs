@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use crate::names::{MemberName, RepositoryId};
-use crate::plan::fleet::{Contact, SecretState};
+use crate::plan::fleet::{Contact, Former, Grant, Phase, SecretState};
 use crate::plan::result::{Push, RepositoryPlan, State};
-use crate::plan::testing::{Fixture, at, facts, name, s3, source_key};
+use crate::plan::testing::{Fixture, at, facts, grant, name, s3, source_key};
 
 /// One repository that two members share, held by the one that would not be elected.
 fn held() -> (Fixture, RepositoryId, String, String) {
@@ -191,6 +191,74 @@ fn no_pin_says_that_an_unreachable_holder_is_dead() {
     // Its sources were never seen: the same.
     fleet.fleet.sources.retain(|key, _| key.member != name(&holder));
     assert_eq!(said(&fleet.only()), pending(&holder));
+}
+
+#[test]
+fn a_holder_that_is_away_keeps_its_grant_until_failover() {
+    let (mut fleet, id, holder, other) = held();
+    fleet.member(&holder, |member| {
+        member.contact = Contact::Unreachable;
+        member.away_since = Some(at("2026-06-01T11:00:00Z"));
+    });
+    let unreachable = (State::Held, Some("HolderUnreachable"), Some(name(&holder)));
+    let moved = maintained(&other);
+    assert_eq!(said(&fleet.only()), unreachable, "mode: Manual");
+    let automatic = |after: &str| json!({"repositorySelector": {"repository": "*"}, "failover": {"mode": "Automatic", "after": after}});
+    fleet.policy("default", &automatic("61m"));
+    let plan = fleet.only();
+    assert_eq!((said(&plan), plan.deadline), (unreachable.clone(), Some(at("2026-06-01T12:01:00Z"))));
+    assert!(plan.message.contains("another candidate takes over at 2026-06-01T12:01:00Z"), "{}", plan.message);
+    fleet.policy("default", &automatic("1h"));
+    assert_eq!(said(&fleet.only()), moved);
+    fleet.options.time_factor = 60;
+    fleet.policy("default", &automatic("59h"));
+    assert_eq!(said(&fleet.only()), moved, "in test builds waits are shorter");
+    fleet.options.time_factor = 1;
+    fleet.member(&holder, |member| member.away_since = None);
+    assert_eq!(said(&fleet.only()), unreachable, "it is not known since when");
+
+    // The operator's word, for this very grant.
+    let given_up = |epoch: u64| Some(Former { cluster: name(&holder), epoch });
+    fleet.ledger(id, |record| record.failover = given_up(2));
+    assert_eq!(said(&fleet.only()), unreachable, "another grant");
+    fleet.ledger(id, |record| record.failover = given_up(4));
+    assert_eq!(said(&fleet.only()), moved);
+    fleet.ledger(id, |record| record.frozen_until = Some(at("2026-06-02T00:00:00Z")));
+    assert_eq!(said(&fleet.only()), unreachable, "frozen");
+    fleet.ledger(id, |record| record.frozen_until = None);
+    fleet.ledger(id, |record| record.pin = Some(name(&holder)));
+    assert_eq!(said(&fleet.only()), unreachable, "pinned to it");
+    fleet.ledger(id, |record| record.pin = None);
+    fleet.member(&other, |member| member.contact = Contact::Unreachable);
+    let plan = fleet.only();
+    assert_eq!(said(&plan), unreachable, "nobody can take over");
+    assert!(plan.message.contains("failover waits until a candidate can be reached"), "{}", plan.message);
+    fleet.member(&other, |member| member.contact = Contact::Synced);
+
+    // The claim of whoever takes over fails: it is not the former holder's turn again.
+    fleet.ledger(id, |record| {
+        let from = Some(Former { cluster: name(&holder), epoch: 4 });
+        record.grant = Some(Grant { phase: Phase::Claiming, from, ..grant(&other, 5) });
+    });
+    assert_eq!(said(&fleet.only()), moved);
+    fleet.member(&other, |member| member.contact = Contact::Unreachable);
+    assert_eq!(said(&fleet.only()), unreachable);
+}
+
+#[test]
+fn a_member_that_is_forgotten_loses_what_it_holds_and_one_that_is_back_does_not() {
+    let (mut fleet, _, holder, other) = held();
+    fleet.member(&holder, |member| {
+        member.contact = Contact::Unreachable;
+        member.forgotten = true;
+        member.eligible = false;
+    });
+    assert_eq!(said(&fleet.only()), maintained(&other));
+    fleet.member(&other, |member| member.contact = Contact::Unreachable);
+    assert_eq!(said(&fleet.only()), maintained(&other), "its claim waits");
+    fleet.member(&other, |member| member.paused = true);
+    let plan = fleet.only();
+    assert_eq!((plan.state, plan.push), (State::NoCandidate, Push::Remove));
 }
 
 #[test]

@@ -42,7 +42,6 @@ fn input(plan: &PolicyPlan, repositories: Vec<Competed>) -> Input<'_> {
         matched: Vec::new(),
         repositories,
         unread_members: 0,
-        failover: false,
         missing_rights: None,
         now: now(),
     }
@@ -128,15 +127,6 @@ fn what_the_hub_itself_may_not_do_is_said_to_every_policy_and_first() {
     let message = &condition(&status, "Degraded").message;
     assert!(message.contains("on its own cluster: missing: patch memberclusters"), "{message}");
     assert_eq!(is(&status, "Ready"), pair("True", "Reconciled"));
-}
-
-#[test]
-fn failover_that_is_asked_for_in_vain_is_said_to_be_so() {
-    let plan = plan(true, 1, 1);
-    let input = Input { failover: true, ..input(&plan, vec![competed("ours", 1)]) };
-    let status = status(&KopiaMaintenanceStatus::default(), &input);
-    assert_eq!(is(&status, "Valid"), pair("True", "Valid"));
-    assert!(condition(&status, "Valid").message.ends_with(NO_FAILOVER), "{status:?}");
 }
 
 #[test]

@@ -115,13 +115,13 @@ fn doubtful_values_are_warnings() {
 #[test]
 fn what_is_kept_without_effect_is_a_warning() {
     let text = "apiVersion: volsync.backube/v1alpha1\nkind: KopiaMaintenance\nmetadata: {name: p}\nspec:\n  \
-                repositorySelector: {repository: x}\n  failover: {mode: Automatic}\n---\n\
+                repositorySelector: {repository: x}\n---\n\
                 apiVersion: hub.volsync.backube/v1alpha1\nkind: MemberCluster\nmetadata: {name: m}\n\
                 spec: {adoptForeign: true}\n---\napiVersion: hub.volsync.backube/v1alpha1\n\
                 kind: KopiaRepository\nmetadata: {name: kr-0123456789abcdef}\nspec: {runNow: '1'}\n";
     let checked = checked(text);
     assert!(checked.errors.is_empty(), "{:?}", checked.errors);
     let fields: Vec<_> = checked.warnings.iter().map(|finding| finding.field.clone().unwrap()).collect();
-    assert_eq!(fields, ["spec.failover.mode", "spec.adoptForeign", "spec.runNow"]);
+    assert_eq!(fields, ["spec.adoptForeign", "spec.runNow"]);
     assert!(checked.warnings.iter().all(|finding| finding.message.contains("has no effect yet")));
 }
