@@ -5,7 +5,7 @@
 //! then may the CronJob run. Each step can be taken by a process that knows nothing but the ledger and the members.
 //!
 //! `claim` is how a holder becomes the recorded owner, `handover` how a grant moves and what becomes of one whose
-//! claim did not come through, `drain` how long earlier grants are waited for, `recover` what is done where the
+//! claim did not come through, `manual` is one run by hand, `drain` how long earlier grants are waited for, `recover` what is done where the
 //! ledger is lost or older than what is found.
 
 use std::collections::BTreeMap;
@@ -22,10 +22,12 @@ use crate::time::after;
 mod claim;
 mod drain;
 mod handover;
+mod manual;
 mod recover;
 mod rules;
 
 pub use claim::rest;
+pub use manual::{ByHand, ManualJob};
 pub use rules::Rule;
 
 /// On top of every wait: clocks differ, and so do the moments at which a Pod starts and is told to stop.
@@ -135,6 +137,7 @@ pub struct Input<'a> {
     pub settling_until: Option<Timestamp>,
     /// UID of the planned member's cluster, where known.
     pub cluster_uid: Option<&'a str>,
+    pub by_hand: ByHand<'a>,
     pub now: Timestamp,
     /// Divides every wait; 1 but in test builds.
     pub time_factor: u32,
@@ -182,6 +185,8 @@ pub struct Step {
     pub remove_claim: bool,
     /// The CronJob may run.
     pub run: bool,
+    /// Start the Job of this token of `spec.runNow`.
+    pub manual: Option<Box<str>>,
     /// Members of which a consistent list is needed.
     pub list: Vec<MemberName>,
     /// Time alone changes the answer then.
@@ -194,13 +199,24 @@ pub struct Step {
 pub enum LedgerChange {
     /// Replaces the grant and what is drained.
     Grant(Grant, Vec<Drain>),
+    /// A run by hand is over: what is drained, and the token that was acted upon.
+    Manual { drain: Vec<Drain>, seen: Option<Box<str>> },
     /// The claim failed: this Secret of this member makes room for the next.
     NotReady(NotReady),
 }
 
 impl Step {
     pub fn rest() -> Self {
-        Self { ledger: None, claim: None, remove_claim: false, run: false, list: Vec::new(), wake: None, note: None }
+        Self {
+            ledger: None,
+            claim: None,
+            remove_claim: false,
+            run: false,
+            manual: None,
+            list: Vec::new(),
+            wake: None,
+            note: None,
+        }
     }
 
     pub fn write(change: LedgerChange) -> Self {
@@ -263,7 +279,7 @@ fn holding(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step {
         }
         Phase::Active => match &input.turned_away {
             Some(recorded) if input.wanted() => claim::anew(input, grant, assignment, recorded),
-            _ => Step { run: true, ..Step::rest() },
+            _ => manual::active(input, grant),
         },
         Phase::Recovering => Step::rest(),
     }

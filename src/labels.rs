@@ -36,3 +36,5 @@ pub const SOURCE_VERSION: &str = "hub.volsync.backube/source-version";
 pub const TRACEPARENT: &str = "hub.volsync.backube/traceparent";
 /// Which attempt at claiming an epoch a Job belongs to.
 pub const ATTEMPT: &str = "hub.volsync.backube/attempt";
+/// On the Job of a run by hand: its token.
+pub const RUN_NOW: &str = "hub.volsync.backube/run-now";

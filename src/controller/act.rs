@@ -120,6 +120,11 @@ impl Engine {
         }
         self.note(&target.member, push.noted);
         done?;
+        if let Some(token) = &step.manual {
+            let job = cron_job::manual_job(assignment, &context, token);
+            member.create_job(&self.settings.hub_id, &job).await?;
+            info!(cluster = %target.member, repository = %work.id, token = &**token, "Job of a run by hand started");
+        }
         let (Some(permit), Some(grant)) = (&step.claim, &work.grant) else { return Ok(None) };
         let since = grant.since.map(attempt).unwrap_or_default();
         let job = cron_job::claim_job(assignment, &context, permit.clone(), &since);

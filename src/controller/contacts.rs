@@ -53,7 +53,7 @@ impl World {
 
     /// More than half of the members can't be reached.
     fn is_cut_off(&self) -> bool {
-        let members = || self.planner.fleet().members.values().filter(|record| !record.forgotten);
+        let members = || self.planner.fleet().members.values().filter(|record| !record.is_forgotten());
         let away = members().filter(|record| record.contact == Contact::Unreachable).count();
         away * 2 > members().count()
     }
@@ -72,7 +72,7 @@ impl World {
 pub fn shorten_unknown(drain: &mut [Drain], members: &BTreeMap<MemberName, MemberRecord>) {
     let usual = u32::try_from(DEFAULT_DEADLINE_SECONDS).unwrap_or(DEADLINE_UNKNOWN);
     for entry in drain.iter_mut().filter(|entry| entry.deadline_seconds == DEADLINE_UNKNOWN) {
-        if members.get(&entry.cluster).is_some_and(|record| record.forgotten) {
+        if members.get(&entry.cluster).is_some_and(MemberRecord::is_forgotten) {
             entry.deadline_seconds = usual;
         }
     }

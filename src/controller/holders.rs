@@ -87,7 +87,7 @@ pub fn evidence(world: &World, id: RepositoryId, hub_id: &str) -> Vec<Evidence> 
 /// A member that is known and has not been read, so that objects may stand there of which nobody knows. One that the
 /// operator has said to be gone is not waited for.
 pub fn unread(world: &World) -> Option<&MemberName> {
-    let is_gone = |name: &MemberName| world.planner.fleet().members.get(name).is_some_and(|record| record.forgotten);
+    let is_gone = |name: &MemberName| world.planner.fleet().members.get(name).is_some_and(MemberRecord::is_forgotten);
     let known = world.members.iter().filter(|(name, state)| state.duplicate_of.is_none() && !is_gone(name));
     known.map(|(name, _)| name).find(|name| world.contact(name) != Contact::Synced)
 }

@@ -9,14 +9,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::here::Here;
 use crate::api::kopia_repository::{KopiaRepositoryStatus, RunStatus};
-use crate::grant::{ClaimJob, ClaimReport, Recorded};
+use crate::grant::{ClaimJob, ClaimReport, ManualJob, Recorded};
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{CronState, JobRecord, OwnedObject, PodRecord};
 use crate::names::{MemberName, ObjectName, RepositoryId};
 use crate::outcome::{CONTAINER, Outcome, Role, RunReport, RunState};
 use crate::plan::fleet::Grant;
-use crate::render::cron_job::claim_name;
+use crate::render::cron_job::{claim_name, manual_name, starting_deadline};
 use crate::render::former_of;
 use crate::status::repository::Due;
 
@@ -195,6 +195,27 @@ fn missed(cron: &CronState, due: &Due, look: Look<'_>) -> Option<Timestamp> {
     let oldest = late_before.checked_sub(EVENTS_LAST).ok()?;
     let after = cron.last_schedule.map_or(oldest, |last| last.max(oldest));
     due.schedule.upcoming(after, &zone).take_while(|at| *at <= late_before).last()
+}
+
+/// Until when a suspended CronJob, let go, would start a run at once: it catches up the last fire time that is not older
+/// than its starting deadline. At the next one it would start one anyway.
+pub fn missed_until(cron: &CronState, due: &Due, now: Timestamp) -> Option<Timestamp> {
+    let (zone, window) = (due.zone.time_zone(), SignedDuration::from_secs(starting_deadline(&due.schedule).into()));
+    let oldest = now.checked_sub(window).ok()?;
+    let after = cron.last_schedule.map_or(oldest, |last| last.max(oldest));
+    let last = due.schedule.upcoming(after, &zone).take_while(|at| *at <= now).last()?;
+    let next = due.schedule.next_after(now, &zone);
+    last.checked_add(window).ok().into_iter().chain(next).min()
+}
+
+/// The Job of a run by hand. It has ended once what its Pod tells is there, or is not to be had.
+pub fn manual(here: &Here<'_>, namespace: &str, (id, token): (RepositoryId, &str), now: Timestamp) -> ManualJob {
+    let name = ObjectName::new(namespace, manual_name(id, token));
+    match here.state.jobs.get(&name) {
+        None => ManualJob::Absent,
+        Some(job) if job.is_terminal() && !awaits_pod(here.pod_of(&name), job, now) => ManualJob::Ended,
+        Some(_) => ManualJob::Running,
+    }
 }
 
 /// A fire time of this repository's CronJob for which there is no Job because none could be made.

@@ -188,6 +188,11 @@ impl Engine {
             unread: work.unread.as_ref(),
             ledger_since: work.object.as_ref().and_then(|object| Some(object.metadata.creation_timestamp.as_ref()?.0)),
             settling_until: work.settling_until,
+            by_hand: grant::ByHand {
+                token: work.run_now.as_deref(),
+                job: work.manual,
+                missed_until: work.missed_until,
+            },
             cluster_uid: uid.as_deref(),
             now,
             time_factor: self.settings.grant_factor,

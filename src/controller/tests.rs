@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod failover;
 mod handover;
+mod manual;
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use super::push::Standing;
 use super::reconcile::due;
 use super::world::World;
 use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
-use crate::grant::{ClaimJob, Evidence, Recorded, Seen};
+use crate::grant::{ClaimJob, Evidence, ManualJob, Recorded, Seen};
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
@@ -49,6 +49,11 @@ pub struct Work {
     pub seen: BTreeMap<MemberName, Seen>,
     /// CronJobs of `drain` that may still start Jobs.
     pub firing: Vec<(MemberName, Firing)>,
+    /// `spec.runNow`, while it has not been acted upon, and its Job.
+    pub run_now: Option<Box<str>>,
+    pub manual: ManualJob,
+    /// Until when the holder's CronJob would start a run at once, were it let go.
+    pub missed_until: Option<Timestamp>,
     /// The holder's CronJob, where it stands suspended.
     pub suspended: Option<Firing>,
     pub evidence: Vec<Evidence>,
@@ -99,6 +104,7 @@ impl Work {
         let plan = planning.in_scope(|| world.planner.plan(id, now))?;
         let object = world.ledger.get(&id).cloned();
         let record = object.as_deref().map(observe::ledger);
+        let run_now = record.as_ref().and_then(|record| record.run_now.clone());
         let (grant, mut drain) = record.map(|record| (record.grant, record.drain)).unwrap_or_default();
         contacts::shorten_unknown(&mut drain, &world.planner.fleet().members);
         let status = object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default();
@@ -119,7 +125,10 @@ impl Work {
         {
             runs.extend(world.here(id, member).iter().flat_map(|here| jobs::runs(here, member, &status, look)));
         }
-        let (mut late, mut next_look) = (Vec::new(), None);
+        let run_now = run_now.filter(|token| status.run_now_seen.as_deref() != Some(&**token));
+        let manual = run_now.as_deref().zip(holder).filter(|_| holder_synced);
+        let manual = manual.map(|(token, here)| jobs::manual(here, namespace, (id, token), now)).unwrap_or_default();
+        let (mut late, mut next_look, mut missed_until) = (Vec::new(), None, None);
         if let (Some(grant), Some(here)) = (&grant, holder) {
             let member = &grant.cluster;
             let cron_job = here.state.owned.get(&(OwnedKind::CronJob, ObjectName::new(namespace, id.object_name())));
@@ -131,6 +140,7 @@ impl Work {
                 late = jobs::late((here, member), cron_job, &status, look);
             }
             next_look = jobs::next_look(here, cron_job, look);
+            missed_until = cron_job.and_then(|(object, due)| jobs::missed_until(object.cron.as_ref()?, due, now));
         }
         runs.sort_by_key(|run| run.report.ended);
         let evidence = holders::evidence(world, id, hub_id);
@@ -156,6 +166,9 @@ impl Work {
             reachable: target.as_ref().is_some_and(|target| target.contact == Contact::Synced),
             evidence,
             drain,
+            run_now,
+            manual,
+            missed_until,
             settling_until: world.settling_until(now),
             observed: world.planner.is_observed(&plan),
             plan,

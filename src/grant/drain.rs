@@ -9,7 +9,7 @@ use crate::plan::fleet::{Drain, Grant, Phase};
 
 /// Between two consistent lists. A CronJob controller may make a Job after its CronJob was suspended, from what it
 /// had read before; it does not lag so far behind.
-const BETWEEN_LISTS: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const BETWEEN_LISTS: SignedDuration = SignedDuration::from_secs(60);
 /// What was seen to be busy is looked at again after this.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
@@ -126,7 +126,7 @@ fn look(input: &Input<'_>, entry: &Drain, verified: Timestamp) -> Look {
 }
 
 /// The ledger keeps whole seconds: none may be counted that has not passed.
-fn rounded_up(time: Timestamp) -> Timestamp {
+pub(super) fn rounded_up(time: Timestamp) -> Timestamp {
     let whole = crate::time::whole_seconds(time);
     if whole < time { crate::time::after(whole, SignedDuration::from_secs(1)) } else { whole }
 }

@@ -1,6 +1,6 @@
 //! How a grant moves to another member, and what becomes of one whose claim did not come through.
 
-use super::{ClaimJob, Input, LedgerChange, Rule, Step, claim, drain};
+use super::{ClaimJob, Input, LedgerChange, Rule, Step, claim, drain, manual};
 use crate::api::kopia_repository::DEADLINE_UNKNOWN;
 use crate::outcome::Outcome;
 use crate::plan::fleet::{Former, Grant, Phase};
@@ -109,6 +109,7 @@ pub(super) fn resume(input: &Input<'_>, grant: &Grant, from: &Former) -> Step {
 pub(super) fn held(input: &Input<'_>, grant: &Grant) -> Step {
     match (grant.phase, &grant.from) {
         (Phase::Resuming, _) => resuming(input, grant),
+        (Phase::Active, _) => manual::held(input, grant),
         // It was maintained before the hand-over, and goes on. As nothing is pushed, its CronJob is let go as it stands.
         (Phase::Draining, from) if from.is_some() || grant.highest_epoch > grant.epoch => {
             match drain::draining(input, grant) {

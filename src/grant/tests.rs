@@ -27,7 +27,7 @@ fn secret_of(plan: &RepositoryPlan) -> Option<ObjectName> {
     }
 }
 
-fn grant(member: &str, phase: Phase) -> Grant {
+pub(super) fn grant(member: &str, phase: Phase) -> Grant {
     Grant {
         cluster: member.into(),
         cluster_uid: None,
@@ -41,7 +41,7 @@ fn grant(member: &str, phase: Phase) -> Grant {
     }
 }
 
-fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, claim: ClaimJob) -> Input<'a> {
+pub(super) fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, claim: ClaimJob) -> Input<'a> {
     Input {
         plan,
         grant,
@@ -56,6 +56,7 @@ fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, claim: ClaimJob
         unread: None,
         ledger_since: None,
         settling_until: None,
+        by_hand: ByHand::default(),
         cluster_uid: None,
         now: at(60),
         time_factor: 1,

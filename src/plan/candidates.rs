@@ -35,6 +35,9 @@ fn of_member(record: Option<&MemberRecord>) -> Option<Exclusion> {
     match record {
         None => Some((NOT_REGISTERED, "the hub has no registration of this member".to_owned())),
         Some(record) if !record.eligible => Some((INELIGIBLE, "its MemberCluster says eligible: false".to_owned())),
+        Some(record) if !record.is_eligible() => {
+            Some((INELIGIBLE, format!("its MemberCluster says lifecycle: {:?}", record.lifecycle)))
+        }
         Some(record) if record.paused => Some((PAUSED, "its MemberCluster says paused: true".to_owned())),
         Some(_) => None,
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::api::member_cluster::Lifecycle;
 use crate::identity::{Cidr, Overrides, SecretFacts};
 use crate::names::{MemberName, ObjectName, PlacedName, PolicyName, RepositoryId, RepositoryKey, SourceKey};
 use crate::policy::{CustomCa, PolicyRecord};
@@ -41,11 +42,20 @@ pub struct MemberRecord {
     /// Since when it has not been reached without a break, where that is known and is its own fault: not while most of
     /// the fleet can't be reached.
     pub away_since: Option<Timestamp>,
-    /// The operator's word that it is gone for good.
-    pub forgotten: bool,
+    pub lifecycle: Lifecycle,
 }
 
 impl MemberRecord {
+    /// May maintenance run there, as far as the operator is concerned?
+    pub fn is_eligible(&self) -> bool {
+        self.eligible && self.lifecycle == Lifecycle::Active
+    }
+
+    /// The operator's word that it is gone for good.
+    pub fn is_forgotten(&self) -> bool {
+        self.lifecycle == Lifecycle::Forgotten
+    }
+
     /// Nothing is written where nothing can be seen, nor where the operator said so.
     pub fn is_written_to(&self) -> bool {
         self.contact == Contact::Synced && !self.paused

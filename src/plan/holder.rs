@@ -19,14 +19,14 @@ pub fn is_synced(fleet: &Fleet, member: &MemberName) -> bool {
     contact(fleet, member) == Contact::Synced
 }
 
-/// `eligible: false`. A member that is not known is not said to be that.
+/// `eligible: false`, or retired. A member that is not known is not said to be that.
 pub fn is_ineligible(fleet: &Fleet, member: &MemberName) -> bool {
-    fleet.members.get(member).is_some_and(|record| !record.eligible)
+    fleet.members.get(member).is_some_and(|record| !record.is_eligible())
 }
 
 /// It can't be reached, and the operator says that it never will be again.
 pub fn is_gone_for_good(fleet: &Fleet, member: &MemberName) -> bool {
-    fleet.members.get(member).is_some_and(|record| record.forgotten && record.contact == Contact::Unreachable)
+    fleet.members.get(member).is_some_and(|record| record.is_forgotten() && record.contact == Contact::Unreachable)
 }
 
 /// The CronJob of a repository that stands in a member, by the names of all its ids, smallest first.

@@ -31,19 +31,19 @@ pub fn member(object: Option<&MemberCluster>, contact: Contact) -> MemberRecord 
             cidrs: Vec::new(),
             contact,
             away_since: None,
-            forgotten: false,
+            lifecycle: Lifecycle::Active,
         };
     };
     let domain = object.spec.cluster_domain.trim_matches('.').to_ascii_lowercase();
     MemberRecord {
         labels: object.metadata.labels.clone().unwrap_or_default(),
-        eligible: object.spec.eligible && object.spec.lifecycle == Lifecycle::Active,
+        eligible: object.spec.eligible,
         paused: object.spec.paused,
         cluster_domain: if domain.is_empty() { DEFAULT_DOMAIN.into() } else { domain.into() },
         cidrs: object.spec.cidrs.iter().filter_map(|text| text.parse().ok()).collect(),
         contact,
         away_since: away_since(object).filter(|_| contact == Contact::Unreachable),
-        forgotten: object.spec.lifecycle == Lifecycle::Forgotten,
+        lifecycle: object.spec.lifecycle,
     }
 }
 

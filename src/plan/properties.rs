@@ -1,5 +1,6 @@
 //! What holds for every fleet and every history of it.
 
+mod ledger;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

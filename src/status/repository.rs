@@ -115,6 +115,12 @@ fn change_grant(status: &mut KopiaRepositoryStatus, input: &Input<'_>) {
             status.grant = Some(grant_status(grant));
             status.drain = drain.iter().map(drain_status).collect();
         }
+        Some(LedgerChange::Manual { drain, seen }) => {
+            status.drain = drain.iter().map(drain_status).collect();
+            if let Some(token) = seen {
+                status.run_now_seen = Some(token.to_string());
+            }
+        }
         Some(LedgerChange::NotReady(entry)) => note_not_ready(status, entry),
         None => {}
     }
@@ -231,7 +237,10 @@ fn conditions(
     let asked = object.spec.run_now.as_ref().filter(|asked| status.run_now_seen.as_ref() != Some(*asked));
     rare(
         "RunNowPending",
-        asked.map(|_| ("NotSupported", "spec.runNow is kept, but runs by hand are not supported yet".to_owned())),
+        asked.map(|_| match &input.step.note {
+            Some((reason @ "RunByHand", message)) => (*reason, message.clone()),
+            _ => ("NotMaintained", "it starts once the repository is maintained and its CronJob may run".to_owned()),
+        }),
     );
     rare("Ambiguous", input.plan.remarks.first().cloned());
     let replaced = input.unique_id.is_some_and(|id| before.unique_id.as_deref().is_some_and(|old| old != id));

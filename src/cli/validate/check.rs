@@ -157,8 +157,6 @@ fn doubts(kind: Kind, object: &Value, allowed: &Allowed) -> Vec<Problem> {
             doubts.push(Problem::new(field, message));
         }
     };
-    let run_now = kind == Kind::KopiaRepository && !spec["runNow"].is_null();
-    in_vain(run_now, "spec.runNow", "is kept and has no effect yet: runs by hand are not supported");
     let adopts = kind == Kind::MemberCluster && spec["adoptForeign"] == true;
     in_vain(adopts, "spec.adoptForeign", "is kept and has no effect yet: nothing of other tools is suspended");
     if kind != Kind::KopiaMaintenance {

@@ -122,7 +122,7 @@ impl Bench {
             allow_exec: false,
             allow_loopback: false,
             rules: PolicyRules::default(),
-            plan: PlanOptions { endpoint_aliases: BTreeMap::new(), ..options() },
+            plan: PlanOptions { endpoint_aliases: BTreeMap::new(), time_factor: self.time_factor, ..options() },
             settings: Settings {
                 hub_id: String::new(),
                 namespace: NAMESPACE.to_owned(),
@@ -250,6 +250,19 @@ impl Bench {
             cron_jobs.iter().any(|it| it["spec"]["suspend"] == false).then_some(())
         })
         .await;
+    }
+
+    /// Changes the spec of the first KopiaRepository.
+    pub fn lever(&self, spec: &Value) {
+        let kind = ("hub.volsync.backube", "kopiarepositories");
+        let name = self.hub.actor("user").list(kind.0, kind.1)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+        self.hub.actor("user").merge(kind, ("", &name), &json!({"spec": spec})).unwrap();
+    }
+
+    /// Whether two runs were in the only repository at once is known to it alone.
+    pub fn never_two_at_once(&self) {
+        let repositories = self.repositories.all();
+        assert!(repositories.values().all(|it| it.collisions == 0), "{repositories:?}");
     }
 
     /// Waits until the repository is not maintained for this reason; returns what people are told.

@@ -9,20 +9,18 @@ use super::bench::{Bench, NAMESPACE, id, name};
 use crate::sim::SimCluster;
 
 fn pin(bench: &Bench, cluster: &Value) {
-    let (kind, repository) = (("hub.volsync.backube", "kopiarepositories"), format!("kr-{}", id("bucket")));
-    let change = json!({"spec": {"cluster": cluster}});
-    bench.hub.actor("user").merge(kind, ("", &repository), &change).unwrap();
+    bench.lever(&json!({"cluster": cluster}));
 }
 
-fn cron_job_in(member: &SimCluster) -> Option<Value> {
+pub fn cron_job_in(member: &SimCluster) -> Option<Value> {
     member.actor("user").get("batch", "cronjobs", NAMESPACE, &name("bucket"))
 }
 
 /// `eu` maintains it, and `us` is a candidate too.
-async fn two_candidates() -> (Bench, SimCluster) {
+pub async fn two_candidates(policy: &Value) -> (Bench, SimCluster) {
     let bench = Bench::start(60).await;
     bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
+    bench.policy(policy);
     bench.maintained().await;
     let other = bench.also_backed_up_in("us", "bucket").await;
     let both = |status: &Value| status["clusterCount"] == 2 && status["state"] == "Maintained";
@@ -30,7 +28,7 @@ async fn two_candidates() -> (Bench, SimCluster) {
     (bench, other)
 }
 
-fn held_by(cluster: &'static str, epoch: i64) -> impl Fn(&Value) -> bool {
+pub fn held_by(cluster: &'static str, epoch: i64) -> impl Fn(&Value) -> bool {
     move |status| {
         let grant = &status["grant"];
         grant["phase"] == "Active" && grant["cluster"] == cluster && grant["epoch"] == epoch
@@ -39,7 +37,7 @@ fn held_by(cluster: &'static str, epoch: i64) -> impl Fn(&Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_moves_a_repository_after_the_former_holder_has_ended() {
-    let (bench, other) = two_candidates().await;
+    let (bench, other) = two_candidates(&json!({})).await;
     bench.work_in(&other);
     // A run that goes on while the repository moves.
     let job = bench.job_of("bucket", false);
@@ -72,7 +70,7 @@ async fn a_pin_moves_a_repository_after_the_former_holder_has_ended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_claim_can_start_the_former_holder_goes_on_under_its_epoch() {
-    let (bench, other) = two_candidates().await;
+    let (bench, other) = two_candidates(&json!({})).await;
     // Nothing runs the Jobs of `us`.
     pin(&bench, &"us".into());
     let claims = |status: &Value| status["grant"]["cluster"] == "us";

@@ -69,6 +69,7 @@ impl Protocol {
             unread: unread.as_ref(),
             ledger_since: Some(time(SHORT)),
             settling_until: None,
+            by_hand: ByHand::default(),
             cluster_uid: None,
             now: time(0),
             time_factor: FACTOR,

@@ -7,11 +7,13 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
+use crate::api::member_cluster::Lifecycle;
 use crate::names::{MemberName, ObjectName, RepositoryId, RepositoryKey};
 use crate::plan::fleet::{
-    Contact, Fleet, Former, Grant, LedgerRecord, MemberRecord, NotReady, Observation, Phase, PlanOptions,
-    PushedCronJob, SecretState, SourceRecord,
+    Contact, Fleet, Former, Grant, LedgerRecord, MemberRecord, NotReady, Observation, PlanOptions, PushedCronJob,
+    SecretState, SourceRecord,
 };
+use crate::plan::properties::ledger::{Ledger, ledger};
 use crate::plan::result::RepositoryPlan;
 use crate::plan::testing::{self, facts, grant, labels, now, observations, options, placed, policy, source_key};
 use crate::plan::{observe, scratch};
@@ -19,7 +21,7 @@ use crate::plan::{observe, scratch};
 pub const MEMBERS: [&str; 3] = ["c1", "c2", "c3"];
 const NAMESPACES: [&str; 2] = ["n1", "n2"];
 const SOURCES: [&str; 3] = ["s1", "s2", "s3"];
-const SECRETS: [&str; 2] = ["repo-a", "repo-b"];
+pub const SECRETS: [&str; 2] = ["repo-a", "repo-b"];
 const POLICIES: [&str; 4] = ["p1", "p2", "p3", "p4"];
 
 /// Secrets: shared places, places of one cluster, of one namespace, of a file system, and none.
@@ -113,63 +115,29 @@ pub enum Op {
     Relist(&'static str),
 }
 
-#[derive(Clone, Debug)]
-pub struct Ledger {
-    key: Option<Index>,
-    unique_id: Option<u8>,
-    grant: Option<(&'static str, u64, Phase)>,
-    pin: Option<&'static str>,
-    frozen: Option<i64>,
-    same_as: Option<Index>,
-    distinct_from: Option<Index>,
-    rests: Vec<(&'static str, &'static str, &'static str, i64)>,
-    failover: Option<(&'static str, u64)>,
-}
-
 fn member_record() -> impl Strategy<Value = MemberRecord> {
     let contact = select(vec![Contact::Synced, Contact::Synced, Contact::Syncing, Contact::Unreachable]);
     let network = (prop::bool::weighted(0.3), prop::bool::weighted(0.3));
-    let contact = (contact, prop::option::weighted(0.5, -40..5_i64), prop::bool::weighted(0.1));
+    let contact = (
+        contact,
+        prop::option::weighted(0.5, -40..5_i64),
+        select(
+            vec![Lifecycle::Active; 7]
+                .into_iter()
+                .chain([Lifecycle::Retired, Lifecycle::Forgotten])
+                .collect::<Vec<_>>(),
+        ),
+    );
     (any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.2), network, contact).prop_map(
-        |(labelled, eligible, paused, (networked, named), (contact, away, forgotten))| {
+        |(labelled, eligible, paused, (networked, named), (contact, away, lifecycle))| {
             let mut record = testing::member();
             record.labels = if labelled { labels(&[("zone", "a")]) } else { labels(&[]) };
             record.cidrs = if networked { vec!["10.0.0.0/8".parse().unwrap()] } else { Vec::new() };
             record.cluster_domain = if named { "corp.example".into() } else { record.cluster_domain };
             let away_since = away.map(World::after);
-            MemberRecord { eligible, paused, contact, away_since, forgotten, ..record }
+            MemberRecord { eligible, paused, contact, away_since, lifecycle, ..record }
         },
     )
-}
-
-fn ledger() -> impl Strategy<Value = Ledger> {
-    let member = || select(MEMBERS.to_vec());
-    // Now and then by its bare name.
-    let rests = (member(), select(vec!["n1", "n2", "n1", "n2", ""]), select(SECRETS.to_vec()), -5..60_i64);
-    let phase = prop_oneof![5 => Just(Phase::Active), 1 => Just(Phase::Claiming), 1 => Just(Phase::Draining),
-        1 => Just(Phase::Recovering)];
-    (
-        prop::option::weighted(0.8, any::<Index>()),
-        prop::option::weighted(0.4, 0..2_u8),
-        prop::option::weighted(0.6, (member(), 1..4_u64, phase)),
-        prop::option::weighted(0.2, member()),
-        prop::option::weighted(0.2, -5..60_i64),
-        prop::option::weighted(0.15, any::<Index>()),
-        prop::option::weighted(0.15, any::<Index>()),
-        prop::collection::vec(rests, 0..4),
-        prop::option::weighted(0.3, (member(), 1..4_u64)),
-    )
-        .prop_map(|(key, unique_id, grant, pin, frozen, same_as, distinct_from, rests, failover)| Ledger {
-            key,
-            unique_id,
-            grant,
-            pin,
-            frozen,
-            same_as,
-            distinct_from,
-            rests,
-            failover,
-        })
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -392,9 +360,8 @@ pub fn fleet_after(world: &World, ops: &[Op]) -> Fleet {
 
 /// With everything that the hub can be started with, or nothing.
 pub fn options_of(hub: bool) -> PlanOptions {
-    let mut options = options();
+    let mut options = PlanOptions { hub_member: hub.then(|| "c1".into()), ..options() };
     if hub {
-        options.hub_member = Some("c1".into());
         options.endpoint_aliases.insert("10.0.0.9:9000".to_owned(), "minio.n1.svc:9000".to_owned());
     }
     options

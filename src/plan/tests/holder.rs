@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::api::member_cluster::Lifecycle;
 use crate::names::{MemberName, RepositoryId};
 use crate::plan::fleet::{Contact, Former, Grant, Phase, SecretState};
 use crate::plan::result::{Push, RepositoryPlan, State};
@@ -250,8 +251,7 @@ fn a_member_that_is_forgotten_loses_what_it_holds_and_one_that_is_back_does_not(
     let (mut fleet, _, holder, other) = held();
     fleet.member(&holder, |member| {
         member.contact = Contact::Unreachable;
-        member.forgotten = true;
-        member.eligible = false;
+        member.lifecycle = Lifecycle::Forgotten;
     });
     assert_eq!(said(&fleet.only()), maintained(&other));
     fleet.member(&other, |member| member.contact = Contact::Unreachable);

@@ -269,9 +269,7 @@ fn a_run_that_is_asked_for_is_shown_as_pending_and_as_resolved_once_nobody_asks(
     assert_eq!(condition(&nothing, "RunNowPending"), None);
     object.spec.run_now = Some("tonight".to_owned());
     let asked = write(&mut object, |_| {});
-    assert_eq!(is(&asked, "RunNowPending"), pair("True", "NotSupported"));
-    let message = &condition(&asked, "RunNowPending").unwrap().message;
-    assert!(message.contains("spec.runNow is kept") && message.contains("not supported yet"), "{message}");
+    assert_eq!(is(&asked, "RunNowPending"), pair("True", "NotMaintained"));
     assert_eq!(asked.run_now_seen, None, "it was not acted upon");
     assert_eq!((&asked.state, &asked.next_run, &asked.grant), (&nothing.state, &nothing.next_run, &nothing.grant));
     assert_eq!(write(&mut object, |facts| facts.now = hours(1)), asked, "and is said once");

@@ -1,0 +1,267 @@
+//! One run by hand (`spec.runNow`): the CronJob is suspended, what runs is waited for, one Job runs, and the CronJob
+//! goes on.
+//!
+//! A Job by hand beside a CronJob that forbids concurrency does not keep its controller from starting another one, and
+//! a suspend that was acknowledged may be followed by one Job more: so here as in a hand-over two lists have to show
+//! that nothing runs. The ledger's entry for the holder itself in `drain` says that its CronJob is suspended for this,
+//! so that any replica can go on from there.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Input, LedgerChange, Step, drain};
+use crate::plan::fleet::{Drain, Grant, Phase};
+
+/// What is known of a run that is asked for by hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByHand<'a> {
+    /// `spec.runNow`, while it has not been acted upon.
+    pub token: Option<&'a str>,
+    /// The Job of that token, in the grant's member.
+    pub job: ManualJob,
+    /// Until when the CronJob, let go, would start a run that it has missed meanwhile.
+    pub missed_until: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ManualJob {
+    #[default]
+    Absent,
+    Running,
+    Ended,
+}
+
+/// Between two looks at what runs.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
+pub(super) fn active(input: &Input<'_>, grant: &Grant) -> Step {
+    let own = input.drain.iter().find(|entry| entry.cluster == grant.cluster);
+    match (input.by_hand.token.filter(|_| input.wanted()), own) {
+        (None, None) => Step { run: true, ..Step::rest() },
+        (Some(_), None) => {
+            let drain = drain::with(input, grant.cluster.clone(), Some(grant.deadline_seconds));
+            says(Step::grant(grant.clone(), &drain), "the CronJob is suspended for it")
+        }
+        (Some(token), Some(own)) => match input.by_hand.job {
+            ManualJob::Absent => quiet(input, grant, own, token),
+            ManualJob::Running => says(Step::rest(), "it goes on"),
+            ManualJob::Ended => over(input, grant, Some(token)),
+        },
+        // It was taken back, or the repository is not to be maintained now.
+        (None, Some(_)) => over(input, grant, None),
+    }
+}
+
+/// Rule: a Job by hand starts once two lists at least a minute apart show the CronJob suspended and nothing that runs.
+fn quiet(input: &Input<'_>, grant: &Grant, own: &Drain, token: &str) -> Step {
+    let Some(seen) = input.seen.get(&grant.cluster) else {
+        return says(Step::rest(), &format!("it waits until {} can be reached", grant.cluster));
+    };
+    let kept = |clear_since: Option<Timestamp>| {
+        let mut drain = input.drain.to_vec();
+        drain
+            .iter_mut()
+            .filter(|entry| entry.cluster == grant.cluster)
+            .for_each(|entry| entry.clear_since = clear_since);
+        Step::grant(grant.clone(), &drain)
+    };
+    if !seen.suspended || seen.live > 0 {
+        let step = if own.clear_since.is_some() { kept(None) } else { Step::rest() };
+        return says(step, "it waits for what runs");
+    }
+    let from = own.clear_since.map_or(Timestamp::MIN, |since| input.after(since, drain::BETWEEN_LISTS));
+    let list = Step { list: vec![grant.cluster.clone()], ..Step::rest() };
+    match seen.listed.filter(|listed| listed.began >= from) {
+        // Of a first look any list will do that was made after the CronJob was seen suspended; the second one tells.
+        Some(listed) if listed.clear && own.clear_since.is_some() => {
+            says(Step { manual: Some(token.into()), ..Step::rest() }, "it starts")
+        }
+        Some(listed) if listed.clear => says(kept(Some(drain::rounded_up(listed.ended))), "nothing else runs"),
+        Some(listed) if input.now >= input.after(listed.ended, LOOK_AGAIN) => says(list, "it waits for what runs"),
+        Some(listed) => {
+            says(Step { wake: Some(input.after(listed.ended, LOOK_AGAIN)), ..Step::rest() }, "it waits for what runs")
+        }
+        None if input.now < from => {
+            says(Step { wake: Some(from), ..Step::rest() }, &format!("nothing else runs; it starts at {from:.0}"))
+        }
+        None => says(list, "whether anything runs is looked at"),
+    }
+}
+
+/// Rule: the CronJob goes on once it would not start at once what it has missed.
+fn over(input: &Input<'_>, grant: &Grant, token: Option<&str>) -> Step {
+    let runs = input.seen.get(&grant.cluster).is_none_or(|seen| seen.live > 0);
+    if runs && token.is_none() {
+        return says(Step::rest(), "what runs is waited for");
+    }
+    if let Some(until) = input.by_hand.missed_until.filter(|until| input.now < *until && input.wanted()) {
+        let text =
+            format!("it has ended; the CronJob goes on at {until:.0}, for it would start at once what it has missed");
+        return says(Step { wake: Some(until), ..Step::rest() }, &text);
+    }
+    Step::write(LedgerChange::Manual { drain: others(input, grant), seen: token.map(Into::into) })
+}
+
+/// Nothing new is pushed: a run by hand that has begun comes to its end, and the CronJob is let go as it stands.
+pub(super) fn held(input: &Input<'_>, grant: &Grant) -> Step {
+    if !input.drain.iter().any(|entry| entry.cluster == grant.cluster) {
+        return Step::rest();
+    }
+    if input.seen.get(&grant.cluster).is_none_or(|seen| seen.live > 0) {
+        return says(Step::rest(), "what runs is waited for");
+    }
+    let next = Grant { phase: Phase::Resuming, since: Some(input.now), ..grant.clone() };
+    Step::grant(next, &others(input, grant))
+}
+
+fn others(input: &Input<'_>, grant: &Grant) -> Vec<Drain> {
+    input.drain.iter().filter(|entry| entry.cluster != grant.cluster).cloned().collect()
+}
+
+fn says(step: Step, text: &str) -> Step {
+    step.saying("RunByHand", format!("a run by hand was asked for; {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::tests::{at, grant, input, plan};
+    use super::super::{ClaimJob, Listed, Seen, step};
+    use super::*;
+    use crate::names::MemberName;
+    use crate::plan::result::{Push, RepositoryPlan, State};
+
+    /// One repository that is held by `a`, as the ledger and the member have it.
+    struct Stage {
+        plan: RepositoryPlan,
+        grant: Grant,
+        drain: Vec<Drain>,
+        seen: BTreeMap<MemberName, Seen>,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let seen = Seen { suspended: false, live: 0, listed: None };
+            Self {
+                plan: plan("a"),
+                grant: grant("a", Phase::Active),
+                drain: Vec::new(),
+                seen: BTreeMap::from([("a".into(), seen)]),
+            }
+        }
+
+        fn step(&self, now: i64, by_hand: ByHand<'_>) -> Step {
+            let (seen, drain) = (&self.seen, &self.drain[..]);
+            let input = input(&self.plan, Some(&self.grant), ClaimJob::Absent);
+            step(&Input { seen, drain, by_hand, now: at(now), ..input })
+        }
+
+        fn sees(&mut self, change: impl FnOnce(&mut Seen)) {
+            change(self.seen.values_mut().next().unwrap());
+        }
+
+        fn wrote(&mut self, step: &Step) {
+            match step.ledger.clone() {
+                Some(LedgerChange::Grant(grant, drain)) => (self.grant, self.drain) = (grant, drain),
+                Some(LedgerChange::Manual { drain, .. }) => self.drain = drain,
+                other => panic!("nothing is written: {other:?}"),
+            }
+        }
+    }
+
+    fn asked(job: ManualJob) -> ByHand<'static> {
+        ByHand { token: Some("1"), job, missed_until: None }
+    }
+
+    fn listed(began: i64, clear: bool) -> Listed {
+        Listed { began: at(began), ended: at(began + 1), clear }
+    }
+
+    #[test]
+    fn the_cron_job_is_suspended_and_what_runs_is_waited_for_before_a_run_by_hand_starts() {
+        let mut stage = Stage::new();
+        assert!(stage.step(0, ByHand::default()).run);
+        let first = stage.step(0, asked(ManualJob::Absent));
+        assert!(!first.run && first.manual.is_none(), "the ledger is written first");
+        stage.wrote(&first);
+        assert_eq!((stage.grant.phase, stage.drain.len()), (Phase::Active, 1));
+
+        let fires = stage.step(1, asked(ManualJob::Absent));
+        assert!(!fires.run && fires.list.is_empty() && fires.manual.is_none(), "{fires:?}");
+        stage.sees(|seen| (seen.suspended, seen.live) = (true, 1));
+        assert!(stage.step(2, asked(ManualJob::Absent)).list.is_empty(), "a run goes on");
+        stage.sees(|seen| seen.live = 0);
+        assert_eq!(stage.step(3, asked(ManualJob::Absent)).list, [MemberName::from("a")]);
+        stage.sees(|seen| seen.listed = Some(listed(3, true)));
+        let clear = stage.step(4, asked(ManualJob::Absent));
+        assert!(clear.manual.is_none(), "one list is not enough");
+        stage.wrote(&clear);
+        assert_eq!(stage.drain[0].clear_since, Some(at(4)));
+
+        let waits = stage.step(63, asked(ManualJob::Absent));
+        assert!(waits.manual.is_none() && waits.list.is_empty() && waits.wake == Some(at(64)), "{waits:?}");
+        assert_eq!(stage.step(64, asked(ManualJob::Absent)).list.len(), 1);
+        stage.sees(|seen| seen.listed = Some(listed(64, true)));
+        assert_eq!(stage.step(65, asked(ManualJob::Absent)).manual.as_deref(), Some("1"));
+        let runs = stage.step(66, asked(ManualJob::Running));
+        assert!(!runs.run && runs.manual.is_none() && runs.ledger.is_none(), "{runs:?}");
+    }
+
+    #[test]
+    fn what_a_list_or_the_watch_shows_begins_the_wait_anew() {
+        let mut stage = Stage::new();
+        stage.wrote(&stage.step(0, asked(ManualJob::Absent)));
+        stage.drain[0].clear_since = Some(at(4));
+        stage.sees(|seen| (seen.suspended, seen.listed) = (true, Some(listed(64, false))));
+        let again = stage.step(66, asked(ManualJob::Absent));
+        assert!(again.manual.is_none() && again.wake == Some(at(70)), "{again:?}");
+        assert_eq!(stage.step(70, asked(ManualJob::Absent)).list.len(), 1, "the list saw what no watch brought");
+        stage.sees(|seen| seen.live = 1);
+        stage.wrote(&stage.step(71, asked(ManualJob::Absent)));
+        assert_eq!(stage.drain[0].clear_since, None);
+    }
+
+    #[test]
+    fn the_cron_job_goes_on_once_it_would_not_start_at_once_what_it_missed() {
+        let mut stage = Stage::new();
+        stage.wrote(&stage.step(0, asked(ManualJob::Absent)));
+        stage.sees(|seen| seen.suspended = true);
+        let ended = ByHand { missed_until: Some(at(500)), ..asked(ManualJob::Ended) };
+        let waits = stage.step(100, ended);
+        assert!(!waits.run && waits.ledger.is_none() && waits.wake == Some(at(500)), "{waits:?}");
+        let over = stage.step(500, ended);
+        assert_eq!(over.ledger, Some(LedgerChange::Manual { drain: Vec::new(), seen: Some("1".into()) }));
+        stage.wrote(&over);
+        assert!(stage.step(501, ByHand::default()).run);
+    }
+
+    #[test]
+    fn one_that_is_taken_back_or_frozen_ends_and_nothing_starts() {
+        let mut stage = Stage::new();
+        stage.wrote(&stage.step(0, asked(ManualJob::Absent)));
+        stage.sees(|seen| (seen.suspended, seen.live) = (true, 1));
+        assert!(stage.step(1, ByHand::default()).ledger.is_none(), "what runs is waited for");
+        stage.sees(|seen| seen.live = 0);
+        let over = stage.step(2, ByHand::default());
+        assert_eq!(over.ledger, Some(LedgerChange::Manual { drain: Vec::new(), seen: None }));
+        stage.plan.state = State::Frozen;
+        let frozen = stage.step(2, asked(ManualJob::Absent));
+        assert_eq!(frozen.ledger, Some(LedgerChange::Manual { drain: Vec::new(), seen: None }), "it starts after it");
+        stage.drain.clear();
+        assert_eq!(stage.step(3, asked(ManualJob::Absent)).ledger, None);
+    }
+
+    #[test]
+    fn where_nothing_is_pushed_the_cron_job_is_let_go_as_it_stands() {
+        let mut stage = Stage::new();
+        stage.wrote(&stage.step(0, asked(ManualJob::Absent)));
+        stage.plan = RepositoryPlan { push: Push::Keep, state: State::Held, ..stage.plan };
+        stage.sees(|seen| (seen.suspended, seen.live) = (true, 1));
+        assert!(stage.step(1, asked(ManualJob::Running)).ledger.is_none());
+        stage.sees(|seen| seen.live = 0);
+        stage.wrote(&stage.step(2, asked(ManualJob::Ended)));
+        assert_eq!((stage.grant.phase, stage.drain.len()), (Phase::Resuming, 0));
+        let resumes = stage.step(3, asked(ManualJob::Ended));
+        assert!(resumes.run && resumes.manual.is_none(), "{resumes:?}");
+    }
+}
