@@ -14,6 +14,7 @@ pub mod cutter;
 pub mod fleet;
 pub mod hub;
 pub mod kubelet;
+pub mod link;
 pub mod objects;
 pub mod pki;
 pub mod process;
