@@ -88,6 +88,8 @@ pub const DEADLINE_UNKNOWN: u32 = 7 * 86_400;
 pub const CLUSTERS_MAX: usize = 20;
 /// The most runs that are kept.
 pub const RUNS_MAX: usize = 5;
+/// The most grants that are remembered.
+pub const HISTORY_MAX: usize = 3;
 /// The most policies that are listed as shadowed; with names of usual length they take 1 KB.
 pub const SHADOWED_MAX: usize = 20;
 /// The most Secrets that are remembered as not ready. One more than a fleet's usual members of one repository.
@@ -175,6 +177,11 @@ pub struct KopiaRepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "lenient::or_default")]
     pub consecutive_failures: Option<i64>,
+    /// How its grants came and went. The last 3, latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    #[serde(deserialize_with = "lenient::entries")]
+    pub history: Vec<GrantRecord>,
     /// The value of runNow that was acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "lenient::or_default")]
@@ -211,6 +218,32 @@ pub struct GrantStatus {
     /// The earlier grant that the claim takes over: the only owner of this hub that it may replace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<FormerStatus>,
+}
+
+/// How one grant came to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GrantRecord {
+    #[schemars(range(min = 0))]
+    pub epoch: i64,
+    pub cluster: String,
+    /// The member that held it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub from: Option<String>,
+    /// A fixed word: first grant, pinned, holder lost, failover, automatic failover, claim failed, claimed anew, recovered.
+    pub why: String,
+    /// When the ledger named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub began: Option<Time>,
+    /// Seconds from then until its claim was read back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub claimed: Option<i64>,
+    /// Seconds from then until it might run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub active: Option<i64>,
 }
 
 /// An earlier grant.

@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::document::{self, Repository};
+use super::levers::Hub;
 use super::live::{self, Ask, LiveArgs};
 use super::offline;
 use super::options::DecisionArgs;
-use super::output::{Cell, Format, Table, Tone, print_text, serialized};
+use super::output::{Cell, Format, Table, Tone, duration, print_text, serialized};
 use super::plan::{INCOMPLETE, tone, warn_of_unread};
+use crate::api::kopia_repository::GrantRecord;
 use crate::names::{RepositoryId, SourceKey};
 use crate::plan::explain::{Explanation, MemberWhy, PolicyOutcome, PolicyWhy, Seen, explain};
 use crate::plan::fleet::{Fleet, PlanOptions};
@@ -48,6 +50,8 @@ struct Explained {
     #[serde(flatten)]
     why: Explanation,
     remarks: Vec<Remark>,
+    /// How its grants came and went, latest first.
+    history: Vec<GrantRecord>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,28 +63,48 @@ struct Remark {
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
     let options = args.decisions.plan_options()?;
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let (fleet, incomplete) = if let Some(directory) = &args.offline {
+    let (fleet, histories, incomplete) = if let Some(directory) = &args.offline {
         let loaded = offline::load(directory, &args.decisions.policy_rules(), &options)?;
         for problem in &loaded.problems {
             anstream::eprintln!("{}: {}", problem.object, problem.message);
         }
-        (loaded.fleet, loaded.incomplete)
+        (loaded.fleet, Some(loaded.histories), loaded.incomplete)
     } else {
         let seen = live::look(&args.live, &args.decisions, Vec::new(), Ask::Fleet)?;
         for problem in &seen.preview.problems {
             anstream::eprintln!("{}: {}", problem.object, problem.message);
         }
         warn_of_unread(&seen.fleet);
-        (seen.fleet, false)
+        (seen.fleet, None, false)
     };
     let plan = scratch::plan(&fleet, &options, now);
-    let explained = explained(&fleet, &plan, (&options, now), find(&plan, &args.repository)?);
+    let repository = find(&plan, &args.repository)?;
+    let history = match histories {
+        Some(mut histories) => repository.ids.iter().find_map(|id| histories.remove(id)).unwrap_or_default(),
+        None => live_history(&args.live, repository)?,
+    };
+    let explained = Explained { history, ..explained(&fleet, &plan, (&options, now), repository) };
     let text = match args.output {
         Format::Table => text(&explained),
         format => serialized(format, &explained)?,
     };
     print_text(&text)?;
     Ok(if incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
+}
+
+/// The ledger keeps it in the record that has the grant.
+fn live_history(live: &LiveArgs, repository: &RepositoryPlan) -> Result<Vec<GrantRecord>, String> {
+    live::runtime()?.block_on(async {
+        let hub = Hub::connect(&live.hub).await?;
+        for id in &repository.ids {
+            let object = hub.repository(&id.ledger_name()).await?;
+            let history = object.and_then(|object| object.status).unwrap_or_default().history;
+            if !history.is_empty() {
+                return Ok(history);
+            }
+        }
+        Ok(Vec::new())
+    })
 }
 
 /// By id, by source, by the whole location, and last by a part of it that only one has.
@@ -128,11 +152,12 @@ fn explained(
         message: repository.message.clone(),
         why: explain(seen, repository),
         remarks: repository.remarks.iter().map(remark).collect(),
+        history: Vec::new(),
     }
 }
 
 fn text(explained: &Explained) -> String {
-    let Explained { repository, message, why, remarks } = explained;
+    let Explained { repository, message, why, remarks, history } = explained;
     let mut text = String::new();
     let mut say = |line: std::fmt::Arguments<'_>| {
         // Writing to a String does not fail.
@@ -157,6 +182,7 @@ fn text(explained: &Explained) -> String {
         ("Members", members(&why.members)),
         ("Fields", fields(why)),
         ("Next runs", next(why)),
+        ("Grants", grants(history)),
     ];
     for (title, table) in tables.iter().filter(|(_, table)| !table.is_empty()) {
         say(format_args!("\n{title}\n{}", table.render().trim_end_matches('\n')));
@@ -210,6 +236,26 @@ fn fields(why: &Explanation) -> Table {
     for field in &why.fields {
         let value = field.value.as_str().map_or_else(|| field.value.to_string(), str::to_owned);
         table.row([Cell::from(field.name), value.into(), format!("{:?}", field.from).into()]);
+    }
+    table
+}
+
+/// How long each step took stands beside when it began.
+fn grants(history: &[GrantRecord]) -> Table {
+    let mut table = Table::new(["EPOCH", "CLUSTER", "FROM", "WHY", "BEGAN", "CLAIMED AFTER", "COULD RUN AFTER"]);
+    for grant in history {
+        let after = |seconds: Option<i64>| {
+            seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(duration).unwrap_or_default()
+        };
+        table.row([
+            Cell::from(grant.epoch.to_string()),
+            (&grant.cluster).into(),
+            grant.from.as_deref().unwrap_or_default().into(),
+            (&grant.why).into(),
+            grant.began.as_ref().map(|began| began.0.to_string()).unwrap_or_default().into(),
+            after(grant.claimed).into(),
+            after(grant.active).into(),
+        ]);
     }
     table
 }

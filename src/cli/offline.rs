@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::identity::secret_data;
 use crate::api::crd::Kind;
-use crate::api::kopia_repository::KopiaRepository;
+use crate::api::kopia_repository::{GrantRecord, KopiaRepository};
 use crate::api::member_cluster::MemberCluster;
 use crate::api::yaml::{self, YamlObject};
 use crate::api::{HUB_GROUP, POLICY_GROUP, schema};
@@ -31,6 +31,8 @@ pub struct Offline {
     pub incomplete: bool,
     /// Every object that was read, with where it stands. Holds Secret data: never print it.
     pub objects: Vec<(Place, Value)>,
+    /// How the grants of each repository came and went, as the ledger tells.
+    pub histories: BTreeMap<RepositoryId, Vec<GrantRecord>>,
     clusters: BTreeMap<MemberName, MemberCluster>,
 }
 
@@ -172,7 +174,9 @@ impl Offline {
                     _ => return Err("its name is not kr- and 16 lower-case hex digits".to_owned()),
                 };
                 let object: KopiaRepository = typed(&with_phase(value))?;
-                Observation::Ledger { id, record: Some(Box::new(observe::ledger(&object))) }
+                let record = observe::ledger(&object);
+                self.histories.extend(object.status.map(|status| (id, status.history)));
+                Observation::Ledger { id, record: Some(Box::new(record)) }
             }
             (Place::Hub, HUB_GROUP, "MemberCluster") => {
                 self.clusters.insert(MemberName::new(at.object.name.clone()), typed(value)?);

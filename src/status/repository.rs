@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{Wanted, cut, update};
-use super::size;
+use super::{history, size};
 use crate::api::kopia_repository::{
     CLUSTERS_MAX, ClusterCount, DrainStatus, FormerStatus, GrantPhase, GrantStatus, KopiaRepository,
-    KopiaRepositoryStatus, NOT_READY_MAX, NotReadyStatus, RUNS_MAX, RunStatus, SHADOWED_MAX,
+    KopiaRepositorySpec, KopiaRepositoryStatus, NOT_READY_MAX, NotReadyStatus, RUNS_MAX, RunStatus, SHADOWED_MAX,
 };
 use crate::grant::{LedgerChange, Step};
 use crate::names::MemberName;
@@ -66,7 +66,7 @@ pub fn status(object: &KopiaRepository, input: &Input<'_>) -> KopiaRepositorySta
     if let Some(id) = input.unique_id {
         status.unique_id = Some(id.to_owned());
     }
-    change_grant(&mut status, input);
+    change_grant(&mut status, &object.spec, &before, input);
     status.next_run = next_run(&before, input, recorded);
     let conditions = conditions(object, &before, &status, input);
     status.conditions = update(&before.conditions, conditions, object.metadata.generation, input.now);
@@ -106,12 +106,18 @@ fn record_runs(status: &mut KopiaRepositoryStatus, runs: &[RunStatus]) {
     status.runs.truncate(RUNS_MAX);
 }
 
-fn change_grant(status: &mut KopiaRepositoryStatus, input: &Input<'_>) {
+fn change_grant(
+    status: &mut KopiaRepositoryStatus,
+    spec: &KopiaRepositorySpec,
+    before: &KopiaRepositoryStatus,
+    input: &Input<'_>,
+) {
     if let Some((member, secret)) = &input.ready_again {
         status.not_ready.retain(|entry| entry.cluster != member.as_str() || &entry.secret != secret);
     }
     match &input.step.ledger {
         Some(LedgerChange::Grant(grant, drain)) => {
+            history::record(status, (spec, before), grant, input.now);
             status.grant = Some(grant_status(grant));
             status.drain = drain.iter().map(drain_status).collect();
         }

@@ -24,7 +24,9 @@ pub fn fit(status: &mut KopiaRepositoryStatus, spec: &KopiaRepositorySpec) {
 
 /// False: nothing is left that could be shortened.
 fn shorten(status: &mut KopiaRepositoryStatus) -> bool {
-    let popped = status.shadowed_policies.pop().is_some() || status.clusters.pop().is_some();
+    // What led to the present grant is told for as long as there is room.
+    let popped = status.history.pop().is_some();
+    let popped = popped || status.shadowed_policies.pop().is_some() || status.clusters.pop().is_some();
     if popped {
         return true;
     }
@@ -62,8 +64,8 @@ mod tests {
 
     use super::*;
     use crate::api::kopia_repository::{
-        CLUSTERS_MAX, ClusterCount, DrainStatus, FormerStatus, GrantPhase, GrantStatus, NOT_READY_MAX, NotReadyStatus,
-        RUNS_MAX, RunStatus, SHADOWED_MAX,
+        CLUSTERS_MAX, ClusterCount, DrainStatus, FormerStatus, GrantPhase, GrantRecord, GrantStatus, HISTORY_MAX,
+        NOT_READY_MAX, NotReadyStatus, RUNS_MAX, RunStatus, SHADOWED_MAX,
     };
 
     fn time() -> Time {
@@ -104,6 +106,15 @@ mod tests {
             reason: "ConnectFailed".to_owned(),
             attempts: Some(3),
         };
+        let grant = |number| GrantRecord {
+            epoch: 12,
+            cluster: named(number),
+            from: Some(named(number + 1)),
+            why: "AutomaticFailover".to_owned(),
+            began: Some(time()),
+            claimed: Some(60),
+            active: Some(360),
+        };
         let kinds = ["Maintained", "Overdue", "Contended", "RunNowPending", "Ambiguous", "Replaced"];
         KopiaRepositoryStatus {
             observed_generation: Some(7),
@@ -133,6 +144,7 @@ mod tests {
             cluster_count: Some(99),
             source_count: Some(999),
             runs: (0..RUNS_MAX).map(run).collect(),
+            history: (0..HISTORY_MAX).map(grant).collect(),
             last_outcome: Some("Succeeded".to_owned()),
             last_success: Some(time()),
             next_run: Some(time()),
@@ -172,6 +184,7 @@ mod tests {
         let mut usual = full(24, 80);
         usual.not_ready.truncate(2);
         usual.shadowed_policies.truncate(4);
+        usual.history.truncate(1);
         let mut status = usual.clone();
         fit(&mut status, &KopiaRepositorySpec::default());
         assert_eq!(status, usual);
@@ -186,9 +199,10 @@ mod tests {
         }
         usual.not_ready.clear();
         usual.shadowed_policies.truncate(2);
+        usual.history.truncate(1);
         usual.clusters.truncate(3);
         usual.conditions.truncate(2);
         let size = size(&usual);
-        assert!(size < 2560, "{size} bytes besides the metadata");
+        assert!(size < 2700, "{size} bytes besides the metadata");
     }
 }
