@@ -46,6 +46,8 @@ enum Command {
     Thaw(Box<levers::ThawArgs>),
     Pin(Box<levers::PinArgs>),
     Unpin(Box<levers::UnpinArgs>),
+    Failover(Box<levers::FailoverArgs>),
+    Trigger(Box<levers::TriggerArgs>),
     #[command(subcommand)]
     Members(members::Members),
     #[command(flatten)]
@@ -69,6 +71,8 @@ pub fn main() -> ExitCode {
         Command::Thaw(args) => levers::thaw(&args),
         Command::Pin(args) => levers::pin(&args),
         Command::Unpin(args) => levers::unpin(&args),
+        Command::Failover(args) => levers::failover(&args),
+        Command::Trigger(args) => levers::trigger(&args),
         Command::Members(command) => members::run(&command),
         Command::Later(command) => later::run(&command),
     };

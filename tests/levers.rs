@@ -1,4 +1,4 @@
-//! `freeze`, `thaw`, `pin`, `unpin` and `members list` as people type them, against a simulated hub over HTTP.
+//! `freeze`, `thaw`, `pin`, `unpin`, `failover`, `trigger` and `members list` as people type them, against a simulated hub over HTTP.
 
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -96,6 +96,64 @@ impl Stage {
         })
     }
 
+    fn reach(&self, member: &str, status: &str) {
+        let condition = json!({"type": "Reachable", "status": status, "reason": "Any", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let status = json!({"conditions": [condition]});
+        self.hub.actor("hub").merge_status(("hub.volsync.backube", "memberclusters"), ("", member), &status).unwrap();
+    }
+
+    /// Moves each repository whose grant is given up to this member, a step each half second or so.
+    fn hand_over(&self, to: &'static str) -> tokio::task::JoinHandle<()> {
+        let hub = self.hub.clone();
+        tokio::spawn(async move {
+            loop {
+                let objects = hub.actor("hub").list(LEDGER.0, LEDGER.1);
+                for object in objects.iter().filter(|object| object["spec"]["failover"].is_object()) {
+                    let grant = &object["status"]["grant"];
+                    let (phase, message) = match grant["phase"].as_str() {
+                        _ if grant["cluster"] != to => ("Claiming", "claims"),
+                        Some("Claiming") => ("Draining", "waits for east"),
+                        _ => ("Active", "well"),
+                    };
+                    let condition = json!({"type": "Maintained", "status": "False", "reason": "Any", "message": message,
+                        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+                    let status = json!({"observedGeneration": object["metadata"]["generation"],
+                        "grant": {"cluster": to, "epoch": 2, "phase": phase}, "conditions": [condition]});
+                    let name = object["metadata"]["name"].as_str().unwrap();
+                    hub.actor("hub").merge_status(LEDGER, ("", name), &status).unwrap();
+                }
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        })
+    }
+
+    /// Records a run with this outcome where one is asked for.
+    fn run_once(&self, outcome: &'static str) -> tokio::task::JoinHandle<()> {
+        let hub = self.hub.clone();
+        tokio::spawn(async move {
+            loop {
+                for object in hub.actor("hub").list(LEDGER.0, LEDGER.1) {
+                    let (token, status) = (&object["spec"]["runNow"], &object["status"]);
+                    if token.is_string() && status["runNowSeen"] != *token {
+                        let minute = status["runs"].as_array().map_or(0, Vec::len);
+                        let start = format!("2026-01-01T00:{minute:02}:00Z");
+                        let run = json!({"cluster": "east", "start": start, "end": start, "outcome": outcome});
+                        let runs: Vec<Value> = std::iter::once(&run)
+                            .chain(status["runs"].as_array().into_iter().flatten())
+                            .cloned()
+                            .collect();
+                        let generation = &object["metadata"]["generation"];
+                        let status = json!({"observedGeneration": generation, "runNowSeen": token, "runs": runs});
+                        let name = object["metadata"]["name"].as_str().unwrap();
+                        hub.actor("hub").merge_status(LEDGER, ("", name), &status).unwrap();
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        })
+    }
+
     /// With standard input that is no terminal.
     async fn say(&self, line: &str) -> Said {
         self.say_as("hub", line).await
@@ -178,7 +236,7 @@ async fn a_pin_goes_to_members_that_there_are_and_asks_where_a_hand_over_follows
     assert!(asked.code == 1 && asked.err.contains("a hand-over to west follows"), "{asked:?}");
     assert!(asked.out.contains("west can't be reached now"), "{asked:?}");
     assert_eq!(stage.spec(ONE), json!({}));
-    let said = stage.say(&format!("pin {ONE} west --reason nearer --yes")).await;
+    let said = stage.say(&format!("pin {ONE} west --reason nearer --yes --wait 1s")).await;
     assert_eq!((said.code, stage.spec(ONE)), (0, json!({"cluster": "west", "reason": "nearer"})), "{said:?}");
     let unpinned = stage.say(&format!("unpin {ONE}")).await;
     assert_eq!((unpinned.code, stage.spec(ONE)), (0, json!({})), "{unpinned:?}");
@@ -189,6 +247,66 @@ async fn a_pin_goes_to_members_that_there_are_and_asks_where_a_hand_over_follows
         "the holder needs no question: {stays:?}"
     );
     hub.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_takes_a_grant_from_a_member_that_is_away_and_from_no_other() {
+    let stage = Stage::with_fleet().await;
+    let near = stage.say(&format!("failover {ONE} --force --reason r -y")).await;
+    assert!(near.code == 1 && near.err.contains("east, which holds") && near.err.contains("pin"), "{near:?}");
+    stage.reach("east", "False");
+    stage.reach("west", "True");
+    let unforced = stage.say(&format!("failover {ONE}")).await;
+    assert!(unforced.code == 1 && unforced.err.contains("--force --reason TEXT"), "{unforced:?}");
+    let asked = stage.say(&format!("failover {ONE} --force --reason fire")).await;
+    assert!(asked.code == 1 && asked.err.contains("this takes") && asked.err.contains("--yes"), "{asked:?}");
+    assert_eq!(stage.spec(ONE), json!({}));
+
+    let hub = stage.hand_over("west");
+    let said = stage.say(&format!("failover {ONE} --force --reason fire --yes --wait 20s")).await;
+    let given_up = json!({"cluster": "east", "epoch": 1});
+    assert_eq!((said.code, stage.spec(ONE)), (0, json!({"failover": given_up, "reason": "fire"})), "{said:?}");
+    for part in ["  Claiming in west: claims", "  Draining in west: waits for east", "west maintains it, epoch 2"] {
+        assert_eq!(said.out.matches(part).count(), 1, "{part} once in {said:?}");
+    }
+    hub.abort();
+
+    let rest = stage.say("failover --from east --to west --force --reason fire --yes --no-wait").await;
+    let spec = json!({"failover": given_up, "reason": "fire", "cluster": "west"});
+    assert_eq!((rest.code, stage.spec(TWO)), (0, spec), "{rest:?}");
+    assert!(rest.out.contains("edited 1 KopiaRepository"), "the first is west's by now: {rest:?}");
+    let typo = stage.say("failover --from esat --force --reason r").await;
+    assert!(typo.code == 1 && typo.err.contains("did you mean east?"), "{typo:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_takes_longer_is_told_of_with_what_it_waits_for() {
+    let stage = Stage::with_fleet().await;
+    let hub = stage.take_note();
+    let said = stage.say(&format!("pin {ONE} west --yes --wait 2s")).await;
+    assert!(said.code == 0 && said.out.contains("after 2s it has not moved yet: Active in east"), "{said:?}");
+    hub.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_asked_for_and_waited_for_and_its_outcome_is_the_exit_code() {
+    let stage = Stage::with_fleet().await;
+    for (outcome, code) in [("Succeeded", 0), ("Busy", 1)] {
+        let hub = stage.run_once(outcome);
+        let said = stage.say(&format!("trigger {ONE} --wait=20s")).await;
+        assert!(said.code == code && said.out.contains(&format!("ended: {outcome} in east")), "{said:?}");
+        hub.abort();
+    }
+    let first = stage.spec(ONE)["runNow"].clone();
+    let late = stage.say(&format!("trigger {ONE} --wait=1s")).await;
+    assert!(late.code == 1 && late.out.contains("has not taken note yet"), "{late:?}");
+    assert_ne!(stage.spec(ONE)["runNow"], first);
+    let dry = stage.say(&format!("trigger {TWO} --dry-run")).await;
+    assert!(dry.code == 0 && stage.spec(TWO) == json!({}), "{dry:?}");
+    assert_eq!(stage.say(&format!("trigger {TWO} --no-wait")).await.code, 0);
+    assert_eq!(stage.say(&format!("freeze {TWO} --for 4h --reason r --no-wait")).await.code, 0);
+    let frozen = stage.say(&format!("trigger {TWO}")).await;
+    assert!(frozen.code == 1 && frozen.err.contains("volsync-hub thaw"), "{frozen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,10 +8,6 @@ use clap::Subcommand;
 #[derive(Clone, Debug, Subcommand)]
 pub enum Later {
     #[command(hide = true, disable_help_flag = true)]
-    Trigger(Rest),
-    #[command(hide = true, disable_help_flag = true)]
-    Failover(Rest),
-    #[command(hide = true, disable_help_flag = true)]
     Doctor(Rest),
     #[command(hide = true, disable_help_flag = true)]
     Get(Rest),
@@ -31,8 +27,6 @@ pub struct Rest {
 impl Later {
     fn name(&self) -> &'static str {
         match self {
-            Self::Trigger(_) => "trigger",
-            Self::Failover(_) => "failover",
             Self::Doctor(_) => "doctor",
             Self::Get(_) => "get",
             Self::Adopt(_) => "adopt",
@@ -42,14 +36,6 @@ impl Later {
 
     fn until_then(&self) -> &'static str {
         match self {
-            Self::Trigger(_) => {
-                "while no run is due, with a context of the member that holds it: kubectl create job NAME \
-                 --from=cronjob/kopia-maintenance-ID -n volsync-system"
-            }
-            Self::Failover(_) => {
-                "no grant is taken from a member that is away, and it goes on by itself: bring it back. \
-                 See HolderUnreachable in docs/troubleshooting.md"
-            }
             Self::Doctor(_) => {
                 "the conditions say what is wrong: volsync-hub plan, kubectl get memberclusters, and \
                  kubectl describe kopiarepository kr-ID. See docs/troubleshooting.md"

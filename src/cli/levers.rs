@@ -1,131 +1,45 @@
-//! `volsync-hub freeze`, `thaw`, `pin` and `unpin`: edits of KopiaRepositories, as anybody else could make them.
+//! `volsync-hub freeze`, `thaw`, `pin`, `unpin`, `failover` and `trigger`: edits of KopiaRepositories, as anybody else could
+//! make them.
 
-mod act;
-mod decide;
-mod near;
-mod resolve;
+pub(super) mod act;
+mod args;
+pub(super) mod decide;
+pub(super) mod failover;
+mod freeze;
+pub(super) mod near;
+mod pin;
+mod progress;
+pub(super) mod resolve;
 mod say;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
+pub(super) mod trigger;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::live::{self, Ask, LiveArgs};
-use super::options::{self, DecisionArgs};
+use super::live::{self, Ask};
 use super::output::print_text;
+use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberCluster;
 use crate::names::RepositoryId;
 use crate::plan::fleet::Contact;
 use crate::plan::result::FleetPlan;
 use crate::plan::scratch;
-use crate::time::whole_seconds;
 use decide::{Decision, Lever, Scope};
 use near::{hint, near};
+use progress::{End, Goal};
 use resolve::{Repository, Unresolved};
 
 pub use act::Hub;
-
-/// Lets no run start for some time: sets spec.frozenUntil and spec.reason of KopiaRepositories. What runs ends in peace.
-#[derive(Clone, Debug, clap::Args)]
-pub struct FreezeArgs {
-    #[command(flatten)]
-    pub which: Which,
-    #[command(flatten)]
-    pub end: End,
-    /// Why, for whoever finds it frozen
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
-    pub reason: String,
-    #[command(flatten)]
-    pub how: How,
-}
-
-/// Ends a freeze: takes spec.frozenUntil of KopiaRepositories away.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ThawArgs {
-    #[command(flatten)]
-    pub which: Which,
-    #[command(flatten)]
-    pub how: How,
-}
-
-/// Lets only one member maintain a repository: sets spec.cluster of its KopiaRepository.
-#[derive(Clone, Debug, clap::Args)]
-pub struct PinArgs {
-    /// A repository by its id (with or without kr-) or location, or a source as CLUSTER/NAMESPACE/NAME
-    #[arg(value_name = "REPOSITORY")]
-    pub repository: String,
-    /// The name of its MemberCluster
-    #[arg(value_name = "MEMBER")]
-    pub member: String,
-    /// Why, for whoever finds it pinned
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
-    pub reason: Option<String>,
-    #[command(flatten)]
-    pub how: How,
-}
-
-/// Leaves the choice of the member to the policy again: takes spec.cluster of a KopiaRepository away.
-#[derive(Clone, Debug, clap::Args)]
-pub struct UnpinArgs {
-    /// A repository by its id (with or without kr-) or location, or a source as CLUSTER/NAMESPACE/NAME
-    #[arg(value_name = "REPOSITORY")]
-    pub repository: String,
-    #[command(flatten)]
-    pub how: How,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-pub struct Which {
-    /// A repository by its id (with or without kr-) or location, or a source as CLUSTER/NAMESPACE/NAME
-    #[arg(value_name = "REPOSITORY")]
-    pub repository: Option<String>,
-    /// Every repository of the fleet
-    #[arg(long)]
-    pub all: bool,
-    /// Those that this KopiaMaintenance rules now
-    #[arg(long, value_name = "NAME")]
-    pub policy: Option<String>,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-pub struct End {
-    /// For so long from now on, such as 30m, 4h or 2d
-    #[arg(long = "for", value_name = "DURATION", value_parser = options::long_duration)]
-    pub length: Option<Duration>,
-    /// Until this time, such as 2026-03-29T06:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct How {
-    /// Do it without asking
-    #[arg(short, long)]
-    pub yes: bool,
-    /// Show what would be done, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// How long to wait until the hub has taken note
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = options::duration)]
-    pub wait: Duration,
-    /// Do not wait for the hub
-    #[arg(long, conflicts_with = "wait")]
-    pub no_wait: bool,
-    #[command(flatten)]
-    pub live: LiveArgs,
-    #[command(flatten)]
-    pub decisions: DecisionArgs,
-}
+pub use args::{FailoverArgs, FreezeArgs, How, PinArgs, ThawArgs, TriggerArgs, UnpinArgs, Which, reason};
 
 pub fn freeze(args: &FreezeArgs) -> Result<ExitCode, String> {
     let now = Timestamp::now();
-    let until = end(&args.end, now)?;
+    let until = args::end(&args.end, now)?;
     pull(&Lever::Freeze { until, reason: args.reason.clone() }, &named(&args.which), &args.how, now)
 }
 
@@ -142,10 +56,25 @@ pub fn unpin(args: &UnpinArgs) -> Result<ExitCode, String> {
     pull(&Lever::Unpin, &Named::One(args.repository.clone()), &args.how, Timestamp::now())
 }
 
+pub fn failover(args: &FailoverArgs) -> Result<ExitCode, String> {
+    let lever = Lever::Failover { to: args.to.clone(), reason: args.reason.clone(), force: args.force };
+    let named = match (&args.which.repository, &args.which.from) {
+        (None, Some(member)) => Named::From(member.clone()),
+        (repository, _) => Named::One(repository.clone().unwrap_or_default()),
+    };
+    pull(&lever, &named, &args.how, Timestamp::now())
+}
+
+pub fn trigger(args: &TriggerArgs) -> Result<ExitCode, String> {
+    let lever = Lever::Trigger { to_the_end: args.wait.is_some() };
+    pull(&lever, &Named::One(args.repository.clone()), &args.how(), Timestamp::now())
+}
+
 /// What the command line names.
 enum Named {
     One(String),
     Policy(String),
+    From(String),
     All,
 }
 
@@ -157,45 +86,19 @@ fn named(which: &Which) -> Named {
     }
 }
 
-/// Whole seconds, as API servers keep them.
-fn end(end: &End, now: Timestamp) -> Result<Timestamp, String> {
-    let too_far = || "no calendar reaches that far: give a shorter --for".to_owned();
-    let until = match (end.until, end.length) {
-        (Some(until), _) => until,
-        (None, length) => {
-            let length = SignedDuration::try_from(length.unwrap_or_default()).map_err(|_| too_far())?;
-            now.checked_add(length).map_err(|_| too_far())?
-        }
-    };
-    let until = whole_seconds(until);
-    if until <= now {
-        return Err(format!("the freeze would end at {until}, which is not ahead: nothing was done"));
-    }
-    Ok(until)
-}
-
-/// Longer ones are refused by the API server.
-const REASON_MAX: usize = 1024;
-
-fn reason(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    match text.chars().count() {
-        0 => Err("say why, in a few words".to_owned()),
-        length if length > REASON_MAX => Err(format!("it has {length} characters, and {REASON_MAX} fit")),
-        _ => Ok(text.to_owned()),
-    }
-}
-
 fn pull(lever: &Lever, named: &Named, how: &How, now: Timestamp) -> Result<ExitCode, String> {
     let runtime = live::runtime()?;
     let hub = runtime.block_on(Hub::connect(&how.live.hub))?;
     let objects = runtime.block_on(hub.repositories())?;
     let repositories = resolve::repositories(&objects);
     let source = |name: &str| source_repository(name, how, now);
-    let targets = targets(&repositories, named, source)?;
     let members = runtime.block_on(members(&hub, lever))?;
+    let targets = targets((&repositories, &members), named, source)?;
     let decision = decide::decide(lever, (&targets.0, targets.1), &members, now);
     print_text(&say::before(&decision))?;
+    if let Some(refusal) = decision.refusal {
+        return Err(refusal);
+    }
     if decision.edits().next().is_none() {
         print_text(&format!("{}\n", say::nothing(lever)))?;
         return Ok(ExitCode::SUCCESS);
@@ -207,17 +110,24 @@ fn pull(lever: &Lever, named: &Named, how: &How, now: Timestamp) -> Result<ExitC
         print_text("dry run: nothing was done\n")?;
         return Ok(ExitCode::SUCCESS);
     }
-    confirm(&decision, how.yes)?;
+    confirm(&decision.questions, how.yes)?;
     runtime.block_on(carry_out(&hub, lever, &decision, (!how.no_wait).then_some(how.wait)))
 }
 
 fn targets<'a>(
-    repositories: &[Repository<'a>],
+    (repositories, members): (&[Repository<'a>], &[MemberCluster]),
     named: &Named,
     source: impl FnOnce(&str) -> Result<RepositoryId, String>,
 ) -> Result<(Scope, Vec<Repository<'a>>), String> {
     match named {
         Named::All => Ok((Scope::All, repositories.to_vec())),
+        Named::From(member) => {
+            let held = resolve::by_holder(repositories, member);
+            if held.is_empty() {
+                decide::known_member(members, member)?;
+            }
+            Ok((Scope::From(member.clone()), held))
+        }
         Named::Policy(policy) => Ok((Scope::Policy(policy.clone()), resolve::by_policy(repositories, policy)?)),
         Named::One(name) => {
             let found = match resolve::by_name(repositories, name) {
@@ -264,7 +174,13 @@ async fn members(hub: &Hub, lever: &Lever) -> Result<Vec<MemberCluster>, String>
             decide::known_member(&members, member)?;
             Ok(members)
         }
-        Lever::Freeze { .. } => Ok(hub.members().await.unwrap_or_else(|error| {
+        // A member that is gone altogether may have no MemberCluster any more.
+        Lever::Failover { to, .. } => {
+            let members = hub.members().await?;
+            to.iter().try_for_each(|member| decide::known_member(&members, member))?;
+            Ok(members)
+        }
+        Lever::Freeze { .. } | Lever::Trigger { .. } => Ok(hub.members().await.unwrap_or_else(|error| {
             anstream::eprintln!("whether the members can be reached is not known: {error}");
             Vec::new()
         })),
@@ -273,14 +189,14 @@ async fn members(hub: &Hub, lever: &Lever) -> Result<Vec<MemberCluster>, String>
 }
 
 /// Whoever can't be asked has not said yes.
-fn confirm(decision: &Decision<'_>, yes: bool) -> Result<(), String> {
-    if decision.questions.is_empty() || yes {
+pub(super) fn confirm(questions: &[String], yes: bool) -> Result<(), String> {
+    if questions.is_empty() || yes {
         return Ok(());
     }
     if !io::stdin().is_terminal() {
-        return Err(refusal(&decision.questions));
+        return Err(refusal(questions));
     }
-    for question in &decision.questions {
+    for question in questions {
         anstream::eprintln!("{question}");
     }
     anstream::eprint!("Do it? [y/N] ");
@@ -308,7 +224,7 @@ async fn carry_out(
 ) -> Result<ExitCode, String> {
     let edits: Vec<_> = decision.edits().collect();
     let (mut edited, mut failed) = (Vec::new(), Vec::new());
-    for result in hub.edit(&edits).await {
+    for result in hub.edit::<KopiaRepository>(&edits).await {
         match result {
             Ok(done) => edited.push(done),
             Err(message) => failed.push(message),
@@ -324,10 +240,42 @@ async fn carry_out(
         let shown = |name: &str| decision.steps.iter().any(|step| step.repository.name() == name);
         edited.retain(|edited| shown(&edited.name));
         if let Some(patience) = wait {
-            tell(hub, &edited, patience).await?;
+            match (goal(lever, decision), &edited[..]) {
+                (Some(goal), [edited]) if failed.is_empty() => return follow(hub, edited, goal, patience).await,
+                _ => tell(hub, &edited, patience).await?,
+            }
         }
     }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where the edit of a single repository leads to something that takes its time.
+fn goal(lever: &Lever, decision: &Decision<'_>) -> Option<Goal> {
+    let [step] = &decision.steps[..] else { return None };
+    match lever {
+        Lever::Pin { member, .. } => {
+            let from = step.repository.grant().map(|grant| grant.cluster.clone());
+            Some(Goal::Moved { from: from.filter(|from| from != member)? })
+        }
+        Lever::Failover { .. } => {
+            let given_up = step.edits.iter().find_map(|edit| edit.spec["failover"]["cluster"].as_str());
+            Some(Goal::Moved { from: given_up?.to_owned() })
+        }
+        Lever::Trigger { to_the_end: true } => {
+            let token = step.edits.iter().find_map(|edit| edit.spec["runNow"].as_str())?;
+            let before = step.repository.status().map(|status| status.runs.clone()).unwrap_or_default();
+            Some(Goal::Ran { token: token.to_owned(), before })
+        }
+        _ => None,
+    }
+}
+
+async fn follow(hub: &Hub, edited: &act::Edited, goal: Goal, patience: Duration) -> Result<ExitCode, String> {
+    let runs = matches!(goal, Goal::Ran { .. });
+    let end = progress::follow(hub, edited, goal, patience).await?;
+    // The edit of a lever is made, whatever comes of it; whoever waits for a run wants to know how it ended.
+    let failed = end == End::Failed || (end == End::Waits && runs);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn tell(hub: &Hub, edited: &[act::Edited], patience: Duration) -> Result<(), String> {

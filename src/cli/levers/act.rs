@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::{ListParams, Patch, PatchParams};
+use kube::core::object::HasSpec;
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -28,7 +29,7 @@ const IN_FLIGHT_MAX: usize = 8;
 /// The hub writes status meanwhile, a few times in a second at most; that is no reason to give up.
 const ATTEMPTS_MAX: usize = 8;
 /// Between two looks at status; the hub itself takes about as long.
-const POLL: Duration = Duration::from_millis(500);
+pub const POLL: Duration = Duration::from_millis(500);
 
 /// The hub's own cluster.
 #[derive(Clone)]
@@ -89,29 +90,46 @@ impl Hub {
         }
     }
 
+    pub async fn repository(&self, name: &str) -> Result<KopiaRepository, String> {
+        let api: Api<KopiaRepository> = Api::all(self.client.clone());
+        self.timed(("get", &format!("KopiaRepository {name}")), api.get(name)).await.map_err(|failed| failed.message)
+    }
+
     /// Makes every edit, also where another one fails. In the order of the edits.
-    pub async fn edit(&self, edits: &[&Edit]) -> Vec<Result<Edited, String>> {
-        futures::stream::iter(edits).map(|edit| self.edit_one(edit)).buffered(IN_FLIGHT_MAX).collect().await
+    pub async fn edit<K>(&self, edits: &[&Edit<K::Spec>]) -> Vec<Result<Edited, String>>
+    where
+        K: Resource<DynamicType = ()> + HasSpec + Clone + fmt::Debug + DeserializeOwned,
+        K::Spec: PartialEq,
+    {
+        futures::stream::iter(edits).map(|edit| self.edit_one::<K>(edit)).buffered(IN_FLIGHT_MAX).collect().await
     }
 
     /// Only on the version that was read; where just the status is another since, on that one.
-    async fn edit_one(&self, edit: &Edit) -> Result<Edited, String> {
-        let api: Api<KopiaRepository> = Api::all(self.client.clone());
+    async fn edit_one<K>(&self, edit: &Edit<K::Spec>) -> Result<Edited, String>
+    where
+        K: Resource<DynamicType = ()> + HasSpec + Clone + fmt::Debug + DeserializeOwned,
+        K::Spec: PartialEq,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
         let (name, parameters) =
             (&edit.name, PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() });
-        let what = format!("KopiaRepository {name}");
+        let what = format!("{} {name}", K::kind(&()));
         let mut version = edit.version.clone();
         for _ in 0..ATTEMPTS_MAX {
-            let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "spec": edit.spec}));
+            let mut metadata = json!({"resourceVersion": version});
+            if !edit.annotations.is_null() {
+                metadata["annotations"] = edit.annotations.clone();
+            }
+            let patch = Patch::Merge(json!({"metadata": metadata, "spec": edit.spec}));
             match self.timed(("patch", &what), api.patch(name, &parameters, &patch)).await {
                 Ok(object) => {
-                    return Ok(Edited { name: name.clone(), generation: object.metadata.generation.unwrap_or(0) });
+                    return Ok(Edited { name: name.clone(), generation: object.meta().generation.unwrap_or(0) });
                 }
                 Err(Failed { conflict: true, .. }) => {}
                 Err(failed) => return Err(failed.message),
             }
             let object = self.timed(("get", &what), api.get(name)).await.map_err(|failed| failed.message)?;
-            if object.spec != edit.before {
+            if *object.spec() != edit.before {
                 return Err(format!(
                     "{what} on the hub at {} was not edited: somebody changed its spec meanwhile. Look at it and \
                      repeat the command",
@@ -146,11 +164,7 @@ impl Hub {
 
     async fn look(&self, edited: &[Edited]) -> Result<BTreeMap<String, KopiaRepository>, String> {
         let objects = match edited {
-            [one] => {
-                let api: Api<KopiaRepository> = Api::all(self.client.clone());
-                let what = format!("KopiaRepository {}", one.name);
-                vec![self.timed(("get", &what), api.get(&one.name)).await.map_err(|failed| failed.message)?]
-            }
+            [one] => vec![self.repository(&one.name).await?],
             _ => self.repositories().await?,
         };
         Ok(objects.into_iter().map(|object| (object.name_any(), object)).collect())
@@ -201,7 +215,10 @@ fn advice(class: &Class, verb: &str, what: &str) -> Option<String> {
         Class::Unreachable => Some("check that the cluster is up, and that the kubeconfig is the hub's".to_owned()),
         Class::NotServed => Some(not_the_hub.to_owned()),
         Class::NotFound if verb == "list" => Some(not_the_hub.to_owned()),
-        Class::NotFound => Some(format!("{what} is gone; `kubectl get kopiarepositories` shows those that there are")),
+        Class::NotFound => {
+            let kind = if what.starts_with("MemberCluster") { "memberclusters" } else { "kopiarepositories" };
+            Some(format!("{what} is gone; `kubectl get {kind}` shows those that there are"))
+        }
         _ => None,
     }
 }
@@ -231,14 +248,18 @@ mod tests {
         let hub = Hub::of(config).unwrap();
         let object = hub.repositories().await.unwrap().remove(0);
         let (version, before) = (object.resource_version(), object.spec);
-        (cluster, hub, Edit { name: name(1), before, version, spec: json!({"cluster": "east"}) })
+        (
+            cluster,
+            hub,
+            Edit { name: name(1), before, version, spec: json!({"cluster": "east"}), annotations: Value::Null },
+        )
     }
 
     #[tokio::test]
     async fn a_status_written_meanwhile_is_no_reason_to_give_up() {
         let (cluster, hub, edit) = stage(&json!({})).await;
         cluster.actor("hub").merge_status(LEDGER, ("", &edit.name), &json!({"state": "Maintained"})).unwrap();
-        assert!(hub.edit(&[&edit]).await.remove(0).is_ok_and(|edited| edited.generation == 2));
+        assert!(hub.edit::<KopiaRepository>(&[&edit]).await.remove(0).is_ok_and(|edited| edited.generation == 2));
         let object = cluster.actor("test").get(LEDGER.0, LEDGER.1, "", &edit.name).unwrap();
         assert_eq!((&object["spec"]["cluster"], &object["status"]["state"]), (&json!("east"), &json!("Maintained")));
     }
@@ -248,12 +269,12 @@ mod tests {
         let (cluster, hub, edit) = stage(&json!({"cluster": "north"})).await;
         let other = json!({"spec": {"cluster": "west"}});
         cluster.actor("user").merge(LEDGER, ("", &edit.name), &other).unwrap();
-        let refused = hub.edit(&[&edit]).await.remove(0).unwrap_err();
+        let refused = hub.edit::<KopiaRepository>(&[&edit]).await.remove(0).unwrap_err();
         assert!(refused.contains("was not edited: somebody changed its spec meanwhile"), "{refused}");
         let object = cluster.actor("test").get(LEDGER.0, LEDGER.1, "", &edit.name).unwrap();
         assert_eq!(object["spec"]["cluster"], "west");
         cluster.actor("user").delete(LEDGER.0, LEDGER.1, "", &edit.name).unwrap();
-        let gone = hub.edit(&[&edit]).await.remove(0).unwrap_err();
+        let gone = hub.edit::<KopiaRepository>(&[&edit]).await.remove(0).unwrap_err();
         assert!(gone.contains("is gone"), "{gone}");
     }
 }

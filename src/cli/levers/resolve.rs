@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::near::{hint, near};
-use crate::api::kopia_repository::{GrantStatus, KopiaRepository, KopiaRepositoryStatus};
+use crate::api::kopia_repository::{GrantPhase, GrantStatus, KopiaRepository, KopiaRepositoryStatus};
 use crate::names::{RepositoryId, RepositoryKey};
 use crate::plan::merge::{self, Links};
 
@@ -54,8 +54,18 @@ impl<'a> Repository<'a> {
     }
 
     pub fn grant(&self) -> Option<&'a GrantStatus> {
-        let grants = self.records().filter_map(|record| record.status.as_ref()?.grant.as_ref());
-        grants.max_by_key(|grant| grant.epoch)
+        self.granted().map(|(_, grant)| grant)
+    }
+
+    /// The record that has the grant, and the grant.
+    pub fn granted(&self) -> Option<(&'a KopiaRepository, &'a GrantStatus)> {
+        let grants = self.records().filter_map(|record| Some((record, record.status.as_ref()?.grant.as_ref()?)));
+        grants.max_by_key(|(_, grant)| grant.epoch)
+    }
+
+    /// Status names every member with sources of it, and not just the first ones.
+    pub fn lists_all_clusters(&self) -> bool {
+        self.status().is_some_and(|status| status.cluster_count == i64::try_from(status.clusters.len()).ok())
     }
 
     /// The latest end of all its freezes, over or not: that is the one that counts.
@@ -189,6 +199,17 @@ pub fn by_policy<'a>(repositories: &[Repository<'a>], policy: &str) -> Result<Ve
     Ok(ruled)
 }
 
+/// Those whose grant is at this member, or was before a claim that is under way.
+pub fn by_holder<'a>(repositories: &[Repository<'a>], member: &str) -> Vec<Repository<'a>> {
+    let held = |repository: &&Repository<'a>| {
+        repository.grant().is_some_and(|grant| {
+            let before = grant.from.as_ref().filter(|_| grant.phase == GrantPhase::Claiming);
+            grant.cluster == member || before.is_some_and(|from| from.cluster == member)
+        })
+    };
+    repositories.iter().filter(held).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -261,6 +282,18 @@ mod tests {
         for id in ["kr-0000000000000001", "kr-0000000000000005"] {
             assert_eq!(found(&objects, id), Ok(name(2)));
         }
+    }
+
+    #[test]
+    fn a_member_names_what_it_holds_and_what_it_held_before_a_claim() {
+        let claiming = json!({"grant": {"cluster": "west", "epoch": 2, "phase": "Claiming",
+                                        "from": {"cluster": "east", "epoch": 1}}});
+        let objects = [held(1, &json!({})), record(2, &json!({}), &claiming), record(3, &json!({}), &json!({}))];
+        let repositories = repositories(&objects);
+        let names =
+            |member: &str| -> Vec<String> { by_holder(&repositories, member).iter().map(Repository::name).collect() };
+        assert_eq!((names("east"), names("west")), (vec![name(1), name(2)], vec![name(2)]));
+        assert!(names("north").is_empty());
     }
 
     #[test]

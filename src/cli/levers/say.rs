@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::act::{Edited, is_told};
 use super::decide::{Decision, Lever, Step};
+use super::trigger::maintained;
 use crate::api::kopia_repository::KopiaRepository;
 use crate::cli::output::{Cell, Table, Tone, one_line};
 
@@ -65,6 +66,14 @@ pub fn follows(lever: &Lever) -> String {
         Lever::Pin { member, .. } => {
             format!("only {member} may maintain it from now on; whoever holds it goes on until it was handed over")
         }
+        Lever::Failover { .. } => {
+            "another member that can be reached claims it under a new epoch, then waits for the former holder's \
+                         deadline and five minutes; the former holder's later runs are fenced from the claim on"
+                .to_owned()
+        }
+        Lever::Trigger { .. } => {
+            "one run starts once nothing else of it runs; its schedule goes on afterwards".to_owned()
+        }
         Lever::Unpin => {
             "the policy decides again which members may maintain it; whoever holds it keeps it for as long \
                          as that is one of them"
@@ -80,6 +89,8 @@ pub fn nothing(lever: &Lever) -> &'static str {
         Lever::Thaw => "nothing to do: none of these is frozen",
         Lever::Pin { .. } => "nothing to do: it is pinned so already",
         Lever::Unpin => "nothing to do: it is not pinned",
+        Lever::Failover { .. } => "nothing to do: what is held by such a member is given up already",
+        Lever::Trigger { .. } => "nothing to do",
     }
 }
 
@@ -93,8 +104,7 @@ pub fn after(edited: &[Edited], seen: &BTreeMap<String, KopiaRepository>) -> Str
             continue;
         };
         let status = object.status.clone().unwrap_or_default();
-        let condition = status.conditions.iter().find(|condition| condition.type_ == "Maintained");
-        let message = condition.map(|condition| condition.message.as_str()).unwrap_or_default();
+        let message = maintained(&status).unwrap_or_default().to_owned();
         let (state, reason) = (status.state.unwrap_or_default(), status.reason.unwrap_or_default());
         if is_told(object, edited) {
             table.row([name, state.into(), reason.into(), message.into()]);
@@ -114,14 +124,12 @@ pub fn after(edited: &[Edited], seen: &BTreeMap<String, KopiaRepository>) -> Str
 pub fn waited_in_vain(edited: &[Edited], seen: &BTreeMap<String, KopiaRepository>) -> Option<String> {
     let told = |edited: &&Edited| !seen.get(&edited.name).is_some_and(|object| is_told(object, edited));
     let late = edited.iter().filter(told).count();
-    (late > 0).then(|| {
-        format!(
-            "the edits are made, and of {late} the hub has not taken note in time. Does it run, and is it the hub of this \
-             cluster? `kubectl get lease volsync-hub -n volsync-system` says which replica leads, and \
-             `kubectl get kopiarepositories` what it does"
-        )
-    })
+    (late > 0).then(|| format!("the edits are made, and of {late} the hub has not taken note in time. {LOOK}"))
 }
+
+/// At a hub that takes no note.
+pub const LOOK: &str = "Does it run, and is it the hub of this cluster? `kubectl get lease volsync-hub -n volsync-system` \
+                        says which replica leads, and `kubectl get kopiarepositories` what it does";
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::decide::{Lever, Scope, decide};
+use super::resolve::repositories;
 use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberCluster;
 
@@ -43,4 +45,33 @@ pub fn member(name: &str, spec: &Value, reachable: &str) -> MemberCluster {
         "metadata": {"name": name}, "spec": spec, "status": {"conditions": [condition]},
     }))
     .unwrap()
+}
+
+/// What a lever comes to.
+#[derive(Debug)]
+pub struct Told {
+    pub edits: Vec<(String, Value)>,
+    pub thens: Vec<String>,
+    pub notes: Vec<String>,
+    pub questions: Vec<String>,
+    pub refusal: Option<String>,
+}
+
+pub fn decided(lever: &Lever, scope: &Scope, objects: &[KopiaRepository], members: &[MemberCluster]) -> Told {
+    let decision = decide(lever, (scope, repositories(objects)), members, now());
+    let edits = decision.edits().map(|edit| (edit.name.clone(), edit.spec.clone())).collect();
+    let thens = decision.steps.iter().map(|step| step.then.clone()).collect();
+    let notes = decision.steps.iter().flat_map(|step| step.notes.clone()).collect();
+    Told { edits, thens, notes, questions: decision.questions, refusal: decision.refusal }
+}
+
+/// Four hours after [`now`].
+pub const FOUR: &str = "2026-03-01T16:00:00Z";
+
+pub fn freeze_until(until: &str) -> Lever {
+    Lever::Freeze { until: until.parse().unwrap(), reason: "store moves".to_owned() }
+}
+
+pub fn pin_to(member: &str) -> Lever {
+    Lever::Pin { member: member.to_owned(), reason: None }
 }
