@@ -17,6 +17,7 @@ pub mod options;
 pub mod output;
 pub mod plan;
 pub mod run;
+pub mod uninstall;
 pub mod validate;
 
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ enum Command {
     Trigger(Box<levers::TriggerArgs>),
     #[command(subcommand)]
     Members(members::Members),
+    Uninstall(uninstall::UninstallArgs),
     #[command(flatten)]
     Later(later::Later),
 }
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Failover(args) => levers::failover(&args),
         Command::Trigger(args) => levers::trigger(&args),
         Command::Members(command) => members::run(&command),
+        Command::Uninstall(args) => uninstall::run(&args),
         Command::Later(command) => later::run(&command),
     };
     match result {

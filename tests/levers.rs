@@ -1,4 +1,4 @@
-//! `freeze`, `thaw`, `pin`, `unpin`, `failover`, `trigger` and `members list` as people type them, against a simulated hub over HTTP.
+//! `freeze`, `thaw`, `pin`, `unpin`, `failover`, `trigger`, `members` and `uninstall` as people type them, against a simulated hub over HTTP.
 
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -126,6 +126,36 @@ impl Stage {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
         })
+    }
+
+    /// Hands over what retired and forgotten members hold, to this member or to nobody.
+    fn let_go(&self, to: Option<&'static str>) -> tokio::task::JoinHandle<()> {
+        let hub = self.hub.clone();
+        tokio::spawn(async move {
+            loop {
+                let actor = hub.actor("hub");
+                let members = actor.list("hub.volsync.backube", "memberclusters");
+                let is_out = |name: &Value| {
+                    let mut named = members.iter().filter(|member| member["metadata"]["name"] == *name);
+                    named.any(|member| member["spec"]["lifecycle"].as_str().is_some_and(|word| word != "Active"))
+                };
+                for object in actor.list(LEDGER.0, LEDGER.1) {
+                    if is_out(&object["status"]["grant"]["cluster"]) {
+                        let status = match to {
+                            Some(to) => json!({"grant": {"cluster": to, "epoch": 2, "phase": "Active"}}),
+                            None => json!({"state": "NoCandidate"}),
+                        };
+                        let name = object["metadata"]["name"].as_str().unwrap();
+                        actor.merge_status(LEDGER, ("", name), &status).unwrap();
+                    }
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        })
+    }
+
+    fn member(&self, name: &str) -> Value {
+        self.hub.actor("test").get("hub.volsync.backube", "memberclusters", "", name).unwrap()
     }
 
     /// Records a run with this outcome where one is asked for.
@@ -385,6 +415,85 @@ async fn members_are_listed_for_people_and_for_programs() {
     assert!(stage.say("members list -o yaml").await.out.starts_with("- name: east\n"));
     let empty = Stage::start().await.say("members list").await;
     assert!(empty.code == 0 && empty.err.contains("no MemberCluster"), "{empty:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_retired_after_asking_and_followed_until_it_holds_nothing_and_taken_back() {
+    let stage = Stage::with_fleet().await;
+    stage.reach("west", "True");
+    let typo = stage.say("members retire esat").await;
+    assert!(typo.code == 1 && typo.err.contains("did you mean east?"), "{typo:?}");
+    let asked = stage.say("members retire east").await;
+    assert!(asked.code == 1 && asked.err.contains("this retires east: 2 repositories can go to others"), "{asked:?}");
+    assert!(asked.out.contains("goes to west") && stage.member("east")["spec"]["lifecycle"] == "Active", "{asked:?}");
+    let dry = stage.say("members retire east --dry-run").await;
+    assert!(dry.code == 0 && dry.out.contains("would ask first") && dry.out.contains("nothing was done"), "{dry:?}");
+
+    let late = stage.say("members retire east --yes --wait 1s").await;
+    assert!(late.code == 0 && late.out.contains("east still holds 2 repositories"), "{late:?}");
+    assert_eq!(stage.member("east")["spec"]["lifecycle"], "Retired");
+    let listed = stage.say("members list").await;
+    assert!(listed.out.lines().nth(1).is_some_and(|line| line.ends_with("retired")), "{listed:?}");
+    let listed: Value = serde_json::from_str(&stage.say("members list -o json").await.out).unwrap();
+    assert_eq!((&listed[0]["lifecycle"], &listed[1]["lifecycle"]), (&json!("Retired"), &json!("Active")));
+
+    let hub = stage.let_go(Some("west"));
+    let said = stage.say("members retire east --wait 20s").await;
+    for part in ["east is retired already", "east holds nothing any more", "kubectl delete membercluster east"] {
+        assert!(said.code == 0 && said.out.contains(part), "no {part} in {said:?}");
+    }
+    hub.abort();
+    let back = stage.say("members activate east").await;
+    assert!(back.code == 0 && stage.member("east")["spec"]["lifecycle"] == "Active", "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_gone_is_forgotten_by_force_and_with_a_reason() {
+    let stage = Stage::with_fleet().await;
+    let near = stage.say("members forget east --force --reason flood --yes").await;
+    assert!(near.code == 1 && near.err.contains("members retire east"), "{near:?}");
+    stage.reach("east", "False");
+    let unsure = stage.say("members forget east").await;
+    assert!(unsure.code == 1 && unsure.err.contains("--force --reason TEXT"), "{unsure:?}");
+    assert_eq!(stage.say("members forget east --force").await.code, 2, "not without a reason");
+    assert_eq!(stage.member("east")["spec"]["lifecycle"], "Active");
+    let said = stage.say("members forget east --force --reason flood --yes --no-wait").await;
+    let east = stage.member("east");
+    assert!(said.code == 0 && east["spec"]["lifecycle"] == "Forgotten", "{said:?}");
+    assert_eq!(east["metadata"]["annotations"]["hub.volsync.backube/reason"], "flood");
+    assert_eq!(stage.say("members activate east").await.code, 0);
+    let east = stage.member("east");
+    assert_eq!(east["spec"]["lifecycle"], "Active");
+    assert!(east["metadata"]["annotations"]["hub.volsync.backube/reason"].is_null(), "{east}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_uninstall_retires_every_member_and_says_what_is_left_to_do() {
+    let stage = Stage::with_fleet().await;
+    let asked = stage.say("uninstall").await;
+    assert!(asked.code == 1 && asked.err.contains("this retires 2 members: 2 repositories will not be"), "{asked:?}");
+    let dry = stage.say("uninstall --dry-run").await;
+    assert!(dry.code == 0 && dry.out.contains("nothing was done"), "{dry:?}");
+    let late = stage.say("uninstall --yes --wait 1s").await;
+    assert!(late.code == 1 && late.out.contains("east holds 2 repositories"), "{late:?}");
+    assert!(late.out.contains("not yet: members that can be reached still hold something"), "{late:?}");
+    for name in ["east", "west"] {
+        assert_eq!(stage.member(name)["spec"]["lifecycle"], "Retired");
+    }
+    let hub = stage.let_go(None);
+    let said = stage.say("uninstall --wait 20s").await;
+    assert_eq!(said.code, 0, "{said:?}");
+    for part in [
+        "every member is retired or forgotten already",
+        "no member that can be reached holds anything",
+        "kubectl --context east get cronjobs,secrets -n volsync-system -l app.kubernetes.io/managed-by=volsync-hub",
+        "west can't be reached, and its CronJobs go on",
+        "kubectl delete -k deploy/hub",
+        "kubectl delete -f deploy/crds",
+    ] {
+        assert!(said.out.contains(part), "no {part} in {said:?}");
+    }
+    hub.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,6 @@ pub enum Later {
     Get(Rest),
     #[command(hide = true, disable_help_flag = true)]
     Adopt(Rest),
-    #[command(hide = true, disable_help_flag = true)]
-    Uninstall(Rest),
 }
 
 /// Whatever follows: nothing is to be said of it before the command is there.
@@ -30,7 +28,6 @@ impl Later {
             Self::Doctor(_) => "doctor",
             Self::Get(_) => "get",
             Self::Adopt(_) => "adopt",
-            Self::Uninstall(_) => "uninstall",
         }
     }
 
@@ -45,7 +42,6 @@ impl Later {
                 "give the old hub's id to run as --hub-id, and restore the KopiaRepositories with their status. \
                  See Back up in docs/operations.md"
             }
-            Self::Uninstall(_) => "take it away by hand, in the order of Uninstall in docs/operations.md",
         }
     }
 }

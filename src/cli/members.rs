@@ -1,4 +1,8 @@
-//! `volsync-hub members`: the clusters of the fleet, as the hub sees them.
+//! `volsync-hub members`: the clusters of the fleet, as the hub sees them, and who is taken out of it.
+
+pub(super) mod bound;
+mod change;
+pub(super) mod lifecycle;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -7,21 +11,19 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::later::{Rest, not_there};
 use super::levers::Hub;
 use super::live;
 use super::output::{self, Cell, Format, Table, Tone, relative};
 use super::run::HubArgs;
-use crate::api::member_cluster::MemberCluster;
+use crate::api::member_cluster::{Lifecycle, MemberCluster};
 
-/// Shows the members of the fleet.
+/// Shows the members of the fleet, and takes them out of it.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Members {
     List(ListArgs),
-    #[command(hide = true, disable_help_flag = true)]
-    Retire(Rest),
-    #[command(hide = true, disable_help_flag = true)]
-    Forget(Rest),
+    Retire(lifecycle::RetireArgs),
+    Forget(lifecycle::ForgetArgs),
+    Activate(lifecycle::ActivateArgs),
 }
 
 /// Lists the MemberClusters on the hub, and what is wrong with each.
@@ -41,6 +43,7 @@ struct Member {
     labels: BTreeMap<String, String>,
     paused: bool,
     eligible: bool,
+    lifecycle: Lifecycle,
     /// `True`, `False` or `Unknown`, as the condition says; null before the hub has looked.
     reachable: Option<String>,
     synced: Option<String>,
@@ -70,17 +73,9 @@ struct Problem {
 pub fn run(command: &Members) -> Result<ExitCode, String> {
     match command {
         Members::List(args) => list(args),
-        Members::Retire(_) => Err(not_there(
-            "members retire",
-            "set spec.eligible: false of its MemberCluster: what it holds moves to other members that can have it, and \
-             nothing new is granted there: kubectl patch membercluster NAME --type merge -p \
-             '{\"spec\":{\"eligible\":false}}'",
-        )),
-        Members::Forget(_) => Err(not_there(
-            "members forget",
-            "take its kubeconfig away, and once the cluster is gone for good: kubectl delete membercluster NAME. See \
-             Register members in docs/operations.md",
-        )),
+        Members::Retire(args) => lifecycle::retire(args),
+        Members::Forget(args) => lifecycle::forget(args),
+        Members::Activate(args) => lifecycle::activate(args),
     }
 }
 
@@ -120,6 +115,7 @@ fn member(object: &MemberCluster) -> Member {
         labels: object.metadata.labels.clone().unwrap_or_default(),
         paused: object.spec.paused,
         eligible: object.spec.eligible,
+        lifecycle: object.spec.lifecycle,
         reachable: word("Reachable"),
         synced: word("Synced"),
         problems: problems.collect(),
@@ -176,7 +172,9 @@ fn condition(status: Option<&str>) -> Cell {
 /// What the operator set, and what of the rest matters most: who can't be reached is behind in everything else.
 fn remarks(member: &Member) -> String {
     let set = [(member.paused, "paused"), (!member.eligible, "not eligible")];
-    let mut remarks: Vec<String> = set.iter().filter(|(is, _)| *is).map(|(_, word)| (*word).to_owned()).collect();
+    let taken_out = member.lifecycle != Lifecycle::Active;
+    let set = set.into_iter().chain([(taken_out, lifecycle::word(member.lifecycle))]);
+    let mut remarks: Vec<String> = set.filter(|(is, _)| *is).map(|(_, word)| word.to_owned()).collect();
     let away = member.problems.iter().find(|problem| problem.condition == "Reachable");
     let problems = away.map_or_else(|| member.problems.iter().collect::<Vec<_>>(), |away| vec![away]);
     remarks.extend(problems.iter().map(|problem| format!("{}: {}", problem.reason, problem.message)));
