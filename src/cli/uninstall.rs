@@ -139,9 +139,9 @@ async fn follow(hub: &Hub, patience: Duration) -> Result<bool, String> {
             return Ok(true);
         }
         if said.as_ref() != Some(&waits) {
-            let lines: String =
-                waits.iter().map(|line| format!("{:>6}  {line}\n", format!("+{}", shown(since)))).collect();
-            print_text(&lines)?;
+            let time = format!("+{}", shown(since));
+            let lines: Vec<String> = waits.iter().map(|line| format!("{time:>6}  {line}\n")).collect();
+            print_text(&lines.concat())?;
         }
         if since >= patience {
             print_text(&format!("after {} it is not done; it goes on by itself\n", shown(since)))?;

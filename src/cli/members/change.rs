@@ -147,7 +147,7 @@ fn question(change: &Change, name: &str, rows: &[Row]) -> Option<String> {
     let moves = match (rows.len() - lost, lost) {
         (0, 0) => "it holds nothing".to_owned(),
         (moving, 0) => format!("{} can go to others", counted(moving)),
-        (0, lost) => format!("{} of its repositories will not be maintained any more", lost),
+        (0, lost) => format!("{lost} of its repositories will not be maintained any more"),
         (moving, lost) => format!("{} can go to others, and {lost} will not be maintained any more", counted(moving)),
     };
     match change {

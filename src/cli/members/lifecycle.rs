@@ -185,24 +185,25 @@ pub fn shown(time: Duration) -> String {
 
 /// Nothing is bound to it any more: what is left to do.
 fn done(name: &str, member: Option<&MemberCluster>, bound: &Bound, since: Duration) -> String {
-    let mut text = format!("after {} {name} holds nothing any more\n", shown(since));
-    if !bound.let_go.is_empty() {
-        text += &format!(
+    let free = format!("after {} {name} holds nothing any more\n", shown(since));
+    let unmaintained = (!bound.let_go.is_empty()).then(|| {
+        format!(
             "nobody maintains {}: no other member can have it. Once one can it takes over, for as long as the MemberCluster \
              {name} is kept\n",
             named(&bound.let_go)
-        );
-    }
-    let Some(member) = member else { return text };
-    text += &if is_registered(member) {
-        format!(
-            "to end it, take its registration away, its kubeconfig file or Secret, for as long as there is one the hub makes \
-             the MemberCluster again; then: kubectl delete membercluster {name}\n"
         )
-    } else {
-        format!("it has no registration any more, so `kubectl delete membercluster {name}` ends it\n")
-    };
-    text
+    });
+    let end = member.map(|member| {
+        if is_registered(member) {
+            format!(
+                "to end it, take its registration away (its kubeconfig file or Secret), for while there is one the hub makes \
+                 the MemberCluster again; then: kubectl delete membercluster {name}\n"
+            )
+        } else {
+            format!("it has no registration any more, so `kubectl delete membercluster {name}` ends it\n")
+        }
+    });
+    [Some(free), unmaintained, end].into_iter().flatten().collect()
 }
 
 /// The hub says so where there is neither file nor Secret.

@@ -16,18 +16,8 @@ const LABEL: &str = "app.kubernetes.io/managed-by=volsync-hub";
 pub fn left(members: &[MemberCluster], places: &Places, done: bool) -> String {
     let names: Vec<&str> = members.iter().filter_map(|object| object.metadata.name.as_deref()).collect();
     let (reachable, away): (Vec<&str>, Vec<&str>) = names.into_iter().partition(|name| is_reachable(members, name));
-    let mut text = String::new();
-    if !done {
-        text +=
-            "not yet: members that can be reached still hold something. Let the hub run, and repeat the command\n\n";
-    }
-    text += "left to do, in this order; nothing of it is done by this command\n";
-    let mut step = 0;
-    let mut say = |title: String, commands: &[String]| {
-        step += 1;
-        text += &format!("\n{step}. {title}\n");
-        text.extend(commands.iter().map(|command| format!("   {command}\n")));
-    };
+    let mut steps: Vec<(String, Vec<String>)> = Vec::new();
+    let mut say = |title: String, commands: &[String]| steps.push((title, commands.to_vec()));
     let kubectl = |member: &str| format!("kubectl --context {member}");
     let in_members = &places.member;
     if !reachable.is_empty() {
@@ -65,7 +55,18 @@ pub fn left(members: &[MemberCluster], places: &Places, done: bool) -> String {
             format!("kubectl delete secret volsync-hub-kubeconfigs -n {hub} --ignore-not-found"),
         ],
     );
-    text + "\nthe names of contexts are those of the MemberClusters here: put in your own\n"
+    let not_yet =
+        "not yet: members that can be reached still hold something. Let the hub run, and repeat the command\n\n";
+    let mut lines = vec![
+        if done { "" } else { not_yet }.to_owned(),
+        "left to do, in this order; nothing of it is done by this command\n".to_owned(),
+    ];
+    for (number, (title, commands)) in (1..).zip(steps) {
+        lines.push(format!("\n{number}. {title}\n"));
+        lines.extend(commands.iter().map(|command| format!("   {command}\n")));
+    }
+    lines.push("\nthe names of contexts are those of the MemberClusters here: put in your own\n".to_owned());
+    lines.concat()
 }
 
 #[cfg(test)]
