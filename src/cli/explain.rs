@@ -97,7 +97,7 @@ fn live_history(live: &LiveArgs, repository: &RepositoryPlan) -> Result<Vec<Gran
     live::runtime()?.block_on(async {
         let hub = Hub::connect(&live.hub).await?;
         for id in &repository.ids {
-            let object = hub.repository(&id.ledger_name()).await?;
+            let object = hub.find_repository(&id.ledger_name()).await?;
             let history = object.and_then(|object| object.status).unwrap_or_default().history;
             if !history.is_empty() {
                 return Ok(history);

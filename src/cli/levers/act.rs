@@ -63,7 +63,7 @@ impl Hub {
     }
 
     /// None: there is none of this name.
-    pub async fn repository(&self, name: &str) -> Result<Option<KopiaRepository>, String> {
+    pub async fn find_repository(&self, name: &str) -> Result<Option<KopiaRepository>, String> {
         let api: Api<KopiaRepository> = Api::all(self.client.clone());
         let what = format!("KopiaRepository {name}");
         self.timed(("get", &what), api.get_opt(name)).await.map_err(|failed| failed.message)
