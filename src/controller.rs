@@ -8,6 +8,7 @@ mod claims;
 mod clear;
 mod competitors;
 mod contacts;
+pub mod decide;
 pub mod deletions;
 pub mod engine;
 mod handover;

@@ -142,18 +142,18 @@ pub struct Input<'a> {
     /// Divides every wait; 1 but in test builds.
     pub time_factor: u32,
     /// A rule that a checker takes away.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub without: Option<Rule>,
 }
 
 impl Input<'_> {
     /// Is this rule in force? All are, but where a checker takes one away to see what follows.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     fn keeps(&self, rule: Rule) -> bool {
         self.without != Some(rule)
     }
 
-    #[cfg(not(test))]
+    #[cfg(not(any(test, feature = "sim")))]
     #[expect(clippy::unused_self, reason = "as where rules can be taken away")]
     const fn keeps(&self, _: Rule) -> bool {
         true

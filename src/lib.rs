@@ -5,6 +5,8 @@
 //! They name no client, runtime, clock, file or environment. Everything else acts on what they decide.
 
 pub mod api;
+#[cfg(feature = "sim")]
+pub mod chaos;
 pub mod cli;
 pub mod controller;
 #[cfg(feature = "demo")]

@@ -32,7 +32,36 @@ pub struct Inherited {
     hub_unread: bool,
 }
 
+/// The system's, but where a simulation tells the time.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// When the hub began to look.
+    started: Timestamp,
+    told: Option<Timestamp>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { started: Timestamp::now(), told: None }
+    }
+}
+
+impl Clock {
+    pub(super) fn now(&self) -> Timestamp {
+        self.told.unwrap_or_else(Timestamp::now)
+    }
+}
+
 impl World {
+    /// It is this late now; to be told before each event.
+    #[cfg(feature = "sim")]
+    pub fn tell_time(&mut self, now: Timestamp) {
+        if self.clock.told.is_none() {
+            self.clock.started = now;
+        }
+        self.clock.told = Some(now);
+    }
+
     /// Until when members that are being read are waited for, before anything is granted for the first time: else
     /// the first member that was read would get it all. One that never ends to be read holds up nobody for long.
     pub fn settling_until(&self, now: Timestamp) -> Option<Timestamp> {
@@ -41,7 +70,7 @@ impl World {
             let answers = reachable.is_some_and(|condition| condition.status == Some(true));
             state.syncing_since?.checked_add(if answers { SETTLE_MAX } else { SETTLE_SILENT }).ok()
         });
-        ends.chain(self.started.checked_add(SETTLE_MIN)).filter(|end| now < *end).max()
+        ends.chain(self.clock.started.checked_add(SETTLE_MIN)).filter(|end| now < *end).max()
     }
 
     /// Takes down what is there. To be called once the hub's own objects have been read.
@@ -70,7 +99,7 @@ impl World {
     /// Looks what has been read by now. True: there is nothing more to wait for. A member that does not answer counts
     /// as read; one that takes too long does not count for ever.
     pub fn look_around(&mut self, now: Timestamp) -> bool {
-        let age = now.duration_since(self.started);
+        let age = now.duration_since(self.clock.started);
         if age >= SETTLE_MAX {
             self.inherited = Inherited::default();
             return true;

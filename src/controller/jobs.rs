@@ -106,7 +106,7 @@ pub fn claim(
     (ClaimJob::Ended(ended), standing)
 }
 
-pub(super) fn recorded(owner: Option<&str>, hub_id: &str) -> Recorded {
+pub fn recorded(owner: Option<&str>, hub_id: &str) -> Recorded {
     match owner {
         None => Recorded::Unknown,
         Some(owner) => former_of(owner, hub_id).map_or(Recorded::Foreign, Recorded::Ours),

@@ -7,21 +7,22 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use super::act::Trouble;
 use super::causes;
+use super::decide::{self, Terms};
 use super::engine::Engine;
 use super::jobs::{Late, Look, Told};
 use super::work::Work;
 use crate::api::kopia_repository::KopiaRepository;
-use crate::grant::{self, ClaimJob, LedgerChange, Step};
+use crate::grant::{ClaimJob, LedgerChange, Step};
 use crate::hub::event::HubEvent;
 use crate::hub::ledger::LedgerError;
 use crate::member::event::ReferencedKind;
 use crate::names::{PolicyName, RepositoryId};
 use crate::outcome::{Outcome, start_limit};
-use crate::plan::fleet::{NotReady, Observation};
+use crate::plan::fleet::Observation;
 use crate::plan::planner::Planner;
 use crate::plan::result::{Push, RepositoryPlan, State};
-use crate::plan::{assignment, observe};
-use crate::status::repository::{self, Due};
+use crate::plan::assignment;
+use crate::status::repository::Due;
 use crate::telemetry::trace;
 
 /// Ledger writes in a row for one repository before others get their turn: a grant takes two.
@@ -30,12 +31,6 @@ const WRITES_MAX: usize = 4;
 pub(super) const EARLY: Duration = Duration::from_millis(500);
 /// Waits after failures double up to this.
 const RETRY_MAX: Duration = Duration::from_mins(5);
-/// A sleep is never longer: what was missed, for whatever reason, is looked at again by then.
-const RESYNC: Duration = Duration::from_mins(20);
-/// By how much the system's clock and that of waits may differ over a wait.
-const ROUNDED_UP: Duration = Duration::from_millis(20);
-/// Runs in a row that fail for a reason of their Secret or member before another is tried.
-const FAILED_RUNS_MAX: usize = 3;
 
 impl Engine {
     /// Works on one repository until there is nothing to do but wait.
@@ -169,36 +164,14 @@ impl Engine {
             let note = ("Observe", "computed and reported only; nothing is written to members".to_owned());
             return Step { note: Some(note), ..Step::rest() };
         }
-        if let Some(entry) = failing_runs(work, now, self.settings.time_factor) {
-            return Step::write(LedgerChange::NotReady(entry));
-        }
-        let not_ready = work.object.as_deref().map(observe::ledger).unwrap_or_default().not_ready;
-        let uid = work.target.as_ref().and_then(|target| target.facts.as_ref()?.cluster_uid.clone());
-        grant::step(&grant::Input {
-            plan: &work.plan,
-            grant: work.grant.as_ref(),
-            not_ready: &not_ready,
-            drain: &work.drain,
-            claim: work.claim.clone(),
-            seen: &self.with_lists(work),
-            turned_away: work.turned_away(&self.settings.hub_id),
-            reachable: work.reachable,
-            highest_epoch: work.highest_epoch,
-            evidence: &work.evidence,
-            unread: work.unread.as_ref(),
-            ledger_since: work.object.as_ref().and_then(|object| Some(object.metadata.creation_timestamp.as_ref()?.0)),
-            settling_until: work.settling_until,
-            by_hand: grant::ByHand {
-                token: work.run_now.as_deref(),
-                job: work.manual,
-                missed_until: work.missed_until,
-            },
-            cluster_uid: uid.as_deref(),
-            now,
-            time_factor: self.settings.grant_factor,
-            #[cfg(test)]
+        let terms = Terms {
+            hub_id: &self.settings.hub_id,
+            time_factor: self.settings.time_factor,
+            grant_factor: self.settings.grant_factor,
+            #[cfg(any(test, feature = "sim"))]
             without: None,
-        })
+        };
+        decide::decide(work, &self.with_lists(work), now, &terms)
     }
 
     /// Keeps the time since when a holder has failed to be a candidate. True: it was begun or ended, so plan again.
@@ -239,19 +212,7 @@ impl Engine {
             Some(object) => object.clone(),
             None => std::sync::Arc::new(self.ledger.create(work.id).await?),
         };
-        let due = due(&self.world().planner, &work.plan);
-        let (unique_id, ready_again) = claim_facts(work, step);
-        let runs = work.runs.iter().filter(|run| !run.recorded);
-        let input = repository::Input {
-            plan: &work.plan,
-            step,
-            due: due.as_ref(),
-            runs: runs.clone().map(|run| run.run.clone()).collect(),
-            unique_id: unique_id.as_deref(),
-            ready_again: ready_again.as_ref().map(|(member, secret)| (member, secret.clone())),
-            now,
-        };
-        let status = repository::status(&object, &input);
+        let status = decide::status(&self.world().planner, work, &object, step, now);
         if object.status.as_ref() == Some(&status) {
             return Ok(());
         }
@@ -294,20 +255,7 @@ impl Engine {
     }
 
     fn wait(&self, work: &Work, step: &Step, now: Timestamp) -> Duration {
-        let overdue = {
-            let world = self.world();
-            let due = due(&world.planner, &work.plan);
-            world.ledger.get(&work.id).and_then(|object| repository::overdue_at(object, due.as_ref()))
-        };
-        let next =
-            [step.wake, work.plan.deadline, overdue, work.next_look].into_iter().flatten().filter(|at| *at > now).min();
-        let until = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        let pod_late = work.pod_missing.then_some(Duration::from_secs(3));
-        // Rounded up: a deadline that is met a moment too early would be met again at once.
-        [until.map(|wait| wait + ROUNDED_UP), pod_late]
-            .into_iter()
-            .flatten()
-            .fold(RESYNC / self.settings.time_factor.max(1), Duration::min)
+        decide::wait(&self.world(), work, step, now, self.settings.time_factor)
     }
 }
 
@@ -323,7 +271,7 @@ impl From<LedgerError> for Trouble {
 }
 
 /// What the latest Jobs reported: the repository's unique id, and a (member, Secret) that works again.
-fn claim_facts(work: &Work, step: &Step) -> (Option<String>, Option<(crate::names::MemberName, String)>) {
+pub(super) fn claim_facts(work: &Work, step: &Step) -> (Option<String>, Option<(crate::names::MemberName, String)>) {
     let of_run = work.runs.iter().rev().filter(|run| !run.recorded).find_map(|run| run.report.unique_id.clone());
     let ClaimJob::Ended(report) = &work.claim else { return (of_run, None) };
     let claimed = report.outcome == Outcome::Claimed && matches!(step.ledger, Some(LedgerChange::Grant(..)));
@@ -332,30 +280,6 @@ fn claim_facts(work: &Work, step: &Step) -> (Option<String>, Option<(crate::name
         of_run.or_else(|| report.unique_id.clone()),
         ready.map(|(grant, secret)| (grant.cluster.clone(), secret.to_string())),
     )
-}
-
-/// Three runs in a row that failed for a reason of their Secret or member: another one gets its turn.
-fn failing_runs(work: &Work, now: Timestamp, factor: u32) -> Option<NotReady> {
-    let Push::Objects(assignment) = &work.plan.push else { return None };
-    work.grant.as_ref().filter(|grant| grant.cluster == assignment.member)?;
-    let fresh_runs = || work.runs.iter().filter(|run| !run.recorded);
-    let latest = &fresh_runs().next_back()?.report;
-    let fresh = fresh_runs().map(|run| run.report.outcome);
-    let before = work.status().runs;
-    // One that was late is in the ledger, and again among those that have ended since.
-    let before = before.iter().filter(|old| !fresh_runs().any(|run| run.run.is_same_run(old)));
-    let before = before.filter_map(|run| run.outcome.parse::<Outcome>().ok());
-    let newest: Vec<_> = fresh.rev().chain(before).take(FAILED_RUNS_MAX).collect();
-    if newest.len() < FAILED_RUNS_MAX || !newest.iter().all(|outcome| outcome.counts_against_candidate()) {
-        return None;
-    }
-    let ledger = work.object.as_deref().map(observe::ledger).unwrap_or_default();
-    Some(grant::rest(
-        &ledger.not_ready,
-        (&assignment.member, &assignment.secret.object),
-        &latest.outcome.because(&latest.reason),
-        (now, factor),
-    ))
 }
 
 /// When the winner wants it to be maintained; none where it wants nothing, or nobody rules it.

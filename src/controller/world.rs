@@ -13,14 +13,13 @@ use crate::plan::fleet::{Contact, Observation};
 use crate::plan::observe;
 use crate::plan::planner::Planner;
 
-use jiff::Timestamp;
 use tracing::warn;
 
 use super::claims::Claims;
 use super::competitors::Competitors;
 use super::here::Here;
 use super::index::{Index, Seen};
-use super::inherited::Inherited;
+use super::inherited::{Clock, Inherited};
 use super::member_state::MemberState;
 use super::push::Noted;
 
@@ -33,7 +32,7 @@ pub struct Dirty {
 }
 
 pub struct World {
-    pub(super) started: Timestamp,
+    pub(super) clock: Clock,
     pub(super) inherited: Inherited,
     pub planner: Planner,
     pub members: BTreeMap<MemberName, MemberState>,
@@ -51,7 +50,7 @@ pub struct World {
 impl World {
     pub fn new(planner: Planner) -> Self {
         Self {
-            started: Timestamp::now(),
+            clock: Clock::default(),
             inherited: Inherited::default(),
             planner,
             members: BTreeMap::new(),
@@ -224,7 +223,7 @@ impl World {
             }
             None => drop(self.ledger.remove(&id)),
         }
-        self.claims.recorded(id, self.ledger.get(&id).map(|it| &**it), Timestamp::now());
+        self.claims.recorded(id, self.ledger.get(&id).map(|it| &**it), self.clock.now());
         let mut ids = self.observe(Observation::Ledger { id, record });
         ids.insert(id);
         ids
@@ -250,7 +249,7 @@ impl World {
                     Contact::Synced => state.facts.is_none(),
                     Contact::Unreachable => false,
                 };
-                state.syncing_since = being_read.then(|| state.syncing_since.unwrap_or_else(Timestamp::now));
+                state.syncing_since = being_read.then(|| state.syncing_since.unwrap_or_else(|| self.clock.now()));
                 self.member_turned(member, &mut dirty);
             }
             MemberEvent::Duplicate { member, of } => {

@@ -1,0 +1,107 @@
+//! A member's CronJob controller: it works on what it knows, which is older than what stands, and goes on when nobody
+//! else reaches the member.
+
+use super::objects::{CronJob, Role, Snapshot};
+use super::schedule::Fault;
+use super::trial::{Event, Trial};
+use super::{MINUTE, Millis, SECOND, Site};
+
+/// As the hub sets it: half of the period, and a minute at least.
+fn starting_deadline(cron_job: &CronJob) -> Millis {
+    (period(cron_job) / 2).max(MINUTE)
+}
+
+fn period(cron_job: &CronJob) -> Millis {
+    Millis::from(cron_job.spec.period.max(1)) * MINUTE
+}
+
+impl Trial<'_> {
+    /// The CronJob was changed, or is gone.
+    pub fn controller_hears(&mut self, site: Site, before: Option<&CronJob>, now: Option<CronJob>) {
+        let mut lag = self.members[site].random.between(5, 900);
+        let ran = before.filter(|it| !it.spec.suspend);
+        let is_stopped = ran.is_some() && now.as_ref().is_none_or(|it| it.spec.suspend);
+        if is_stopped
+            && let Some(ran) = ran.cloned()
+            && let Some(Fault::LateController { lag: late, .. }) =
+                self.members[site].take(|it| matches!(it, Fault::LateController { .. }))
+        {
+            self.strikes("LateController");
+            lag = late;
+            // Some fire time comes round before it has heard.
+            let fires = self.members[site].random.between(0, late);
+            self.after(fires, Event::CronFires(site, Box::new(ran)));
+        }
+        self.after(lag, Event::CronView(site, now));
+    }
+
+    pub fn cron_view(&mut self, site: Site, view: Option<CronJob>) {
+        let known = self.members[site].view.as_ref();
+        let newer = |it: &CronJob| known.is_none_or(|known| known.version.number <= it.version.number);
+        // Its cache never goes back.
+        if view.as_ref().is_none_or(newer) {
+            self.members[site].view = view;
+            self.cron_looks(site, None);
+        }
+    }
+
+    /// Makes a Job where a fire time has come, or was missed not too long ago; and knows when to look again.
+    pub fn cron_looks(&mut self, site: Site, number: Option<u64>) {
+        let member = &self.members[site];
+        if number.is_some_and(|number| number != member.next_look) {
+            return;
+        }
+        let Some(view) = member.view.clone().filter(|view| !view.spec.suspend) else { return };
+        let clock = self.now + member.ahead;
+        let fired = member.fired.filter(|(uid, _)| *uid == view.version.uid).map(|(_, at)| at);
+        let since = fired.unwrap_or(view.created).max(clock - starting_deadline(&view));
+        let due = clock.div_euclid(period(&view)) * period(&view);
+        if due > since && !self.is_busy(site, view.version.uid) {
+            self.members[site].fired = Some((view.version.uid, due));
+            self.make_run(site, &view, due);
+        }
+        let wait = (clock.div_euclid(period(&view)) + 1) * period(&view) - clock;
+        let wait = wait + self.members[site].random.between(0, 2 * SECOND);
+        let number = self.number();
+        self.members[site].next_look = number;
+        self.after(wait, Event::Cron(site, number));
+    }
+
+    /// `concurrencyPolicy: Forbid`
+    fn is_busy(&self, site: Site, cron_job: u64) -> bool {
+        self.members[site].jobs.values().any(|job| job.ended.is_none() && job.role == Role::Run { cron_job })
+    }
+
+    pub fn cron_fires(&mut self, site: Site, view: &CronJob) {
+        let clock = self.now + self.members[site].ahead;
+        if !self.is_busy(site, view.version.uid) {
+            self.members[site].fired = Some((view.version.uid, clock));
+            self.make_run(site, view, clock);
+        }
+    }
+
+    fn make_run(&mut self, site: Site, view: &CronJob, due: Millis) {
+        let name = format!("{}-{}", self.fleet.name, due.div_euclid(SECOND));
+        if self.members[site].jobs.contains_key(name.as_str()) {
+            return;
+        }
+        let role = Role::Run { cron_job: view.version.uid };
+        self.make_job(site, &name, role, view.spec.epoch, view.spec.deadline);
+        let number = self.number();
+        let clock = self.now + self.members[site].ahead;
+        let standing = self.members[site].cron_job.as_mut();
+        match standing.filter(|it| it.version.uid == view.version.uid) {
+            Some(cron_job) => {
+                cron_job.last_schedule = Some(clock);
+                cron_job.version.number = number;
+                let now = cron_job.clone();
+                self.emit(site, Snapshot::CronJob(Some(now)));
+            }
+            // Nobody owns it any more.
+            None => {
+                let wait = self.random.between(100, 20 * SECOND);
+                self.after(wait, Event::Collect(site, view.version.uid));
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What stays the same in every schedule: three members that back up into one repository, and the policies for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{SITES, Site};
+use crate::api::member_cluster::MemberCluster;
+use crate::controller::world::World;
+use crate::hub::event::{HubEvent, HubList, PolicyObject};
+use crate::identity::SecretFacts;
+use crate::labels;
+use crate::member::event::{MemberEvent, MemberFacts};
+use crate::member::registry::Origin;
+use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId, SourceKey};
+use crate::plan::fleet::{Contact, Observation, PlanOptions, SecretState};
+use crate::plan::observe;
+use crate::plan::planner::Planner;
+use crate::policy::{PolicyRecord, PolicyRules};
+
+pub const HUB_ID: &str = "hub-c";
+pub const NAMESPACE: &str = "volsync-system";
+const SOURCES_IN: &str = "default";
+const SECRET: &str = "repo";
+
+/// Which of the policies is applied: minutes between fire times, deadline in seconds, suspended.
+pub type PolicyKey = (u32, u32, bool);
+
+pub struct Fleet {
+    pub names: [MemberName; SITES],
+    /// The repository's Secret in each member, as annotations of pushed objects name it.
+    pub sources: [String; SITES],
+    pub secrets: [PlacedName; SITES],
+    pub id: RepositoryId,
+    /// Of its CronJob.
+    pub name: String,
+    pub object: ObjectName,
+    /// Of every object that the hub pushes.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    options: PlanOptions,
+    policies: BTreeMap<PolicyKey, PolicyRecord>,
+    facts: [Box<MemberFacts>; SITES],
+    secret: SecretState,
+}
+
+impl Fleet {
+    pub fn new() -> Result<Self, String> {
+        let names = ["a", "b", "c"].map(MemberName::from);
+        let secret = ObjectName::new(SOURCES_IN, SECRET);
+        let secrets = names.clone().map(|name| PlacedName { place: Place::Member(name), object: secret.clone() });
+        let sources = names.clone().map(|name| format!("{name}/{SOURCES_IN}/{SECRET}"));
+        let data: BTreeMap<String, Vec<u8>> = [
+            ("KOPIA_REPOSITORY", "s3://bucket/"),
+            ("KOPIA_PASSWORD", "password"),
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
+        .into();
+        let options = PlanOptions {
+            time_zone: "UTC".parse().map_err(|_| "no zone UTC")?,
+            default_spread: None,
+            hub_member: None,
+            member_namespace: NAMESPACE.into(),
+            handover_after_seconds: 900,
+            endpoint_aliases: BTreeMap::new(),
+        };
+        let facts = names.clone().map(|name| {
+            Box::new(MemberFacts {
+                supported: true,
+                cluster_uid: Some(format!("uid-{name}").into()),
+                mover_image: Some("mover:1".into()),
+                namespace: true,
+                volsync_installed: true,
+                ..MemberFacts::default()
+            })
+        });
+        let mut fleet = Self {
+            names,
+            sources,
+            secrets,
+            id: "0000000000000000".parse().map_err(|_| "no id")?,
+            name: String::new(),
+            object: ObjectName::new(NAMESPACE, ""),
+            labels: BTreeMap::new(),
+            options,
+            policies: policies(),
+            facts,
+            secret: SecretState::Present(Arc::new(SecretFacts::read(&data))),
+        };
+        let mut world = fleet.world();
+        for site in 0..SITES {
+            for event in fleet.registers(site).into_iter().chain(fleet.reads(site)) {
+                world.apply_member(event);
+            }
+        }
+        fleet.id = *world.planner.repositories().first().ok_or("the Secrets point at no repository")?;
+        fleet.name = fleet.id.object_name();
+        fleet.object = fleet.placed(&fleet.name);
+        fleet.labels = [
+            (labels::HUB, HUB_ID),
+            (labels::MANAGED_BY, labels::MANAGED_BY_VALUE),
+            (labels::REPOSITORY, &fleet.id.to_string()),
+        ]
+        .map(|(key, value)| (key.into(), value.into()))
+        .into();
+        Ok(fleet)
+    }
+
+    pub fn placed(&self, name: &str) -> ObjectName {
+        ObjectName::new(NAMESPACE, name)
+    }
+
+    pub fn site(&self, name: &MemberName) -> Option<Site> {
+        self.names.iter().position(|it| it == name)
+    }
+
+    /// A hub that knows nothing yet.
+    pub fn world(&self) -> World {
+        World::new(Planner::new(self.options.clone()))
+    }
+
+    /// What the hub's own lists bring, but for the ledger.
+    pub fn policy(&self, key: PolicyKey, generation: i64) -> HubEvent {
+        let name = PolicyName::from("p");
+        let object = PolicyObject { uid: "u".to_owned(), generation, status: serde_json::Value::Null };
+        let record = self.policies.get(&key).cloned().map(Box::new);
+        let observation = Observation::Policy { name: name.clone(), record };
+        HubEvent::Policy { name, object: Some(Box::new(object)), observation }
+    }
+
+    pub fn lists() -> [HubEvent; 3] {
+        [HubList::Policies, HubList::Ledger, HubList::MemberClusters].map(HubEvent::Listed)
+    }
+
+    pub fn cluster(&self, site: Site, eligible: bool, paused: bool) -> HubEvent {
+        let object = json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "MemberCluster",
+            "metadata": {"name": self.names[site].as_str()}, "spec": {"eligible": eligible, "paused": paused}});
+        let object = serde_json::from_value::<MemberCluster>(object).ok().map(Box::new);
+        HubEvent::MemberCluster { name: self.names[site].clone(), object }
+    }
+
+    pub fn registers(&self, site: Site) -> [MemberEvent; 1] {
+        let origin = Some(Origin::File(format!("{}.yaml", self.names[site]).into()));
+        [MemberEvent::Registered { member: self.names[site].clone(), origin }]
+    }
+
+    pub fn contact(&self, site: Site, contact: Contact) -> MemberEvent {
+        MemberEvent::Contact { member: self.names[site].clone(), contact }
+    }
+
+    /// What reading a member brings, but for what the hub has pushed.
+    pub fn reads(&self, site: Site) -> Vec<MemberEvent> {
+        let member = self.names[site].clone();
+        let (spec, status) = (
+            json!({"kopia": {"repository": SECRET}}),
+            json!({"latestMoverStatus": {"result": "Successful"}, "lastSyncTime": "2026-01-01T00:00:00Z"}),
+        );
+        let source = observe::source(None, &spec, &status).map(Box::new);
+        let key = SourceKey { member: member.clone(), object: ObjectName::new(SOURCES_IN, "db") };
+        let namespace = Observation::Namespace {
+            member: member.clone(),
+            namespace: SOURCES_IN.into(),
+            labels: Some(Arc::default()),
+        };
+        vec![
+            MemberEvent::Facts { member, facts: self.facts[site].clone() },
+            MemberEvent::Observed(namespace),
+            MemberEvent::Observed(Observation::Source { key, record: source }),
+            MemberEvent::Observed(Observation::Secret {
+                secret: self.secrets[site].clone(),
+                state: Some(self.secret.clone()),
+            }),
+        ]
+    }
+}
+
+fn policies() -> BTreeMap<PolicyKey, PolicyRecord> {
+    let mut policies = BTreeMap::new();
+    for period in [5, 10, 15, 30] {
+        for deadline in [600, 900, 1800, 3600] {
+            for suspend in [false, true] {
+                let object = json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "KopiaMaintenance",
+                    "metadata": {"name": "p", "uid": "u"}, "spec": {"repositorySelector": {"repository": "*"},
+                    "schedule": format!("*/{period} * * * *"), "suspend": suspend,
+                    "activeDeadlineSeconds": deadline}});
+                policies.insert((period, deadline, suspend), PolicyRecord::read(&object, &PolicyRules::default()));
+            }
+        }
+    }
+    policies
+}

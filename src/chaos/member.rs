@@ -1,0 +1,306 @@
+//! A member's API server: what stands there, writes on exactly the version that was read, and its watches.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::act::Order;
+use super::mover::Life;
+use super::objects::{CronJob, CronSpec, Job, Pod, Role, Snapshot, Version};
+use super::random::Random;
+use super::schedule::Fault;
+use super::trial::{Asker, Event, Letter, Trial};
+use super::{HOUR, Millis, REPLICAS, SECOND, Site};
+use crate::render::cron_job::CLAIM_DEADLINE_SECONDS;
+
+/// When a client gives up.
+const TIMEOUT: Millis = 15 * SECOND;
+
+pub struct Member {
+    pub cron_job: Option<CronJob>,
+    pub jobs: BTreeMap<Rc<str>, Job>,
+    pub pods: BTreeMap<u64, Life>,
+    /// No replica reaches it.
+    pub away: bool,
+    /// A number for each stretch in which it can be reached, or can't.
+    pub link: u32,
+    /// How far its clock is ahead.
+    pub ahead: Millis,
+    /// What its CronJob controller knows.
+    pub view: Option<CronJob>,
+    /// The last fire time that became a Job, by uid of the CronJob.
+    pub fired: Option<(u64, Millis)>,
+    /// The latest look of the controller that was asked for.
+    pub next_look: u64,
+    pub armed: Vec<Fault>,
+    pub random: Random,
+    /// Until when news are on their way to each replica.
+    busy: [Millis; REPLICAS],
+    /// A replica hears of nothing: it reads everything anew.
+    pub reads: [bool; REPLICAS],
+    /// It hears so much later.
+    pub lag: [Millis; REPLICAS],
+}
+
+/// What became of a write or a list.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Done(Option<CronJob>),
+    /// A consistent list: is everything suspended, and has everything ended?
+    Clear(bool),
+    Conflict,
+    Unreachable,
+}
+
+impl Member {
+    pub fn new(random: Random) -> Self {
+        Self {
+            cron_job: None,
+            jobs: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            away: false,
+            link: 0,
+            ahead: 0,
+            view: None,
+            fired: None,
+            next_look: 0,
+            armed: Vec::new(),
+            random,
+            busy: [0; REPLICAS],
+            reads: [true; REPLICAS],
+            lag: [0; REPLICAS],
+        }
+    }
+
+    pub fn take(&mut self, is: impl Fn(&Fault) -> bool) -> Option<Fault> {
+        let index = self.armed.iter().position(is)?;
+        Some(self.armed.remove(index))
+    }
+
+    /// Everything that stands there, as a list would show it.
+    pub fn everything(&self) -> Vec<Snapshot> {
+        let jobs = self.jobs.values().map(|job| Snapshot::Job(Rc::clone(&job.name), Some(job.clone())));
+        let pods = self.pods.values().map(|life| Snapshot::Pod(life.pod.number, Some(life.pod.clone())));
+        std::iter::once(Snapshot::CronJob(self.cron_job.clone())).chain(jobs).chain(pods).collect()
+    }
+
+    fn is_clear(&self) -> bool {
+        let suspended = self.cron_job.as_ref().is_none_or(|cron_job| cron_job.spec.suspend);
+        let jobs = self.jobs.values().all(|job| job.ended.is_some());
+        suspended && jobs && self.pods.values().all(|life| life.pod.ended.is_some())
+    }
+}
+
+impl Trial<'_> {
+    /// Sends a write or list of a replica on its way.
+    pub fn ask_member(&mut self, site: Site, order: Order, (replica, life, token): Asker) {
+        let answers = |answer| Event::To(replica, life, Letter::Answer(token, answer));
+        let latency = self.replicas[replica].random.between(3, 150);
+        if self.members[site].away {
+            let patience = self.replicas[replica].random.between(SECOND, TIMEOUT);
+            return self.after(patience, answers(Answer::Unreachable));
+        }
+        let is_write = !matches!(order, Order::List { .. });
+        let request = |asker| Event::Request { site, order: Box::new(order.clone()), asker };
+        let fault = if is_write {
+            self.members[site]
+                .take(|it| matches!(it, Fault::AnswerLost(_) | Fault::RequestLost(_) | Fault::RequestLate { .. }))
+        } else {
+            None
+        };
+        let Some(fault) = fault else { return self.after(latency, request(Some((replica, life, token)))) };
+        self.say(format_args!("{} strikes {order:?} of replica {replica}", fault.kind()));
+        self.strikes(fault.kind());
+        match fault {
+            Fault::AnswerLost(_) => self.after(latency, request(None)),
+            Fault::RequestLate { by, .. } => self.after(by, request(None)),
+            _ => {}
+        }
+        self.after(TIMEOUT, answers(Answer::Unreachable));
+    }
+
+    /// It has arrived.
+    pub fn serve(&mut self, site: Site, order: &Order, asker: Option<Asker>) {
+        let answer = match order {
+            Order::Suspend { guard, suspend, .. } => {
+                let standing = self.members[site].cron_job.as_ref();
+                match standing.filter(|it| it.version.is(guard)).map(|it| it.spec.clone()) {
+                    None => Answer::Conflict,
+                    Some(spec) => self.apply(site, CronSpec { suspend: *suspend, ..spec }),
+                }
+            }
+            Order::Apply { spec, guard, .. } => {
+                let standing = self.members[site].cron_job.as_ref();
+                match (standing, guard) {
+                    (Some(standing), Some(guard)) if standing.version.is(guard) => self.apply(site, spec.clone()),
+                    (_, Some(_)) => Answer::Conflict,
+                    (_, None) => self.apply(site, spec.clone()),
+                }
+            }
+            Order::Claim { name, epoch, permit, attempt, .. } => {
+                if !self.members[site].jobs.contains_key(name.as_str()) {
+                    let role = Role::Claim { permit: permit.clone(), attempt: attempt.clone() };
+                    self.make_job(site, name, role, *epoch, CLAIM_DEADLINE_SECONDS);
+                }
+                Answer::Done(None)
+            }
+            Order::DeleteJob { name, guard, .. } => match self.members[site].jobs.get(name.as_str()) {
+                Some(job) if !job.version.is(guard) => Answer::Conflict,
+                _ => {
+                    self.delete_job(site, name);
+                    Answer::Done(None)
+                }
+            },
+            Order::DeleteCronJob { guard, .. } => match &self.members[site].cron_job {
+                Some(cron_job) if !cron_job.version.is(guard) => Answer::Conflict,
+                _ => {
+                    self.delete_cron_job(site);
+                    Answer::Done(None)
+                }
+            },
+            Order::List { .. } => Answer::Clear(self.members[site].is_clear()),
+            Order::Fail { .. } => Answer::Conflict,
+        };
+        let Some((replica, life, token)) = asker else { return };
+        let latency = self.random.between(3, 150);
+        // The answer goes the way that the request came.
+        let (wait, answer) = if self.members[site].away { (TIMEOUT, Answer::Unreachable) } else { (latency, answer) };
+        self.after(wait, Event::To(replica, life, Letter::Answer(token, answer)));
+    }
+
+    fn apply(&mut self, site: Site, spec: CronSpec) -> Answer {
+        let (number, now) = (self.number(), self.now);
+        let member = &mut self.members[site];
+        let before = member.cron_job.clone();
+        if before.as_ref().is_some_and(|it| it.spec == spec) {
+            return Answer::Done(before);
+        }
+        let cron_job = match before.clone() {
+            Some(it) => CronJob {
+                version: Version { number, ..it.version },
+                generation: it.generation + 1,
+                spec: spec.clone(),
+                ..it
+            },
+            None => CronJob {
+                version: Version { uid: number, number },
+                generation: 1,
+                spec: spec.clone(),
+                created: now + member.ahead,
+                last_schedule: None,
+            },
+        };
+        member.cron_job = Some(cron_job.clone());
+        let name = &self.fleet.names[site];
+        self.say(format_args!(
+            "{name}: CronJob of epoch {}, {}",
+            spec.epoch,
+            if spec.suspend { "suspended" } else { "runs" }
+        ));
+        self.cron_job_changed(site, before.as_ref());
+        Answer::Done(Some(cron_job))
+    }
+
+    /// Tells its controller and the watches.
+    pub fn cron_job_changed(&mut self, site: Site, before: Option<&CronJob>) {
+        let standing = self.members[site].cron_job.clone();
+        self.controller_hears(site, before, standing.clone());
+        self.emit(site, Snapshot::CronJob(standing));
+    }
+
+    fn delete_cron_job(&mut self, site: Site) {
+        let Some(before) = self.members[site].cron_job.take() else { return };
+        self.say(format_args!("{}: CronJob removed", self.fleet.names[site]));
+        self.cron_job_changed(site, Some(&before));
+        let wait = self.random.between(50, 3000);
+        self.after(wait, Event::Collect(site, before.version.uid));
+    }
+
+    /// What a CronJob that is gone has left behind.
+    pub fn collect(&mut self, site: Site, cron_job: u64) {
+        if self.members[site].cron_job.as_ref().is_some_and(|it| it.version.uid == cron_job) {
+            return;
+        }
+        let of_it = |job: &&Job| job.role == Role::Run { cron_job };
+        let names: Vec<_> = self.members[site].jobs.values().filter(of_it).map(|job| Rc::clone(&job.name)).collect();
+        for name in names {
+            self.delete_job(site, &name);
+        }
+    }
+
+    pub fn make_job(&mut self, site: Site, name: &str, role: Role, epoch: u64, deadline: u32) {
+        let number = self.number();
+        let name: Rc<str> = name.into();
+        let created = self.now + self.members[site].ahead;
+        let version = Version { uid: number, number };
+        self.say(format_args!("{}: Job {name} of epoch {epoch}", self.fleet.names[site]));
+        let job = Job { version, name: Rc::clone(&name), role, epoch, deadline, created, ended: None };
+        self.members[site].jobs.insert(Rc::clone(&name), job.clone());
+        self.emit(site, Snapshot::Job(Rc::clone(&name), Some(job)));
+        self.make_pod(site, &name);
+    }
+
+    pub fn job_ends(&mut self, site: Site, name: &str, good: bool) {
+        let number = self.number();
+        let at = self.now + self.members[site].ahead;
+        let Some(job) = self.members[site].jobs.get_mut(name).filter(|job| job.ended.is_none()) else { return };
+        job.ended = Some((good, at));
+        job.version.number = number;
+        let job = job.clone();
+        if matches!(job.role, Role::Claim { .. }) {
+            self.after(HOUR, Event::Expire(site, Rc::clone(&job.name)));
+        }
+        self.emit(site, Snapshot::Job(Rc::clone(&job.name), Some(job)));
+        self.prune(site);
+        self.cron_looks(site, None);
+    }
+
+    /// Three ended runs of each kind are kept.
+    fn prune(&mut self, site: Site) {
+        for good in [true, false] {
+            let jobs = self.members[site].jobs.values();
+            let runs = jobs.filter(|job| matches!(job.role, Role::Run { .. }));
+            let mut ended: Vec<_> =
+                runs.filter_map(|job| Some((job.ended.filter(|it| it.0 == good)?.1, Rc::clone(&job.name)))).collect();
+            ended.sort();
+            ended.truncate(ended.len().saturating_sub(3));
+            for (_, name) in ended {
+                self.delete_job(site, &name);
+            }
+        }
+    }
+
+    /// In the background: its Pods are told to stop.
+    pub fn delete_job(&mut self, site: Site, name: &str) {
+        let Some(job) = self.members[site].jobs.remove(name) else { return };
+        self.emit(site, Snapshot::Job(Rc::clone(&job.name), None));
+        let pods: Vec<u64> = self.members[site]
+            .pods
+            .values()
+            .filter(|life| *life.pod.job == *name)
+            .map(|life| life.pod.number)
+            .collect();
+        for number in pods {
+            self.stop_pod(site, number);
+        }
+    }
+
+    pub fn emit_pod(&mut self, site: Site, number: u64) {
+        let pod: Option<Pod> = self.members[site].pods.get(&number).map(|life| life.pod.clone());
+        self.emit(site, Snapshot::Pod(number, pod));
+    }
+
+    /// Sends a new state of an object to the replicas that can hear of it.
+    pub fn emit(&mut self, site: Site, what: Snapshot) {
+        for replica in 0..REPLICAS {
+            let link = self.members[site].link;
+            if self.members[site].away || self.members[site].reads[replica] || !self.replicas[replica].up {
+                continue;
+            }
+            let latency = self.members[site].random.between(10, 600) + self.members[site].lag[replica];
+            let at = (self.now + latency).max(self.members[site].busy[replica]);
+            self.members[site].busy[replica] = at;
+            let life = self.replicas[replica].life;
+            self.at(at, Event::To(replica, life, Letter::Member { site, link, what: what.clone() }));
+        }
+    }
+}

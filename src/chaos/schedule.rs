@@ -1,0 +1,285 @@
+//! What goes wrong, and when: made from a seed, and written down whole, so that faults can be taken out one by one.
+
+use super::random::Random;
+use super::{MINUTE, Millis, SECOND, SITES, Site};
+
+/// The last fault strikes before this.
+pub const FAULTS_END: Millis = 150 * MINUTE;
+
+/// One thing that goes wrong, or that an operator wishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Pin(Site),
+    Unpin,
+    Freeze,
+    Thaw,
+    Eligible(Site, bool),
+    Paused(Site, bool),
+    SuspendPolicy(bool),
+    /// Runs may take this long from now on.
+    Deadline(u32),
+    /// A replica of the hub ends, and starts anew after a while.
+    Kill {
+        replica: usize,
+        down: Millis,
+    },
+    /// It is frozen and goes on later; `clock_stops`: it believes that no time has passed, so its Lease still holds.
+    Sleep {
+        replica: usize,
+        length: Millis,
+        clock_stops: bool,
+    },
+    HubClock {
+        replica: usize,
+        ahead: Millis,
+    },
+    /// A replica hears late of what happens in a member.
+    SlowWatch {
+        replica: usize,
+        site: Site,
+        lag: Millis,
+    },
+    /// Somebody else writes the ledger's object at the moment before the hub does.
+    CasConflict,
+    /// The ledger is written, and the hub does not hear of it.
+    LedgerAnswerLost,
+    LoseLedger,
+    /// A backup of the ledger is put back, from a while ago.
+    OldLedger,
+    /// The next write to this member is done, and its answer is lost.
+    AnswerLost(Site),
+    RequestLost(Site),
+    /// It is given up, and arrives later all the same.
+    RequestLate {
+        site: Site,
+        by: Millis,
+    },
+    /// No replica reaches this member, which goes on by itself.
+    Partition {
+        site: Site,
+        length: Millis,
+    },
+    /// The next suspend there is noticed by its CronJob controller so much later; until then a fire time comes round.
+    LateController {
+        site: Site,
+        lag: Millis,
+    },
+    /// The next run there stands still, before or after it has looked at the owner.
+    RunStalls {
+        site: Site,
+        length: Millis,
+        inside: bool,
+    },
+    /// The next Pod there, of whatever kind, takes so long to start.
+    SlowStart {
+        site: Site,
+        length: Millis,
+    },
+    /// The next claim there dies; `told`: it leaves a report.
+    ClaimDies {
+        site: Site,
+        stage: u8,
+        told: bool,
+    },
+    ClaimStalls {
+        site: Site,
+        stage: u8,
+        length: Millis,
+    },
+    MemberClock {
+        site: Site,
+        ahead: Millis,
+    },
+    /// Somebody else makes himself the owner, and maintains or not; `fast`: his clock is ahead, so his name stays.
+    ForeignOwner {
+        runs: bool,
+        fast: bool,
+    },
+}
+
+/// Names of all kinds, as in the table of hits.
+pub const KINDS: [&str; 28] = [
+    "Pin",
+    "Unpin",
+    "Freeze",
+    "Thaw",
+    "Eligible",
+    "Paused",
+    "SuspendPolicy",
+    "Deadline",
+    "Kill",
+    "Sleep",
+    "WakesStale",
+    "HubClock",
+    "SlowWatch",
+    "CasConflict",
+    "LedgerAnswerLost",
+    "LoseLedger",
+    "OldLedger",
+    "AnswerLost",
+    "RequestLost",
+    "RequestLate",
+    "Partition",
+    "Returns",
+    "LateController",
+    "RunStalls",
+    "SlowStart",
+    "ClaimDies",
+    "ClaimStalls",
+    "MemberClock",
+];
+/// The last kind stands alone, for it is the only one of nobody's in the fleet.
+pub const FOREIGN: &str = "ForeignOwner";
+
+impl Fault {
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Pin(_) => "Pin",
+            Self::Unpin => "Unpin",
+            Self::Freeze => "Freeze",
+            Self::Thaw => "Thaw",
+            Self::Eligible(..) => "Eligible",
+            Self::Paused(..) => "Paused",
+            Self::SuspendPolicy(_) => "SuspendPolicy",
+            Self::Deadline(_) => "Deadline",
+            Self::Kill { .. } => "Kill",
+            Self::Sleep { .. } => "Sleep",
+            Self::HubClock { .. } => "HubClock",
+            Self::SlowWatch { .. } => "SlowWatch",
+            Self::CasConflict => "CasConflict",
+            Self::LedgerAnswerLost => "LedgerAnswerLost",
+            Self::LoseLedger => "LoseLedger",
+            Self::OldLedger => "OldLedger",
+            Self::AnswerLost(_) => "AnswerLost",
+            Self::RequestLost(_) => "RequestLost",
+            Self::RequestLate { .. } => "RequestLate",
+            Self::Partition { .. } => "Partition",
+            Self::LateController { .. } => "LateController",
+            Self::RunStalls { .. } => "RunStalls",
+            Self::SlowStart { .. } => "SlowStart",
+            Self::ClaimDies { .. } => "ClaimDies",
+            Self::ClaimStalls { .. } => "ClaimStalls",
+            Self::MemberClock { .. } => "MemberClock",
+            Self::ForeignOwner { .. } => FOREIGN,
+        }
+    }
+
+    /// Does it wait for something to strike?
+    pub fn waits(self) -> bool {
+        matches!(
+            self,
+            Self::CasConflict
+                | Self::LedgerAnswerLost
+                | Self::AnswerLost(_)
+                | Self::RequestLost(_)
+                | Self::RequestLate { .. }
+                | Self::LateController { .. }
+                | Self::RunStalls { .. }
+                | Self::SlowStart { .. }
+                | Self::ClaimDies { .. }
+                | Self::ClaimStalls { .. }
+        )
+    }
+}
+
+/// A whole schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    pub seed: u64,
+    /// Minutes between fire times.
+    pub period: u32,
+    /// Seconds that a run may take at first.
+    pub deadline: u32,
+    /// In order of time.
+    pub faults: Vec<(Millis, Fault)>,
+}
+
+impl Schedule {
+    /// Only faults of the `allowed` kinds, all of them where it is empty.
+    pub fn of(seed: u64, allowed: &[String]) -> Self {
+        let mut random = Random::new(seed, 1);
+        let period = random.pick(&[5, 10, 15, 30]).unwrap_or(15);
+        let deadline = random.pick(&[600, 900, 1800]).unwrap_or(900);
+        let mut faults = Vec::new();
+        // What strikes together makes trouble; so the faults come around a few moments at which something moves.
+        for _ in 0..random.between(1, 4) {
+            let moment = random.between(0, FAULTS_END - 30 * MINUTE);
+            if random.percent(85) {
+                faults.push((moment, mover(&mut random)));
+            }
+            for _ in 0..random.between(0, 5) {
+                let spread = random.pick(&[2 * SECOND, 20 * SECOND, 2 * MINUTE, 12 * MINUTE, 25 * MINUTE]);
+                let before = if random.percent(20) { 2 * MINUTE } else { 0 };
+                let at = moment - before + random.between(0, spread.unwrap_or(MINUTE));
+                faults.push((at.max(0), trouble(&mut random)));
+            }
+        }
+        faults.retain(|(_, fault)| allowed.is_empty() || allowed.iter().any(|kind| kind == fault.kind()));
+        faults.sort_by_key(|(at, _)| *at);
+        Self { seed, period, deadline, faults }
+    }
+
+    pub fn has(&self, kind: &str) -> bool {
+        self.faults.iter().any(|(_, fault)| fault.kind() == kind)
+    }
+}
+
+fn site(random: &mut Random) -> Site {
+    random.index(SITES)
+}
+
+/// What makes a repository move, or holds it.
+fn mover(random: &mut Random) -> Fault {
+    match random.below(22) {
+        0..=8 => Fault::Pin(site(random)),
+        9 => Fault::Unpin,
+        10..=13 => Fault::Eligible(site(random), random.percent(25)),
+        14 => Fault::Freeze,
+        15 => Fault::SuspendPolicy(random.percent(60)),
+        16 => Fault::Deadline(random.pick(&[600, 1800, 3600]).unwrap_or(600)),
+        17 | 18 => Fault::LoseLedger,
+        19 => Fault::OldLedger,
+        20 => Fault::Paused(site(random), random.percent(60)),
+        _ => Fault::ForeignOwner { runs: random.percent(70), fast: random.percent(20) },
+    }
+}
+
+/// What goes wrong meanwhile.
+fn trouble(random: &mut Random) -> Fault {
+    let site = site(random);
+    let replica = random.index(2);
+    let short = random.between(SECOND, 40 * SECOND);
+    let long = random.between(MINUTE, 40 * MINUTE);
+    match random.below(42) {
+        0 | 1 => mover(random),
+        2 => Fault::Unpin,
+        3 => Fault::Thaw,
+        4 => Fault::Eligible(site, true),
+        5 => Fault::SuspendPolicy(false),
+        6..=8 => Fault::Kill { replica, down: random.between(SECOND, 90 * SECOND) },
+        9..=12 => {
+            let length = if random.percent(60) { short + 12 * SECOND } else { long };
+            Fault::Sleep { replica, length, clock_stops: random.percent(75) }
+        }
+        13 => Fault::HubClock { replica, ahead: random.between(-140 * SECOND, 140 * SECOND) },
+        14 | 15 => Fault::SlowWatch { replica, site, lag: random.between(SECOND, 90 * SECOND) },
+        16 => Fault::CasConflict,
+        17 => Fault::LedgerAnswerLost,
+        18 => Fault::LoseLedger,
+        19 | 20 => Fault::AnswerLost(site),
+        21 => Fault::RequestLost(site),
+        22..=24 => Fault::RequestLate { site, by: if random.percent(50) { short } else { long } },
+        25..=27 => Fault::Partition { site, length: if random.percent(30) { short } else { 2 * long } },
+        28..=30 => Fault::LateController { site, lag: random.between(SECOND, 58 * SECOND) },
+        31..=33 => Fault::RunStalls { site, length: 2 * long, inside: random.percent(75) },
+        34 => Fault::SlowStart { site, length: random.between(10 * SECOND, 12 * MINUTE) },
+        35..=37 => Fault::ClaimDies { site, stage: stage(random), told: random.percent(40) },
+        38 | 39 => Fault::ClaimStalls { site, stage: stage(random), length: random.between(SECOND, 14 * MINUTE) },
+        40 => Fault::MemberClock { site, ahead: random.between(-16, 16) * random.between(1, 75) * SECOND },
+        _ => Fault::ForeignOwner { runs: random.percent(70), fast: random.percent(20) },
+    }
+}
+
+fn stage(random: &mut Random) -> u8 {
+    u8::try_from(random.below(5)).unwrap_or(0)
+}
