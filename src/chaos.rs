@@ -107,6 +107,7 @@ pub struct Without {
 }
 
 impl Without {
+    #[must_use]
     pub fn and(mut self, rule: Rule) -> Self {
         match rule {
             Rule::OwnerExact => self.owner_exact = true,

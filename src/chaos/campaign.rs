@@ -45,7 +45,7 @@ impl Findings {
 }
 
 impl Campaign {
-    pub fn run(&self, fleet: &Fleet, mut each: impl FnMut(&Findings)) -> Findings {
+    pub fn run(&self, fleet: &Fleet) -> Findings {
         let mut found = Findings::default();
         for seed in self.seed..self.seed + self.schedules {
             let schedule = Schedule::of(seed, &self.only);
@@ -61,9 +61,16 @@ impl Campaign {
                     break;
                 }
             }
-            each(&found);
         }
         found
+    }
+
+    /// One schedule as it is, step by step.
+    pub fn replay(&self, fleet: &Fleet, seed: u64) -> (Schedule, Verdict, Vec<String>) {
+        let schedule = Schedule::of(seed, &self.only);
+        let mut hits = Hits::default();
+        let (verdict, lines) = Trial::new(fleet, &schedule, self.without, &mut hits).recorded().play();
+        (schedule, verdict, lines)
     }
 
     /// A schedule that fails, as short as it can be made, step by step.

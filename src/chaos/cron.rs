@@ -90,18 +90,15 @@ impl Trial<'_> {
         let number = self.number();
         let clock = self.now + self.members[site].ahead;
         let standing = self.members[site].cron_job.as_mut();
-        match standing.filter(|it| it.version.uid == view.version.uid) {
-            Some(cron_job) => {
-                cron_job.last_schedule = Some(clock);
-                cron_job.version.number = number;
-                let now = cron_job.clone();
-                self.emit(site, Snapshot::CronJob(Some(now)));
-            }
+        if let Some(cron_job) = standing.filter(|it| it.version.uid == view.version.uid) {
+            cron_job.last_schedule = Some(clock);
+            cron_job.version.number = number;
+            let now = cron_job.clone();
+            self.emit(site, &Snapshot::CronJob(Some(now)));
+        } else {
             // Nobody owns it any more.
-            None => {
-                let wait = self.random.between(100, 20 * SECOND);
-                self.after(wait, Event::Collect(site, view.version.uid));
-            }
+            let wait = self.random.between(100, 20 * SECOND);
+            self.after(wait, Event::Collect(site, view.version.uid));
         }
     }
 }

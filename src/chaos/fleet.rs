@@ -176,15 +176,21 @@ impl Fleet {
     }
 }
 
+/// A schedule with so many minutes between fire times.
+pub fn schedule(period: u32) -> String {
+    if period == 60 { "0 * * * *".to_owned() } else { format!("*/{period} * * * *") }
+}
+
 fn policies() -> BTreeMap<PolicyKey, PolicyRecord> {
     let mut policies = BTreeMap::new();
-    for period in [5, 10, 15, 30] {
+    for period in [10, 15, 30, 60] {
         for deadline in [600, 900, 1800, 3600] {
             for suspend in [false, true] {
                 let object = json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "KopiaMaintenance",
                     "metadata": {"name": "p", "uid": "u"}, "spec": {"repositorySelector": {"repository": "*"},
-                    "schedule": format!("*/{period} * * * *"), "suspend": suspend,
-                    "activeDeadlineSeconds": deadline}});
+                    "schedule": schedule(period), "suspend": suspend,
+                    "activeDeadlineSeconds": deadline,
+                    "successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 1}});
                 policies.insert((period, deadline, suspend), PolicyRecord::read(&object, &PolicyRules::default()));
             }
         }

@@ -210,6 +210,7 @@ impl Trial<'_> {
         let old = self.hub.history.iter().rev().find(|(at, _)| *at < self.now - BACKUP_AGE).cloned();
         let Some((_, status)) = old.filter(|_| self.hub.ledger.is_some()) else { return };
         let before = self.phase();
+        self.kopia.forget_epochs();
         self.hub.write(|object| object.status = Some(status));
         self.written(before);
     }

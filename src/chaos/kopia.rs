@@ -49,9 +49,9 @@ pub struct Repository {
     pub violation: Option<Violation>,
 }
 
-impl Repository {
+impl Default for Repository {
     /// As a backup made it: the first owner is whoever connected first.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             owner: "root@laptop".to_owned(),
             owner_sticks: false,
@@ -60,6 +60,14 @@ impl Repository {
             owners: Vec::new(),
             violation: None,
         }
+    }
+}
+
+impl Repository {
+    /// The ledger was put back from a backup, so epochs that it has forgotten may be given again: once the owner has been
+    /// taken by somebody else and the CronJob that bore an epoch is gone, nothing tells of it any more.
+    pub fn forget_epochs(&mut self) {
+        self.owners.clear();
     }
 
     /// `maintenance set --owner`

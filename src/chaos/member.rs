@@ -92,7 +92,7 @@ impl Member {
 
 impl Trial<'_> {
     /// Sends a write or list of a replica on its way.
-    pub fn ask_member(&mut self, site: Site, order: Order, (replica, life, token): Asker) {
+    pub fn ask_member(&mut self, site: Site, order: &Order, (replica, life, token): Asker) {
         let answers = |answer| Event::To(replica, life, Letter::Answer(token, answer));
         let latency = self.replicas[replica].random.between(3, 150);
         if self.members[site].away {
@@ -125,15 +125,15 @@ impl Trial<'_> {
                 let standing = self.members[site].cron_job.as_ref();
                 match standing.filter(|it| it.version.is(guard)).map(|it| it.spec.clone()) {
                     None => Answer::Conflict,
-                    Some(spec) => self.apply(site, CronSpec { suspend: *suspend, ..spec }),
+                    Some(spec) => self.apply(site, &CronSpec { suspend: *suspend, ..spec }),
                 }
             }
             Order::Apply { spec, guard, .. } => {
                 let standing = self.members[site].cron_job.as_ref();
                 match (standing, guard) {
-                    (Some(standing), Some(guard)) if standing.version.is(guard) => self.apply(site, spec.clone()),
+                    (Some(standing), Some(guard)) if standing.version.is(guard) => self.apply(site, spec),
                     (_, Some(_)) => Answer::Conflict,
-                    (_, None) => self.apply(site, spec.clone()),
+                    (_, None) => self.apply(site, spec),
                 }
             }
             Order::Claim { name, epoch, permit, attempt, .. } => {
@@ -167,11 +167,11 @@ impl Trial<'_> {
         self.after(wait, Event::To(replica, life, Letter::Answer(token, answer)));
     }
 
-    fn apply(&mut self, site: Site, spec: CronSpec) -> Answer {
+    fn apply(&mut self, site: Site, spec: &CronSpec) -> Answer {
         let (number, now) = (self.number(), self.now);
         let member = &mut self.members[site];
         let before = member.cron_job.clone();
-        if before.as_ref().is_some_and(|it| it.spec == spec) {
+        if before.as_ref().is_some_and(|it| it.spec == *spec) {
             return Answer::Done(before);
         }
         let cron_job = match before.clone() {
@@ -204,7 +204,7 @@ impl Trial<'_> {
     pub fn cron_job_changed(&mut self, site: Site, before: Option<&CronJob>) {
         let standing = self.members[site].cron_job.clone();
         self.controller_hears(site, before, standing.clone());
-        self.emit(site, Snapshot::CronJob(standing));
+        self.emit(site, &Snapshot::CronJob(standing));
     }
 
     fn delete_cron_job(&mut self, site: Site) {
@@ -235,7 +235,7 @@ impl Trial<'_> {
         self.say(format_args!("{}: Job {name} of epoch {epoch}", self.fleet.names[site]));
         let job = Job { version, name: Rc::clone(&name), role, epoch, deadline, created, ended: None };
         self.members[site].jobs.insert(Rc::clone(&name), job.clone());
-        self.emit(site, Snapshot::Job(Rc::clone(&name), Some(job)));
+        self.emit(site, &Snapshot::Job(Rc::clone(&name), Some(job)));
         self.make_pod(site, &name);
     }
 
@@ -249,12 +249,12 @@ impl Trial<'_> {
         if matches!(job.role, Role::Claim { .. }) {
             self.after(HOUR, Event::Expire(site, Rc::clone(&job.name)));
         }
-        self.emit(site, Snapshot::Job(Rc::clone(&job.name), Some(job)));
+        self.emit(site, &Snapshot::Job(Rc::clone(&job.name), Some(job)));
         self.prune(site);
         self.cron_looks(site, None);
     }
 
-    /// Three ended runs of each kind are kept.
+    /// Of the ended runs, the last that went well is kept and the last that did not, as the policy says.
     fn prune(&mut self, site: Site) {
         for good in [true, false] {
             let jobs = self.members[site].jobs.values();
@@ -262,7 +262,7 @@ impl Trial<'_> {
             let mut ended: Vec<_> =
                 runs.filter_map(|job| Some((job.ended.filter(|it| it.0 == good)?.1, Rc::clone(&job.name)))).collect();
             ended.sort();
-            ended.truncate(ended.len().saturating_sub(3));
+            ended.truncate(ended.len().saturating_sub(1));
             for (_, name) in ended {
                 self.delete_job(site, &name);
             }
@@ -272,7 +272,7 @@ impl Trial<'_> {
     /// In the background: its Pods are told to stop.
     pub fn delete_job(&mut self, site: Site, name: &str) {
         let Some(job) = self.members[site].jobs.remove(name) else { return };
-        self.emit(site, Snapshot::Job(Rc::clone(&job.name), None));
+        self.emit(site, &Snapshot::Job(Rc::clone(&job.name), None));
         let pods: Vec<u64> = self.members[site]
             .pods
             .values()
@@ -286,11 +286,11 @@ impl Trial<'_> {
 
     pub fn emit_pod(&mut self, site: Site, number: u64) {
         let pod: Option<Pod> = self.members[site].pods.get(&number).map(|life| life.pod.clone());
-        self.emit(site, Snapshot::Pod(number, pod));
+        self.emit(site, &Snapshot::Pod(number, pod));
     }
 
     /// Sends a new state of an object to the replicas that can hear of it.
-    pub fn emit(&mut self, site: Site, what: Snapshot) {
+    pub fn emit(&mut self, site: Site, what: &Snapshot) {
         for replica in 0..REPLICAS {
             let link = self.members[site].link;
             if self.members[site].away || self.members[site].reads[replica] || !self.replicas[replica].up {

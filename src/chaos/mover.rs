@@ -104,11 +104,12 @@ impl Trial<'_> {
         }
         if let Some((at, told)) = life.dies.filter(|(at, _)| *at == stage) {
             self.say(format_args!("{}: the claim dies at step {at}", self.fleet.names[site]));
-            return if told {
-                self.pod_ends(site, number, "Failed", "stopped from outside")
+            if told {
+                self.pod_ends(site, number, "Failed", "stopped from outside");
             } else {
-                self.pod_dies(site, number)
-            };
+                self.pod_dies(site, number);
+            }
+            return;
         }
         if let Some((_, length)) = life.stalls.filter(|(at, _)| *at == stage && began.is_some()) {
             if let Some(life) = self.members[site].pods.get_mut(&number) {

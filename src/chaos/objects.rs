@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, schedule};
 use super::{Millis, Site, stamp};
 use crate::labels;
 use crate::member::Guard;
@@ -115,7 +115,7 @@ impl CronJob {
             deleting: false,
             other_managers: Vec::new(),
             cron: Some(CronState {
-                schedule: format!("*/{} * * * *", self.spec.period).into(),
+                schedule: schedule(self.spec.period).into(),
                 time_zone: Some("UTC".into()),
                 suspend: self.spec.suspend,
                 active_deadline_seconds: Some(self.spec.deadline.into()),
@@ -130,7 +130,7 @@ impl CronJob {
             repository: fleet.id,
             ours: true,
             secret: Some(fleet.secrets[site].clone()),
-            schedule: format!("*/{} * * * *", self.spec.period).into(),
+            schedule: schedule(self.spec.period).into(),
             time_zone: Some("UTC".into()),
             suspend: self.spec.suspend,
         }

@@ -2,7 +2,6 @@
 //! answer, as in `controller/reconcile.rs` and `controller/queue.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -33,6 +32,7 @@ const RETRY_MAX: Millis = 5 * MINUTE;
 const DEBOUNCE: Millis = 300;
 const SHRINK_HOLD: std::time::Duration = std::time::Duration::from_mins(10);
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Replica {
     /// Grows with each start.
     pub life: u32,
@@ -159,14 +159,16 @@ impl Trial<'_> {
             return;
         }
         (it.due, it.started) = (None, now);
-        self.decide(replica, 0);
+        // A replica that stands by plans as well, and nothing follows from it.
+        if it.may_write(now) {
+            self.decide(replica, 0);
+        }
     }
 
     /// Decides, and begins to do what was decided.
     fn decide(&mut self, replica: usize, mut round: u8) {
         let (fleet, id) = (self.fleet, self.fleet.id);
         let now = self.tell_time(replica);
-        let leads = self.replicas[replica].may_write(self.now);
         loop {
             if round >= WRITES_MAX {
                 return self.done(replica, 0);
@@ -203,10 +205,6 @@ impl Trial<'_> {
                 .collect();
             let terms = Terms { hub_id: HUB_ID, time_factor: 1, grant_factor: 1, without: self.without.machine };
             let step = decide::decide(&work, &seen, now, &terms);
-            if !leads {
-                let wait = decide::wait(&it.world, &work, &step, now, 1);
-                return self.done(replica, millis(wait));
-            }
             let (stage, orders) = if step.ledger.is_some() {
                 (Stage::Ledger, VecDeque::new())
             } else {
@@ -264,8 +262,8 @@ impl Trial<'_> {
     }
 
     pub fn hub_answers(&mut self, replica: usize, token: u64, answer: HubAnswer) {
-        let (now, life) = (self.tell_time(replica), self.replicas[replica].life);
-        let _ = now;
+        self.tell_time(replica);
+        let life = self.replicas[replica].life;
         let number = self.number();
         let id = self.fleet.id;
         let it = &mut self.replicas[replica];
@@ -332,7 +330,7 @@ impl Trial<'_> {
         if !may_write && !matches!(order, Order::List { .. }) {
             return self.fails(replica, "NotLeading", SECOND);
         }
-        self.ask_member(site, order, (replica, life, token));
+        self.ask_member(site, &order, (replica, life, token));
     }
 
     fn fails(&mut self, replica: usize, reason: &'static str, retry: Millis) {
@@ -393,9 +391,4 @@ fn note(fleet: &Fleet, world: &mut World, site: Site, cron_job: &super::objects:
 
 fn millis(wait: std::time::Duration) -> Millis {
     Millis::try_from(wait.as_millis()).unwrap_or(Millis::MAX).max(1)
-}
-
-/// What a replica knows of the ledger.
-pub fn known(replica: &Replica, fleet: &Fleet) -> Option<Arc<crate::api::kopia_repository::KopiaRepository>> {
-    replica.world.ledger.get(&fleet.id).cloned()
 }

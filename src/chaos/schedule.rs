@@ -198,14 +198,17 @@ impl Schedule {
     /// Only faults of the `allowed` kinds, all of them where it is empty.
     pub fn of(seed: u64, allowed: &[String]) -> Self {
         let mut random = Random::new(seed, 1);
-        let period = random.pick(&[5, 10, 15, 30]).unwrap_or(15);
+        let period = random.pick(&[10, 15, 30, 60]).unwrap_or(15);
         let deadline = random.pick(&[600, 900, 1800]).unwrap_or(900);
         let mut faults = Vec::new();
         // What strikes together makes trouble; so the faults come around a few moments at which something moves.
         for _ in 0..random.between(1, 4) {
-            let moment = random.between(0, FAULTS_END - 30 * MINUTE);
-            if random.percent(85) {
-                faults.push((moment, mover(&mut random)));
+            let mut moment = random.between(0, FAULTS_END - 30 * MINUTE);
+            match random.below(100) {
+                0..=9 => moment = resumes(&mut random, moment, &mut faults),
+                10..=19 => moment = recovers(&mut random, moment, &mut faults),
+                20..=34 => {}
+                _ => faults.push((moment, mover(&mut random))),
             }
             for _ in 0..random.between(0, 5) {
                 let spread = random.pick(&[2 * SECOND, 20 * SECOND, 2 * MINUTE, 12 * MINUTE, 25 * MINUTE]);
@@ -216,7 +219,9 @@ impl Schedule {
         }
         faults.retain(|(_, fault)| allowed.is_empty() || allowed.iter().any(|kind| kind == fault.kind()));
         faults.sort_by_key(|(at, _)| *at);
-        Self { seed, period, deadline, faults }
+        // A day passes until it is claimed anew: fewer runs of no interest meanwhile.
+        let foreign = faults.iter().any(|(_, fault)| fault.kind() == FOREIGN);
+        Self { seed, period: if foreign { 60 } else { period }, deadline, faults }
     }
 
     pub fn has(&self, kind: &str) -> bool {
@@ -278,6 +283,28 @@ fn trouble(random: &mut Random) -> Fault {
         40 => Fault::MemberClock { site, ahead: random.between(-16, 16) * random.between(1, 75) * SECOND },
         _ => Fault::ForeignOwner { runs: random.percent(70), fast: random.percent(20) },
     }
+}
+
+/// A hand-over that does not come through, while some member can't be reached. Returns when it gets interesting.
+fn resumes(random: &mut Random, moment: Millis, faults: &mut Vec<(Millis, Fault)>) -> Millis {
+    let (to, away) = (site(random), site(random));
+    faults.push((moment, Fault::Pin(to)));
+    faults.push((moment, Fault::ClaimDies { site: to, stage: 1, told: true }));
+    let length = random.between(5 * MINUTE, 40 * MINUTE);
+    faults.push((moment + random.between(SECOND, 30 * SECOND), Fault::Partition { site: away, length }));
+    moment + 20 * SECOND
+}
+
+/// A ledger that is older than what the members know, while some member can't be read. Returns when it gets interesting.
+fn recovers(random: &mut Random, moment: Millis, faults: &mut Vec<(Millis, Fault)>) -> Millis {
+    let (to, away) = (site(random), site(random));
+    faults.push((moment, Fault::Pin(to)));
+    let back = moment + random.between(4 * MINUTE, 18 * MINUTE);
+    faults.push((back, Fault::OldLedger));
+    faults.push((back, Fault::Unpin));
+    let length = random.between(15 * MINUTE, 60 * MINUTE);
+    faults.push((back + random.between(0, 2 * MINUTE), Fault::Partition { site: away, length }));
+    back + random.between(0, 20 * MINUTE)
 }
 
 fn stage(random: &mut Random) -> u8 {

@@ -122,7 +122,7 @@ impl<'a> Trial<'a> {
             hub: Hub::new(schedule.period, schedule.deadline),
             replicas: (0..REPLICAS).map(|number| Replica::new(fleet, stream(10 + number))).collect(),
             members: (0..SITES).map(|site| Member::new(stream(20 + site))).collect(),
-            kopia: Repository::new(),
+            kopia: Repository::default(),
             hits,
             was_active: false,
             verdict,
@@ -141,6 +141,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Keeps what happens, for people.
+    #[must_use]
     pub fn recorded(mut self) -> Self {
         self.log = Some(Vec::new());
         self

@@ -18,10 +18,10 @@ use crate::hub::ledger::LedgerError;
 use crate::member::event::ReferencedKind;
 use crate::names::{PolicyName, RepositoryId};
 use crate::outcome::{Outcome, start_limit};
+use crate::plan::assignment;
 use crate::plan::fleet::Observation;
 use crate::plan::planner::Planner;
 use crate::plan::result::{Push, RepositoryPlan, State};
-use crate::plan::assignment;
 use crate::status::repository::Due;
 use crate::telemetry::trace;
 
