@@ -56,10 +56,7 @@ impl Trial<'_> {
             }
             Fault::MemberClock { site, ahead } => self.members[site].ahead = ahead,
             Fault::ForeignOwner { runs, fast } => {
-                let now = self.now;
-                self.kopia.owner_sticks = false;
-                self.kopia.set_owner(FOREIGNER, now);
-                self.kopia.owner_sticks = fast;
+                self.kopia.is_taken(FOREIGNER, fast);
                 if runs {
                     let (wait, number) = (self.random.between(0, MINUTE), self.number());
                     self.after(wait, Event::Foreign(number, false));

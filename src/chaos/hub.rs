@@ -202,6 +202,7 @@ impl Trial<'_> {
 
     pub fn lose_ledger(&mut self) {
         self.hub.ledger = None;
+        self.kopia.ledger_is_lost();
         self.news(&News::Ledger(None));
     }
 
@@ -210,7 +211,7 @@ impl Trial<'_> {
         let old = self.hub.history.iter().rev().find(|(at, _)| *at < self.now - BACKUP_AGE).cloned();
         let Some((_, status)) = old.filter(|_| self.hub.ledger.is_some()) else { return };
         let before = self.phase();
-        self.kopia.forget_epochs();
+        self.kopia.ledger_is_lost();
         self.hub.write(|object| object.status = Some(status));
         self.written(before);
     }

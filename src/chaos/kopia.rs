@@ -2,6 +2,9 @@
 
 use super::Millis;
 
+/// Owners of a hub begin with this.
+const HUBS: &str = "volsync-hub-";
+
 /// Who is past the fence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inside {
@@ -44,7 +47,8 @@ pub struct Repository {
     pub inside: Vec<Inside>,
     /// Start of the newest run of whomever, by the clock of who made it.
     pub last_run: Option<Millis>,
-    /// Owners of this hub that were ever recorded.
+    ledger_lost: bool,
+    /// Owners of this hub that were ever recorded, as far as anything tells of them.
     owners: Vec<String>,
     pub violation: Option<Violation>,
 }
@@ -57,6 +61,7 @@ impl Default for Repository {
             owner_sticks: false,
             inside: Vec::new(),
             last_run: None,
+            ledger_lost: false,
             owners: Vec::new(),
             violation: None,
         }
@@ -64,10 +69,22 @@ impl Default for Repository {
 }
 
 impl Repository {
-    /// The ledger was put back from a backup, so epochs that it has forgotten may be given again: once the owner has been
-    /// taken by somebody else and the CronJob that bore an epoch is gone, nothing tells of it any more.
-    pub fn forget_epochs(&mut self) {
-        self.owners.clear();
+    /// The ledger was lost, or put back from a backup. Where somebody else is the owner, too, and the CronJob that bore an
+    /// epoch is gone, nothing in the world tells of that epoch any more.
+    pub fn ledger_is_lost(&mut self) {
+        self.ledger_lost = true;
+        if !self.owner.starts_with(HUBS) {
+            self.owners.clear();
+        }
+    }
+
+    /// Somebody else makes himself the owner.
+    pub fn is_taken(&mut self, by: &str, sticks: bool) {
+        by.clone_into(&mut self.owner);
+        self.owner_sticks = sticks;
+        if self.ledger_lost {
+            self.owners.clear();
+        }
     }
 
     /// `maintenance set --owner`
@@ -81,7 +98,7 @@ impl Repository {
         }
         let epoch = |owner: &str| owner.split_once('@').map(|(user, _)| user.to_owned());
         let twin = self.owners.iter().find(|known| epoch(known) == epoch(owner));
-        if let Some(first) = twin.filter(|_| epoch(owner).is_some_and(|it| it.starts_with("volsync-hub-"))) {
+        if let Some(first) = twin.filter(|_| epoch(owner).is_some_and(|it| it.starts_with(HUBS))) {
             let violation = Violation::EpochTwice { at: now, first: first.clone(), second: owner.to_owned() };
             self.violation.get_or_insert(violation);
         }

@@ -6,6 +6,9 @@ use super::{MINUTE, Millis, SECOND, SITES, Site};
 /// The last fault strikes before this.
 pub const FAULTS_END: Millis = 150 * MINUTE;
 
+/// How often another fault is drawn where one is of no kind that is asked for.
+const TRIES: usize = 60;
+
 /// One thing that goes wrong, or that an operator wishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -214,10 +217,13 @@ impl Schedule {
                 let spread = random.pick(&[2 * SECOND, 20 * SECOND, 2 * MINUTE, 12 * MINUTE, 25 * MINUTE]);
                 let before = if random.percent(20) { 2 * MINUTE } else { 0 };
                 let at = moment - before + random.between(0, spread.unwrap_or(MINUTE));
-                faults.push((at.max(0), trouble(&mut random)));
+                // Of a few kinds only, there are as many faults as of all.
+                let tries = if allowed.is_empty() { 1 } else { TRIES };
+                let fault = (0..tries).map(|_| trouble(&mut random)).find(|fault| is_allowed(fault, allowed));
+                faults.extend(fault.map(|fault| (at.max(0), fault)));
             }
         }
-        faults.retain(|(_, fault)| allowed.is_empty() || allowed.iter().any(|kind| kind == fault.kind()));
+        faults.retain(|(_, fault)| is_allowed(fault, allowed));
         faults.sort_by_key(|(at, _)| *at);
         // A day passes until it is claimed anew: fewer runs of no interest meanwhile.
         let foreign = faults.iter().any(|(_, fault)| fault.kind() == FOREIGN);
@@ -227,6 +233,10 @@ impl Schedule {
     pub fn has(&self, kind: &str) -> bool {
         self.faults.iter().any(|(_, fault)| fault.kind() == kind)
     }
+}
+
+fn is_allowed(fault: &Fault, allowed: &[String]) -> bool {
+    allowed.is_empty() || allowed.iter().any(|kind| kind == fault.kind())
 }
 
 fn site(random: &mut Random) -> Site {
@@ -275,7 +285,7 @@ fn trouble(random: &mut Random) -> Fault {
         21 => Fault::RequestLost(site),
         22..=24 => Fault::RequestLate { site, by: if random.percent(50) { short } else { long } },
         25..=27 => Fault::Partition { site, length: if random.percent(30) { short } else { 2 * long } },
-        28..=30 => Fault::LateController { site, lag: random.between(SECOND, 58 * SECOND) },
+        28..=30 => Fault::LateController { site, lag: if random.percent(50) { 58 * SECOND } else { short } },
         31..=33 => Fault::RunStalls { site, length: 2 * long, inside: random.percent(75) },
         34 => Fault::SlowStart { site, length: random.between(10 * SECOND, 12 * MINUTE) },
         35..=37 => Fault::ClaimDies { site, stage: stage(random), told: random.percent(40) },
