@@ -47,11 +47,18 @@ pub(super) fn claiming(input: &Input<'_>, assignment: &Assignment, from: Option<
         epoch: ledger.max(seen),
         phase: Phase::Claiming,
         since: Some(input.now),
-        until: None,
+        until: input.grant.and_then(|grant| grant.until),
         deadline_seconds: assignment.settings.active_deadline_seconds,
         highest_epoch: 0,
         from,
     }
+}
+
+/// Of a grant that takes over another of this hub of which nobody knows whether it waited for a foreign owner before it:
+/// that one's run may go on.
+pub(super) fn unsettled(input: &Input<'_>, grant: Grant) -> Grant {
+    let over = input.after(input.after(input.now, FOREIGN_DEADLINE), MARGIN);
+    Grant { until: grant.until.max(Some(whole_seconds(over))), ..grant }
 }
 
 /// Says so from the write of the grant until the claim has ended: what is told does not change with each step.
@@ -93,7 +100,10 @@ pub(super) fn over_by(input: &Input<'_>, made: Timestamp) -> Timestamp {
 /// Rule: the holder runs only once its claim was read back, and then what others may still run is waited for.
 pub(super) fn claimed(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
     let replaced_ours = match &report.found {
-        Recorded::Ours(found) => grant.from.as_ref() == Some(found),
+        // A foreign owner that the replaced grant waited for is waited for all the same.
+        Recorded::Ours(found) => {
+            grant.from.as_ref() == Some(found) && grant.until.is_none_or(|until| until <= input.now)
+        }
         Recorded::Foreign | Recorded::Unknown => false,
     };
     // The ledger keeps whole seconds, and so does what is told.
@@ -163,7 +173,7 @@ fn another_owner(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Opti
         Recorded::Ours(found) if grant.from.as_ref() != Some(found) => {
             let drain = drain::with(input, found.cluster.clone(), None);
             let next = Grant { since: Some(input.now), from: Some(found.clone()), ..grant.clone() };
-            Some(claims(&grant.cluster, Step::grant(next, &drain)))
+            Some(claims(&grant.cluster, Step::grant(unsettled(input, next), &drain)))
         }
         // The owner of this hub that was expected never came through, or somebody else has taken it over.
         Recorded::Foreign if grant.from.is_some() => Some(again(input, grant, None)),
@@ -191,7 +201,7 @@ pub(super) fn anew(input: &Input<'_>, grant: &Grant, assignment: &Assignment, re
     let own = drain::with(input, grant.cluster.clone(), Some(grant.deadline_seconds));
     let input = &Input { drain: &own, ..input.clone() };
     let drain = from.as_ref().map_or_else(|| own.clone(), |from| drain::with(input, from.cluster.clone(), None));
-    claims(&grant.cluster, Step::grant(claiming(input, assignment, from), &drain))
+    claims(&grant.cluster, Step::grant(unsettled(input, claiming(input, assignment, from)), &drain))
 }
 
 /// From when on no run of an owner before the claim can still be going on.

@@ -39,7 +39,11 @@ fn begin(input: &Input<'_>, grant: &Grant, assignment: &Assignment, from: Option
         );
     }
     let drain = drain::with(input, grant.cluster.clone(), Some(grant.deadline_seconds));
-    claim::claims(member, Step::grant(claim::claiming(input, assignment, from), &drain))
+    // A claim that replaced a foreign owner, and of which nobody knows that it did.
+    let unseen = grant.phase == Phase::Claiming && grant.from.is_none() && from.is_some();
+    let next = claim::claiming(input, assignment, from);
+    let next = if unseen { claim::unsettled(input, next) } else { next };
+    claim::claims(member, Step::grant(next, &drain))
 }
 
 /// The grant's own claim has not been seen to come through, and another member should claim instead.
@@ -87,17 +91,18 @@ fn untouched(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step 
 pub(super) fn resume(input: &Input<'_>, grant: &Grant, from: &Former) -> Step {
     let of_former = input.drain.iter().find(|entry| entry.cluster == from.cluster);
     let drain: Vec<_> = input.drain.iter().filter(|entry| entry.cluster != from.cluster).cloned().collect();
+    let until = grant.until.filter(|until| input.now < *until);
     let next = Grant {
         cluster: from.cluster.clone(),
         cluster_uid: None,
         epoch: from.epoch,
-        phase: if drain.is_empty() || !input.keeps(Rule::OthersBeforeResume) {
+        phase: if drain.is_empty() && until.is_none() || !input.keeps(Rule::OthersBeforeResume) {
             Phase::Resuming
         } else {
             Phase::Draining
         },
         since: Some(input.now),
-        until: None,
+        until,
         deadline_seconds: of_former.map_or(DEADLINE_UNKNOWN, |entry| entry.deadline_seconds),
         highest_epoch: if input.keeps(Rule::EpochsOnce) { grant.epoch.max(grant.highest_epoch) } else { 0 },
         from: None,

@@ -71,6 +71,6 @@ fn take_up(input: &Input<'_>, assignment: &Assignment, known: Option<Former>) ->
     for (cluster, deadline) in standing.chain(from.clone().map(|from| (from.cluster, None))) {
         drain = drain::with(&Input { drain: &drain, ..input.clone() }, cluster, deadline);
     }
-    let step = Step::grant(claim::claiming(input, assignment, from), &drain);
+    let step = Step::grant(claim::unsettled(input, claim::claiming(input, assignment, from)), &drain);
     claim::claims(&assignment.member, step)
 }
