@@ -16,7 +16,7 @@
 //! `controller/act.rs`, `handover.rs` and `clear.rs`), who leads ([`lead`]), API servers with their preconditions and
 //! watches ([`hub`], [`member`]), the CronJob controller ([`cron`]), kubelet, mover script and Kopia ([`mover`]). No
 //! HTTP, no JSON but the mover's report, no Secrets that are copied, no events, statuses of policies and members, or
-//! metrics; one repository, so that claims never queue.
+//! metrics; one repository, so that claims never queue; a replica that stands by listens and does not plan.
 
 use std::collections::BTreeMap;
 
