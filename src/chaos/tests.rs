@@ -9,7 +9,7 @@ use super::*;
 #[test]
 fn no_schedule_lets_two_runs_overlap_and_all_are_maintained_once_faults_have_ceased() {
     let fleet = Fleet::new().unwrap();
-    let campaign = Campaign { seed: 1, schedules: 150, ..Campaign::default() };
+    let campaign = Campaign { seed: 1, schedules: 100, ..Campaign::default() };
     let found = campaign.run(&fleet);
     println!("{}", found.hits);
     let failed: Vec<_> = found.failed.iter().map(|(seed, verdict)| (seed, verdict.violation.clone())).collect();
