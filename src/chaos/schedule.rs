@@ -223,7 +223,7 @@ impl Schedule {
                 faults.extend(fault.map(|fault| (at.max(0), fault)));
             }
         }
-        faults.retain(|(_, fault)| is_allowed(fault, allowed));
+        faults.retain(|(at, fault)| *at < FAULTS_END && is_allowed(fault, allowed));
         faults.sort_by_key(|(at, _)| *at);
         // A day passes until it is claimed anew: fewer runs of no interest meanwhile.
         let foreign = faults.iter().any(|(_, fault)| fault.kind() == FOREIGN);
