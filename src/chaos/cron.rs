@@ -32,17 +32,15 @@ impl Trial<'_> {
             let fires = self.members[site].random.between(0, late);
             self.after(fires, Event::CronFires(site, Box::new(ran)));
         }
-        self.after(lag, Event::CronView(site, now));
+        // Its cache never goes back.
+        let at = (self.now + lag).max(self.members[site].heard);
+        self.members[site].heard = at;
+        self.at(at, Event::CronView(site, now));
     }
 
     pub fn cron_view(&mut self, site: Site, view: Option<CronJob>) {
-        let known = self.members[site].view.as_ref();
-        let newer = |it: &CronJob| known.is_none_or(|known| known.version.number <= it.version.number);
-        // Its cache never goes back.
-        if view.as_ref().is_none_or(newer) {
-            self.members[site].view = view;
-            self.cron_looks(site, None);
-        }
+        self.members[site].view = view;
+        self.cron_looks(site, None);
     }
 
     /// Makes a Job where a fire time has come, or was missed not too long ago; and knows when to look again.

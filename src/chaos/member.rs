@@ -27,6 +27,8 @@ pub struct Member {
     pub ahead: Millis,
     /// What its CronJob controller knows.
     pub view: Option<CronJob>,
+    /// Until when news are on their way to it.
+    pub heard: Millis,
     /// The last fire time that became a Job, by uid of the CronJob.
     pub fired: Option<(u64, Millis)>,
     /// The latest look of the controller that was asked for.
@@ -61,6 +63,7 @@ impl Member {
             link: 0,
             ahead: 0,
             view: None,
+            heard: 0,
             fired: None,
             next_look: 0,
             armed: Vec::new(),
