@@ -64,6 +64,7 @@ impl Fleet {
             hub_member: None,
             member_namespace: NAMESPACE.into(),
             handover_after_seconds: 900,
+            time_factor: 1,
             endpoint_aliases: BTreeMap::new(),
         };
         let facts = names.clone().map(|name| {
