@@ -9,31 +9,30 @@ use crate::api::kopia_repository::{
 use crate::plan::fleet::{Grant, Phase};
 use crate::time::whole_seconds;
 
-/// Takes down what the ledger is about to say, after what the operator said and the status `before`.
-pub fn record(
-    status: &mut KopiaRepositoryStatus,
-    (spec, before): (&KopiaRepositorySpec, &KopiaRepositoryStatus),
-    next: &Grant,
-    now: Timestamp,
-) {
+/// What was said before a grant.
+#[derive(Clone, Copy)]
+pub struct Before<'a> {
+    pub spec: &'a KopiaRepositorySpec,
+    pub status: &'a KopiaRepositoryStatus,
+    /// The policy asks for failover by itself.
+    pub automatic: bool,
+}
+
+/// Takes down what the ledger is about to say.
+pub fn record(history: &mut Vec<GrantRecord>, before: Before<'_>, next: &Grant, now: Timestamp) {
     let now = Time(whole_seconds(now));
     let epoch = i64::try_from(next.epoch).unwrap_or(i64::MAX);
-    let newest = status.history.first();
-    if newest.is_none_or(|newest| newest.epoch != epoch || newest.cluster != next.cluster.as_str()) {
-        let holder = before.grant.as_ref().map(|grant| grant.cluster.clone());
-        let entry = GrantRecord {
-            epoch,
-            cluster: next.cluster.to_string(),
-            from: holder.filter(|from| *from != next.cluster.as_str()),
-            why: why(before, spec, next).to_owned(),
-            began: Some(now.clone()),
-            claimed: None,
-            active: None,
-        };
-        status.history.insert(0, entry);
-        status.history.truncate(HISTORY_MAX);
+    let holder = before.status.grant.as_ref();
+    if holder.is_none_or(|holder| holder.epoch != epoch || holder.cluster != next.cluster.as_str()) {
+        let from = holder.map(|holder| holder.cluster.clone()).filter(|from| *from != next.cluster.as_str());
+        let (cluster, why) = (next.cluster.to_string(), why(before, next).to_owned());
+        let began = Some(now.clone());
+        history.insert(0, GrantRecord { epoch, cluster, from, why, began, claimed: None, active: None });
+        history.truncate(HISTORY_MAX);
     }
-    let Some(newest) = status.history.first_mut() else { return };
+    // There may have been no room for it.
+    let newest = history.first_mut().filter(|it| it.epoch == epoch && it.cluster == next.cluster.as_str());
+    let Some(newest) = newest else { return };
     let after = newest.began.as_ref().map(|began| now.0.as_second() - began.0.as_second());
     match next.phase {
         Phase::Claiming | Phase::Recovering | Phase::Resuming => {}
@@ -43,9 +42,9 @@ pub fn record(
 }
 
 /// CamelCase, a fixed word.
-fn why(before: &KopiaRepositoryStatus, spec: &KopiaRepositorySpec, next: &Grant) -> &'static str {
-    let away = before.state.as_deref() == Some("Held") && before.reason.as_deref() == Some("HolderUnreachable");
-    let Some(before) = &before.grant else {
+fn why(Before { spec, status, automatic }: Before<'_>, next: &Grant) -> &'static str {
+    let away = status.state.as_deref() == Some("Held") && status.reason.as_deref() == Some("HolderUnreachable");
+    let Some(before) = &status.grant else {
         return if next.from.is_some() { "Recovered" } else { "FirstGrant" };
     };
     let given_up = |it: &GivenUp| it.cluster == before.cluster && it.epoch == before.epoch;
@@ -59,7 +58,7 @@ fn why(before: &KopiaRepositoryStatus, spec: &KopiaRepositorySpec, next: &Grant)
         "Failover"
     } else if spec.cluster.as_deref() == Some(next.cluster.as_str()) {
         "Pinned"
-    } else if away {
+    } else if away && automatic {
         "AutomaticFailover"
     } else {
         "HolderLost"
@@ -81,36 +80,44 @@ mod tests {
 
     #[test]
     fn each_grant_is_taken_down_once_with_the_times_of_its_steps() {
-        let (mut status, spec) = (KopiaRepositoryStatus::default(), KopiaRepositorySpec::default());
-        let step = |phase, status: &mut KopiaRepositoryStatus, time: &str| {
-            let before = status.clone();
-            record(status, (&spec, &before), &Grant { phase, ..grant("eu", 1) }, at(time));
+        let (mut history, spec) = (Vec::new(), KopiaRepositorySpec::default());
+        let mut before = KopiaRepositoryStatus::default();
+        let mut step = |phase, epoch: u64, time: &str, history: &mut Vec<GrantRecord>| {
+            let said = Before { spec: &spec, status: &before, automatic: false };
+            record(history, said, &Grant { phase, ..grant("eu", epoch) }, at(time));
+            before = status(&json!({"cluster": "eu", "epoch": epoch, "phase": "Active"}));
         };
-        step(Phase::Claiming, &mut status, "2026-06-01T12:00:00.7Z");
-        step(Phase::Draining, &mut status, "2026-06-01T12:01:00Z");
-        step(Phase::Draining, &mut status, "2026-06-01T12:02:00Z");
-        step(Phase::Active, &mut status, "2026-06-01T12:06:00Z");
-        step(Phase::Active, &mut status, "2026-06-02T12:06:00Z");
+        step(Phase::Claiming, 1, "2026-06-01T12:00:00.7Z", &mut history);
+        step(Phase::Draining, 1, "2026-06-01T12:01:00Z", &mut history);
+        step(Phase::Draining, 1, "2026-06-01T12:02:00Z", &mut history);
+        step(Phase::Active, 1, "2026-06-01T12:06:00Z", &mut history);
+        step(Phase::Active, 1, "2026-06-02T12:06:00Z", &mut history);
         assert_eq!(
-            serde_json::to_value(&status.history).unwrap(),
+            serde_json::to_value(&history).unwrap(),
             json!([{"epoch": 1, "cluster": "eu", "why": "FirstGrant", "began": "2026-06-01T12:00:00Z",
                 "claimed": 60, "active": 360}])
         );
         for epoch in 2..20 {
-            let before = status.clone();
-            record(&mut status, (&spec, &before), &grant("us", epoch), at("2026-06-03T00:00:00Z"));
+            step(Phase::Active, epoch, "2026-06-03T00:00:00Z", &mut history);
         }
-        assert_eq!(status.history.iter().map(|it| it.epoch).collect::<Vec<_>>(), [19, 18, 17]);
+        assert_eq!(history.iter().map(|it| it.epoch).collect::<Vec<_>>(), [19, 18, 17]);
+        // One that was made before, and for which there was no room or no history yet.
+        history.clear();
+        step(Phase::Active, 19, "2026-06-04T00:00:00Z", &mut history);
+        assert_eq!(history, []);
     }
 
     #[test]
     fn why_it_moved_is_told() {
         let held = json!({"cluster": "eu", "epoch": 4, "phase": "Active"});
+        let told_under = |automatic, spec: &serde_json::Value, status: &KopiaRepositoryStatus, next: &Grant| {
+            let (spec, mut history) = (serde_json::from_value(spec.clone()).unwrap(), Vec::new());
+            let before = Before { spec: &spec, status, automatic };
+            record(&mut history, before, next, at("2026-06-01T12:00:00Z"));
+            (history[0].why.clone(), history[0].from.clone())
+        };
         let told = |spec: &serde_json::Value, status: &KopiaRepositoryStatus, next: &Grant| {
-            let (spec, mut status) = (serde_json::from_value(spec.clone()).unwrap(), status.clone());
-            let before = status.clone();
-            record(&mut status, (&spec, &before), next, at("2026-06-01T12:00:00Z"));
-            (status.history[0].why.clone(), status.history[0].from.clone())
+            told_under(true, spec, status, next)
         };
         let from_eu = |why: &str| (why.to_owned(), Some("eu".to_owned()));
         let (next, nothing) = (grant("us", 5), json!({}));
@@ -124,6 +131,7 @@ mod tests {
             ..status(&held)
         };
         assert_eq!(told(&nothing, &away, &next), from_eu("AutomaticFailover"));
+        assert_eq!(told_under(false, &nothing, &away, &next), from_eu("HolderLost"), "it was forgotten");
         assert_eq!(told(&nothing, &status(&held), &grant("eu", 5)), ("ClaimedAnew".to_owned(), None));
         let claiming = json!({"cluster": "us", "epoch": 5, "phase": "Claiming"});
         assert_eq!(told(&nothing, &status(&claiming), &grant("eu", 4)).0, "ClaimFailed");

@@ -12,7 +12,7 @@ use crate::api::kopia_repository::{
 use crate::grant::{LedgerChange, Step};
 use crate::names::MemberName;
 use crate::plan::fleet::{Drain, Grant, NotReady, Phase};
-use crate::plan::result::{RepositoryPlan, State};
+use crate::plan::result::{Push, RepositoryPlan, State};
 use crate::schedule::{FixedSchedule, ZoneName};
 use crate::time::whole_seconds;
 
@@ -117,7 +117,12 @@ fn change_grant(
     }
     match &input.step.ledger {
         Some(LedgerChange::Grant(grant, drain)) => {
-            history::record(status, (spec, before), grant, input.now);
+            let automatic = match &input.plan.push {
+                Push::Objects(assignment) => assignment.settings.failover.automatic,
+                Push::Keep | Push::Remove => false,
+            };
+            let before = history::Before { spec, status: before, automatic };
+            history::record(&mut status.history, before, grant, input.now);
             status.grant = Some(grant_status(grant));
             status.drain = drain.iter().map(drain_status).collect();
         }
