@@ -17,7 +17,7 @@ use crate::outcome::Outcome;
 use crate::plan::fleet::{Drain, Former, Grant, NotReady, Phase};
 use crate::plan::result::{Assignment, Push, RepositoryPlan, State};
 use crate::render::pod::Permit;
-use crate::time::after;
+use crate::time::{after, scaled};
 
 mod claim;
 mod drain;
@@ -283,10 +283,6 @@ fn holding(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step {
         },
         Phase::Recovering => Step::rest(),
     }
-}
-
-fn scaled(wait: SignedDuration, factor: u32) -> SignedDuration {
-    wait / i32::try_from(factor.max(1)).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

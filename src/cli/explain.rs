@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::document::{self, Repository};
-use super::levers::Hub;
 use super::live::{self, Ask, LiveArgs};
 use super::offline;
 use super::options::DecisionArgs;
@@ -68,21 +67,19 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
         for problem in &loaded.problems {
             anstream::eprintln!("{}: {}", problem.object, problem.message);
         }
-        (loaded.fleet, Some(loaded.histories), loaded.incomplete)
+        (loaded.fleet, loaded.histories, loaded.incomplete)
     } else {
         let seen = live::look(&args.live, &args.decisions, Vec::new(), Ask::Fleet)?;
         for problem in &seen.preview.problems {
             anstream::eprintln!("{}: {}", problem.object, problem.message);
         }
         warn_of_unread(&seen.fleet);
-        (seen.fleet, None, false)
+        (seen.fleet, seen.histories, false)
     };
     let plan = scratch::plan(&fleet, &options, now);
     let repository = find(&plan, &args.repository)?;
-    let history = match histories {
-        Some(mut histories) => repository.ids.iter().find_map(|id| histories.remove(id)).unwrap_or_default(),
-        None => live_history(&args.live, repository)?,
-    };
+    // The record that has the grant has it.
+    let history = repository.ids.iter().find_map(|id| histories.get(id)).cloned().unwrap_or_default();
     let explained = Explained { history, ..explained(&fleet, &plan, (&options, now), repository) };
     let text = match args.output {
         Format::Table => text(&explained),
@@ -90,21 +87,6 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
     };
     print_text(&text)?;
     Ok(if incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
-}
-
-/// The ledger keeps it in the record that has the grant.
-fn live_history(live: &LiveArgs, repository: &RepositoryPlan) -> Result<Vec<GrantRecord>, String> {
-    live::runtime()?.block_on(async {
-        let hub = Hub::connect(&live.hub).await?;
-        for id in &repository.ids {
-            let object = hub.find_repository(&id.ledger_name()).await?;
-            let history = object.and_then(|object| object.status).unwrap_or_default().history;
-            if !history.is_empty() {
-                return Ok(history);
-            }
-        }
-        Ok(Vec::new())
-    })
 }
 
 /// By id, by source, by the whole location, and last by a part of it that only one has.

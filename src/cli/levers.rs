@@ -103,14 +103,9 @@ fn pull(lever: &Lever, named: &Named, how: &How, now: Timestamp) -> Result<ExitC
         print_text(&format!("{}\n", say::nothing(lever)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if how.dry_run {
-        for question in &decision.questions {
-            print_text(&format!("would ask first: {question}\n"))?;
-        }
-        print_text("dry run: nothing was done\n")?;
+    if !go_on(&decision.questions, how.dry_run, how.yes)? {
         return Ok(ExitCode::SUCCESS);
     }
-    confirm(&decision.questions, how.yes)?;
     runtime.block_on(carry_out(&hub, lever, &decision, (!how.no_wait).then_some(how.wait)))
 }
 
@@ -188,8 +183,20 @@ async fn members(hub: &Hub, lever: &Lever) -> Result<Vec<MemberCluster>, String>
     }
 }
 
+/// Asks where something has to be asked. False: it was a dry run, which has said what it would have asked.
+pub(super) fn go_on(questions: &[String], dry_run: bool, yes: bool) -> Result<bool, String> {
+    if !dry_run {
+        return confirm(questions, yes).map(|()| true);
+    }
+    for question in questions {
+        print_text(&format!("would ask first: {question}\n"))?;
+    }
+    print_text("dry run: nothing was done\n")?;
+    Ok(false)
+}
+
 /// Whoever can't be asked has not said yes.
-pub(super) fn confirm(questions: &[String], yes: bool) -> Result<(), String> {
+fn confirm(questions: &[String], yes: bool) -> Result<(), String> {
     if questions.is_empty() || yes {
         return Ok(());
     }

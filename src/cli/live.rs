@@ -1,5 +1,6 @@
 //! The fleet as a hub with these options sees it now; for `plan` and `explain`. Nothing is written anywhere.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::options::DecisionArgs;
 use super::run::{HubArgs, MemberArgs, hub_config, options};
+use crate::api::kopia_repository::GrantRecord;
 use crate::controller::look;
 use crate::controller::preview::Preview;
+use crate::names::RepositoryId;
 use crate::plan::fleet::Fleet;
 use crate::policy::PolicyRecord;
 
@@ -28,6 +31,8 @@ pub struct LiveArgs {
 pub struct Seen {
     pub fleet: Fleet,
     pub preview: Preview,
+    /// How the grants of each repository came and went, as the ledger tells.
+    pub histories: BTreeMap<RepositoryId, Vec<GrantRecord>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,8 +60,12 @@ pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecor
             Ask::Changes => look.engine.preview().await,
         };
         preview.problems.extend(look.problems);
-        let fleet = look.engine.world().planner.fleet().clone();
-        Ok(Seen { fleet, preview })
+        let world = look.engine.world();
+        let histories = world.ledger.iter().filter_map(|(id, object)| {
+            let history = &object.status.as_ref()?.history;
+            (!history.is_empty()).then(|| (*id, history.clone()))
+        });
+        Ok(Seen { fleet: world.planner.fleet().clone(), preview, histories: histories.collect() })
     })
 }
 

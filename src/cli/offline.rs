@@ -175,7 +175,8 @@ impl Offline {
                 };
                 let object: KopiaRepository = typed(&with_phase(value))?;
                 let record = observe::ledger(&object);
-                self.histories.extend(object.status.map(|status| (id, status.history)));
+                let history = object.status.map(|status| status.history);
+                self.histories.extend(history.filter(|history| !history.is_empty()).map(|history| (id, history)));
                 Observation::Ledger { id, record: Some(Box::new(record)) }
             }
             (Place::Hub, HUB_GROUP, "MemberCluster") => {

@@ -73,7 +73,7 @@ fn live(
     options: &PlanOptions,
     now: Timestamp,
 ) -> Result<ExitCode, String> {
-    let Seen { fleet, preview } = live::look(&args.live, &args.decisions, policies, Ask::Changes)?;
+    let Seen { fleet, preview, .. } = live::look(&args.live, &args.decisions, policies, Ask::Changes)?;
     let plan = scratch::plan(&fleet, options, now);
     print(&document::document(&plan, options, preview.changes, &preview.problems), args.output)?;
     warn_of_unread(&fleet);

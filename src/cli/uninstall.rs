@@ -37,14 +37,9 @@ pub fn run(args: &UninstallArgs) -> Result<ExitCode, String> {
     let objects = runtime.block_on(hub.repositories())?;
     let decided = decide(&members, &resolve::repositories(&objects));
     print_text(&decided.text)?;
-    if doing.dry_run {
-        for question in &decided.questions {
-            print_text(&format!("would ask first: {question}\n"))?;
-        }
-        print_text("dry run: nothing was done\n")?;
+    if !levers::go_on(&decided.questions, doing.dry_run, doing.yes)? {
         return Ok(ExitCode::SUCCESS);
     }
-    levers::confirm(&decided.questions, doing.yes)?;
     let places = Places {
         hub: doing.hub.namespace.clone().unwrap_or_else(|| "volsync-system".to_owned()),
         member: args.member_namespace.clone(),

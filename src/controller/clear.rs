@@ -12,6 +12,7 @@ use crate::member::Member;
 use crate::member::event::ReferencedKind;
 use crate::names::{ObjectName, PlacedName};
 use crate::plan::result::Push as Planned;
+use crate::time::scaled;
 
 /// How long a copy outlives its source.
 const COPY_KEPT: SignedDuration = SignedDuration::from_hours(24);
@@ -78,6 +79,6 @@ impl Engine {
         }
         let now = Self::now();
         let since = self.gone_since((member.name().clone(), copy.clone()), Some(now)).unwrap_or(now);
-        now.duration_since(since) < COPY_KEPT / i32::try_from(self.settings.time_factor.max(1)).unwrap_or(i32::MAX)
+        now.duration_since(since) < scaled(COPY_KEPT, self.settings.time_factor)
     }
 }

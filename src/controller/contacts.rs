@@ -27,8 +27,8 @@ impl World {
         let Some(state) = self.members.get(name) else { return BTreeSet::new() };
         let known = (state.origin.is_some() || state.cluster.is_some()) && state.duplicate_of.is_none();
         let record = known.then(|| observe::member(state.cluster.as_deref(), contact));
-        let record =
-            record.map(|record| MemberRecord { away_since: self.away_since(name, self.sees_well()), ..record });
+        let sees_well = contact == Contact::Unreachable && self.sees_well();
+        let record = record.map(|record| MemberRecord { away_since: self.away_since(name, sees_well), ..record });
         let observation = Observation::Member { name: name.clone(), record };
         let mut ids = self.observe(observation);
         // What was not pushed or removed while it was away.

@@ -191,20 +191,25 @@ fn missed(cron: &CronState, due: &Due, look: Look<'_>) -> Option<Timestamp> {
     if cron.suspend || *cron.schedule != *due.schedule.as_str() || !cron.active.is_empty() {
         return None;
     }
-    let (zone, late_before) = (due.zone.time_zone(), look.late_before());
-    let oldest = late_before.checked_sub(EVENTS_LAST).ok()?;
+    last_fire(cron, due, EVENTS_LAST, look.late_before())
+}
+
+/// The newest fire time since the last Job that is not after `end`, nor older than `window` then.
+fn last_fire(cron: &CronState, due: &Due, window: SignedDuration, end: Timestamp) -> Option<Timestamp> {
+    let oldest = end.checked_sub(window).ok()?;
     let after = cron.last_schedule.map_or(oldest, |last| last.max(oldest));
-    due.schedule.upcoming(after, &zone).take_while(|at| *at <= late_before).last()
+    due.schedule.upcoming(after, &due.zone.time_zone()).take_while(|at| *at <= end).last()
 }
 
 /// Until when a suspended CronJob, let go, would start a run at once: it catches up the last fire time that is not older
 /// than its starting deadline. At the next one it would start one anyway.
 pub fn missed_until(cron: &CronState, due: &Due, now: Timestamp) -> Option<Timestamp> {
-    let (zone, window) = (due.zone.time_zone(), SignedDuration::from_secs(starting_deadline(&due.schedule).into()));
-    let oldest = now.checked_sub(window).ok()?;
-    let after = cron.last_schedule.map_or(oldest, |last| last.max(oldest));
-    let last = due.schedule.upcoming(after, &zone).take_while(|at| *at <= now).last()?;
-    let next = due.schedule.next_after(now, &zone);
+    if !cron.suspend {
+        return None;
+    }
+    let window = SignedDuration::from_secs(starting_deadline(&due.schedule).into());
+    let last = last_fire(cron, due, window, now)?;
+    let next = due.schedule.next_after(now, &due.zone.time_zone());
     last.checked_add(window).ok().into_iter().chain(next).min()
 }
 

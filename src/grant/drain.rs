@@ -2,14 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Input, MARGIN, Rule, Step};
+use super::{Input, MARGIN, Rule, Seen, Step};
 use crate::api::kopia_repository::DEADLINE_UNKNOWN;
 use crate::names::{MemberName, RepositoryId};
 use crate::plan::fleet::{Drain, Grant, Phase};
 
 /// Between two consistent lists. A CronJob controller may make a Job after its CronJob was suspended, from what it
 /// had read before; it does not lag so far behind.
-pub(super) const BETWEEN_LISTS: SignedDuration = SignedDuration::from_secs(60);
+const BETWEEN_LISTS: SignedDuration = SignedDuration::from_secs(60);
 /// What was seen to be busy is looked at again after this.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
@@ -83,8 +83,8 @@ pub(super) fn draining(input: &Input<'_>, grant: &Grant) -> Step {
     waits(input, grant, step)
 }
 
-/// What is known of one earlier holder.
-enum Look {
+/// What is known of one holder.
+pub(super) enum Look {
     /// Nothing of it can be past the fence any more.
     Over,
     /// The first of two lists has shown nothing.
@@ -106,27 +106,38 @@ fn look(input: &Input<'_>, entry: &Drain, verified: Timestamp) -> Look {
     }
     // One that can't be seen goes on by itself: the fence holds whatever begins there.
     let Some(seen) = input.seen.get(&entry.cluster) else { return Look::Wait(over) };
+    let after_claim = if input.keeps(Rule::ListsAfterClaim) { verified } else { Timestamp::MIN };
+    match quiet(input, entry, seen, after_claim) {
+        Look::Busy(again) => Look::Busy(again.min(over)),
+        Look::Wait(until) => Look::Wait(until.min(over)),
+        look => look,
+    }
+}
+
+/// Whether two consistent lists, the first of them from `first` on, show the CronJob suspended and nothing that runs.
+/// What is waited for with no end in sight is told by the watch: [`Timestamp::MAX`].
+pub(super) fn quiet(input: &Input<'_>, entry: &Drain, seen: &Seen, first: Timestamp) -> Look {
     if !seen.suspended || seen.live > 0 {
-        return if entry.clear_since.is_some() { Look::Busy(over) } else { Look::Wait(over) };
+        let again = Timestamp::MAX;
+        return if entry.clear_since.is_some() { Look::Busy(again) } else { Look::Wait(again) };
     }
     let between = if input.keeps(Rule::MinuteBetween) { BETWEEN_LISTS } else { SignedDuration::ZERO };
-    let after_claim = if input.keeps(Rule::ListsAfterClaim) { verified } else { Timestamp::MIN };
-    let from = entry.clear_since.map_or(after_claim, |since| input.after(since, between));
+    let from = entry.clear_since.map_or(first, |since| input.after(since, between));
     match seen.listed.filter(|listed| listed.began >= from) {
         Some(listed) if listed.clear && (entry.clear_since.is_some() || !input.keeps(Rule::TwoLists)) => Look::Over,
         Some(listed) if listed.clear => Look::Clear(rounded_up(listed.ended)),
         // The list saw more than the watch has brought so far.
         Some(listed) => {
             let again = input.after(listed.ended, LOOK_AGAIN);
-            if input.now >= again { Look::List } else { Look::Busy(again.min(over)) }
+            if input.now >= again { Look::List } else { Look::Busy(again) }
         }
-        None if input.now < from => Look::Wait(from.min(over)),
+        None if input.now < from => Look::Wait(from),
         None => Look::List,
     }
 }
 
 /// The ledger keeps whole seconds: none may be counted that has not passed.
-pub(super) fn rounded_up(time: Timestamp) -> Timestamp {
+fn rounded_up(time: Timestamp) -> Timestamp {
     let whole = crate::time::whole_seconds(time);
     if whole < time { crate::time::after(whole, SignedDuration::from_secs(1)) } else { whole }
 }

@@ -6,9 +6,10 @@
 //! that nothing runs. The ledger's entry for the holder itself in `drain` says that its CronJob is suspended for this,
 //! so that any replica can go on from there.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::{Input, LedgerChange, Step, drain};
+use super::drain::{self, Look};
+use super::{Input, LedgerChange, Step};
 use crate::plan::fleet::{Drain, Grant, Phase};
 
 /// What is known of a run that is asked for by hand.
@@ -29,9 +30,6 @@ pub enum ManualJob {
     Running,
     Ended,
 }
-
-/// Between two looks at what runs.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 pub(super) fn active(input: &Input<'_>, grant: &Grant) -> Step {
     let own = input.drain.iter().find(|entry| entry.cluster == grant.cluster);
@@ -58,32 +56,25 @@ fn quiet(input: &Input<'_>, grant: &Grant, own: &Drain, token: &str) -> Step {
     };
     let kept = |clear_since: Option<Timestamp>| {
         let mut drain = input.drain.to_vec();
-        drain
-            .iter_mut()
-            .filter(|entry| entry.cluster == grant.cluster)
-            .for_each(|entry| entry.clear_since = clear_since);
+        let of_it = drain.iter_mut().filter(|entry| entry.cluster == grant.cluster);
+        of_it.for_each(|entry| entry.clear_since = clear_since);
         Step::grant(grant.clone(), &drain)
     };
-    if !seen.suspended || seen.live > 0 {
-        let step = if own.clear_since.is_some() { kept(None) } else { Step::rest() };
-        return says(step, "it waits for what runs");
-    }
-    let from = own.clear_since.map_or(Timestamp::MIN, |since| input.after(since, drain::BETWEEN_LISTS));
-    let list = Step { list: vec![grant.cluster.clone()], ..Step::rest() };
-    match seen.listed.filter(|listed| listed.began >= from) {
-        // Of a first look any list will do that was made after the CronJob was seen suspended; the second one tells.
-        Some(listed) if listed.clear && own.clear_since.is_some() => {
-            says(Step { manual: Some(token.into()), ..Step::rest() }, "it starts")
+    let wake = |at: Timestamp| (at < Timestamp::MAX).then_some(at);
+    match drain::quiet(input, own, seen, Timestamp::MIN) {
+        Look::Over => says(Step { manual: Some(token.into()), ..Step::rest() }, "it starts"),
+        Look::Clear(since) => says(kept(Some(since)), "nothing else runs"),
+        Look::List => {
+            says(Step { list: vec![grant.cluster.clone()], ..Step::rest() }, "whether anything runs is looked at")
         }
-        Some(listed) if listed.clear => says(kept(Some(drain::rounded_up(listed.ended))), "nothing else runs"),
-        Some(listed) if input.now >= input.after(listed.ended, LOOK_AGAIN) => says(list, "it waits for what runs"),
-        Some(listed) => {
-            says(Step { wake: Some(input.after(listed.ended, LOOK_AGAIN)), ..Step::rest() }, "it waits for what runs")
-        }
-        None if input.now < from => {
-            says(Step { wake: Some(from), ..Step::rest() }, &format!("nothing else runs; it starts at {from:.0}"))
-        }
-        None => says(list, "whether anything runs is looked at"),
+        Look::Busy(again) => says(Step { wake: wake(again), ..kept(None) }, "it waits for what runs"),
+        Look::Wait(until) => match wake(until) {
+            Some(until) => {
+                let text = format!("nothing else runs; it starts at {until:.0}");
+                says(Step { wake: Some(until), ..Step::rest() }, &text)
+            }
+            None => says(Step::rest(), "it waits for what runs"),
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use super::fleet::{Contact, Fleet, PlanOptions, PushedCronJob, SecretState, Sour
 use super::{references, selector};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
 use crate::policy::{self, PolicyClaim, PolicyTarget};
-use crate::time::after;
+use crate::time::{after, scaled};
 
 /// How far the hub can see a member. One without a registration is as good as unreachable.
 pub fn contact(fleet: &Fleet, member: &MemberName) -> Contact {
@@ -160,8 +160,7 @@ pub fn failover(
         return Failover::Now;
     }
     let since = fleet.members.get(holder).and_then(|record| record.away_since).filter(|_| policy.automatic);
-    let wait = SignedDuration::from_secs(policy.after_seconds.into())
-        / i32::try_from(options.time_factor.max(1)).unwrap_or(i32::MAX);
+    let wait = scaled(SignedDuration::from_secs(policy.after_seconds.into()), options.time_factor);
     since.map_or(Failover::Never, |since| Failover::From(after(since, wait)))
 }
 

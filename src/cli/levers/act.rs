@@ -62,13 +62,6 @@ impl Hub {
         self.list("KopiaRepositories").await
     }
 
-    /// None: there is none of this name.
-    pub async fn find_repository(&self, name: &str) -> Result<Option<KopiaRepository>, String> {
-        let api: Api<KopiaRepository> = Api::all(self.client.clone());
-        let what = format!("KopiaRepository {name}");
-        self.timed(("get", &what), api.get_opt(name)).await.map_err(|failed| failed.message)
-    }
-
     pub async fn members(&self) -> Result<Vec<MemberCluster>, String> {
         self.list("MemberClusters").await
     }

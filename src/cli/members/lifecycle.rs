@@ -103,14 +103,9 @@ fn run(change: &Change, name: &str, doing: &Doing) -> Result<ExitCode, String> {
     if let Some(refusal) = &decided.refusal {
         return Err(refusal.clone());
     }
-    if doing.dry_run {
-        for question in &decided.questions {
-            print_text(&format!("would ask first: {question}\n"))?;
-        }
-        print_text("dry run: nothing was done\n")?;
+    if !levers::go_on(&decided.questions, doing.dry_run, doing.yes)? {
         return Ok(ExitCode::SUCCESS);
     }
-    levers::confirm(&decided.questions, doing.yes)?;
     runtime.block_on(carry_out(&hub, change, (name, &decided), doing))
 }
 
