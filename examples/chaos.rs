@@ -75,13 +75,13 @@ fn run(args: &Args) -> Result<bool, String> {
     println!("{}", found.hits);
     println!(
         "{} schedules in {seconds:.0} s, {:.0} a second; {} count (a fault struck outside Active, or the grant moved); {} \
-         events, {} decisions; the slowest was maintained again after {:?}",
+         events, {} decisions; the slowest was maintained again after {}",
         found.played,
         number(found.played) / seconds,
         found.counted,
         found.events,
         found.looks,
-        found.slowest.map(|(wait, seed)| format!("{} min (seed {seed})", wait / 60_000)),
+        found.slowest.map_or("-".to_owned(), |(wait, seed)| format!("{} min (seed {seed})", wait / 60_000)),
     );
     let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
     for (_, verdict) in &found.failed {
