@@ -76,7 +76,7 @@ pub fn unix(at: Millis) -> i64 {
 
 /// All rules, by name.
 pub fn rules() -> BTreeMap<String, Rule> {
-    const ALL: [Rule; 16] = [
+    const ALL: [Rule; 18] = [
         Rule::EpochsOnce,
         Rule::SuspendFirst,
         Rule::ClaimVerified,
@@ -90,6 +90,8 @@ pub fn rules() -> BTreeMap<String, Rule> {
         Rule::NothingSet,
         Rule::OthersBeforeResume,
         Rule::AllRead,
+        Rule::NobodyBetween,
+        Rule::LaterTakenUp,
         Rule::OwnerExact,
         Rule::PermitExact,
         Rule::ReadBack,

@@ -55,6 +55,8 @@ pub struct ClaimReport {
     pub secret: Option<ObjectName>,
     /// The newest run of whatever owner that Kopia knew of after the claim.
     pub last_run_start: Option<Timestamp>,
+    /// A run of whomever may have begun between the first reading of the owner and the last.
+    pub run_began: bool,
     /// It may have become the recorded owner, even where it did not end well.
     pub may_be_owner: bool,
     /// False: it has not started in time, and may start yet.
@@ -252,6 +254,9 @@ pub fn step(input: &Input<'_>) -> Step {
         (Push::Keep, _, Some(grant)) if !input.plan.frozen => return handover::held(input, grant),
         _ => return Step::rest(),
     };
+    if let Some(step) = recover::overtaken(input) {
+        return step;
+    }
     match input.grant {
         None if input.ledger_is_lost() => recover::lost(input, assignment),
         None if input.wanted() => claim::first(input, assignment),

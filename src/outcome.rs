@@ -170,6 +170,9 @@ pub struct RunReport {
     pub previous_owner: Option<String>,
     /// Claim: may the owner have been written? None where nobody can tell: then it may have been.
     pub owner_written: Option<bool>,
+    /// Claim: has a run of whomever begun between the first reading of the owner and the last? None where that is not
+    /// known.
+    pub run_began: Option<bool>,
     pub epoch: Option<u64>,
     /// Kopia's version.
     pub kopia: Option<String>,
@@ -210,6 +213,7 @@ struct Line {
     owner: Option<String>,
     previous_owner: Option<String>,
     owner_written: Option<bool>,
+    run_began: Option<bool>,
     epoch: Option<u64>,
     kopia: Option<String>,
     seconds: Option<u64>,
@@ -229,6 +233,7 @@ impl RunReport {
             owner: None,
             previous_owner: None,
             owner_written: None,
+            run_began: None,
             epoch: None,
             kopia: None,
             seconds: None,
@@ -257,6 +262,7 @@ impl RunReport {
             owner: line.owner.filter(|owner| is_owner(owner)),
             previous_owner: line.previous_owner.filter(|owner| is_owner(owner)),
             owner_written: line.owner_written,
+            run_began: line.run_began,
             epoch: line.epoch,
             kopia: line.kopia.map(|version| one_line(&version, VERSION_CHARACTERS)),
             seconds: line.seconds,

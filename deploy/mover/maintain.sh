@@ -40,7 +40,7 @@ readonly MESSAGE_CHARACTERS=256
 readonly TERMINATION_BYTES=4000
 
 # What is known so far, as it will stand in the outcome.
-unique_id='' owner='' previous_owner='' kopia_version='' last_run_start='' busy_until='' reclaimed='' owner_written=false
+unique_id='' owner='' previous_owner='' kopia_version='' last_run_start='' busy_until='' reclaimed='' owner_written=false run_began=''
 verb='' step='starting' info='' work=${MAINTAIN_WORK:-}
 secrets=() inside=''
 
@@ -111,7 +111,7 @@ write_outcome() {
     clean=${clean:0:MESSAGE_CHARACTERS}
     line=$(jq -nc \
         --arg outcome "$1" --arg id "$unique_id" --arg owner "$owner" --arg previous "$previous_owner" \
-        --arg kopia "$kopia_version" --arg message "$clean" --arg written "$owner_written" --arg verb "$verb" \
+        --arg kopia "$kopia_version" --arg message "$clean" --arg written "$owner_written" --arg began "$run_began" --arg verb "$verb" \
         --argjson epoch "$(number_or_null "${HUB_EPOCH:-}")" --argjson seconds "$SECONDS" \
         --argjson reclaimed "$(number_or_null "$reclaimed")" --argjson start "$(number_or_null "$last_run_start")" \
         --argjson busy "$(number_or_null "$busy_until")" --argjson bytes "$TERMINATION_BYTES" '
@@ -121,6 +121,7 @@ write_outcome() {
          lastRunStart: $start, message: $message}
         | if $busy == null then . else .busyUntil = $busy end
         | if $verb == "claim" then .ownerWritten = ($written == "true") else . end
+        | if $began == "" then . else .runBegan = ($began == "true") end
         | if tojson | utf8bytelength > $bytes then .owner = null | .previousOwner = null else . end') ||
         line="{\"outcome\":\"Failed\",\"message\":\"jq could not write the outcome $1\"}"
     printf '%s\n' "$line" >"$HUB_TERMINATION_LOG" ||
@@ -417,6 +418,9 @@ def last_full_success:
 # Did the command that began then do its work? Kopia ends well also where it did nothing.
 # New is what began since and was not recorded before.
 def fresh($before; $begin): runs - ($before[0] | runs) | map(select(.start >= $begin));
+# Has a run of whomever begun since? Each moves the next time before it does anything else, whatever its clock says.
+def run_began($before):
+  .schedule as $after | any("nextFullMaintenance", "nextQuickMaintenance"; $after[.] != $before[0].schedule[.]);
 def fresh_quick_success($before; $begin): fresh($before; $begin) | length > 0 and all(.good);
 def fresh_full_success($before; $begin):
   fresh($before; $begin) as $fresh
@@ -531,6 +535,7 @@ claim() {
     begin_step 'reading the recorded owner'
     read_identity
     read_info
+    keep_info "$info"
     previous_owner=$owner
     say "    repository $unique_id, recorded owner: ${owner:-nobody}"
     if [[ $owner == "$HUB_OWNER" ]]; then
@@ -544,6 +549,9 @@ claim() {
     sleep "$HUB_READ_BACK_SECONDS" &
     wait $!
     read_back 2
+    # Somebody else may have taken the repository after the owner was read, and be in the middle of a run.
+    ask 'run_began($before)'
+    run_began=$answer
     finish Claimed "$HUB_OWNER is the recorded owner, read back twice"
 }
 

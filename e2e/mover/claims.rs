@@ -13,6 +13,7 @@ fn a_claim_replaces_a_foreign_owner_and_reads_it_back_twice_in_new_processes() {
     assert_eq!(report.owner.as_deref(), Some(ME));
     assert_eq!(report.previous_owner.as_deref(), Some("root@before"));
     assert_eq!((report.epoch, report.owner_written, report.last_run_start), (Some(7), Some(true), None));
+    assert_eq!(report.run_began, Some(false));
     assert_eq!(report.unique_id.map(|id| id.len()), Some(64));
     assert_eq!(report.kopia.as_deref(), Some("0.22.3"));
     let connects: Vec<_> = bench.journal().into_iter().filter(|it| it.starts_with("repository connect")).collect();
@@ -80,6 +81,23 @@ fn an_owner_that_flips_back_between_the_read_backs_makes_the_claim_ineffective()
     bench.claim_as("maintenance@volsync");
     let report = bench.finish(child).expect(Outcome::ClaimIneffective);
     assert_eq!(report.owner.as_deref(), Some("maintenance@volsync"));
+}
+
+#[test]
+fn a_claim_tells_that_a_run_began_while_it_was_under_way() {
+    let mut bench = Bench::new();
+    bench.connect_as("root@before", "connect", &[]);
+    assert!(bench.kopia("root@before", &["maintenance", "run", "--full"]).status.success());
+    assert_eq!(bench.run("claim").expect(Outcome::Claimed).run_began, Some(false), "it ended before");
+    bench.set("HUB_READ_BACK_SECONDS", "8");
+    for mode in ["--quick", "--full"] {
+        let done = bench.calls("maintenance info");
+        let child = bench.start("claim");
+        until("the first read-back", || bench.calls("maintenance info") >= done + 2);
+        bench.connect_as(ME, "connect", &[]);
+        assert!(bench.kopia(ME, &["maintenance", "run", mode]).status.success());
+        assert_eq!(bench.finish(child).expect(Outcome::Claimed).run_began, Some(true), "{mode}");
+    }
 }
 
 #[test]

@@ -92,7 +92,8 @@ impl Stage {
         let mut members = Vec::new();
         for member in &fleet.members {
             let claims = [("hub.volsync.backube/role", "claim")];
-            let claimed = json!({"outcome": "Claimed", "ownerWritten": true, "epoch": 1}).to_string();
+            let claimed =
+                json!({"outcome": "Claimed", "ownerWritten": true, "runBegan": false, "epoch": 1}).to_string();
             member.kubelet.answer(Rule::new("volsync-system", &claims, Answer::AtOnce(claimed)));
             members.push(Wire::new(&member.control_plane.admin, gate.clone(), false).await?);
         }

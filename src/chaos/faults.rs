@@ -56,7 +56,8 @@ impl Trial<'_> {
             }
             Fault::MemberClock { site, ahead } => self.members[site].ahead = ahead,
             Fault::ForeignOwner { runs, fast } => {
-                self.kopia.is_taken(FOREIGNER, fast);
+                let told = self.epoch_told();
+                self.kopia.is_taken(FOREIGNER, fast, told);
                 if runs {
                     let (wait, number) = (self.random.between(0, MINUTE), self.number());
                     self.after(wait, Event::Foreign(number, false));

@@ -202,7 +202,8 @@ impl Trial<'_> {
 
     pub fn lose_ledger(&mut self) {
         self.hub.ledger = None;
-        self.kopia.ledger_is_lost();
+        let told = self.epoch_told();
+        self.kopia.ledger_is_lost(told);
         self.news(&News::Ledger(None));
     }
 
@@ -211,9 +212,16 @@ impl Trial<'_> {
         let old = self.hub.history.iter().rev().find(|(at, _)| *at < self.now - BACKUP_AGE).cloned();
         let Some((_, status)) = old.filter(|_| self.hub.ledger.is_some()) else { return };
         let before = self.phase();
-        self.kopia.ledger_is_lost();
+        let told = self.epoch_told();
+        self.kopia.ledger_is_lost(told);
         self.hub.write(|object| object.status = Some(status));
         self.written(before);
+    }
+
+    /// The highest epoch that a CronJob bears in a member that can be reached. Jobs are tidied away by and by.
+    pub fn epoch_told(&self) -> u64 {
+        let read = self.members.iter().filter(|member| !member.away);
+        read.filter_map(|member| member.cron_job.as_ref()).map(|it| it.spec.epoch).max().unwrap_or(0)
     }
 
     /// Tells the replicas.

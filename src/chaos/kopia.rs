@@ -5,6 +5,11 @@ use super::Millis;
 /// Owners of a hub begin with this.
 const HUBS: &str = "volsync-hub-";
 
+/// Of an owner of a hub.
+fn epoch(owner: &str) -> Option<u64> {
+    owner.strip_prefix(HUBS)?.split_once('@')?.0.parse().ok()
+}
+
 /// Who is past the fence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inside {
@@ -47,6 +52,8 @@ pub struct Repository {
     pub inside: Vec<Inside>,
     /// Start of the newest run of whomever, by the clock of who made it.
     pub last_run: Option<Millis>,
+    /// How many runs of whomever have begun.
+    pub runs: u64,
     ledger_lost: bool,
     /// Owners of this hub that were ever recorded, as far as anything tells of them.
     owners: Vec<String>,
@@ -61,6 +68,7 @@ impl Default for Repository {
             owner_sticks: false,
             inside: Vec::new(),
             last_run: None,
+            runs: 0,
             ledger_lost: false,
             owners: Vec::new(),
             violation: None,
@@ -69,21 +77,26 @@ impl Default for Repository {
 }
 
 impl Repository {
-    /// The ledger was lost, or put back from a backup. Where somebody else is the owner, too, and the CronJob that bore an
-    /// epoch is gone, nothing in the world tells of that epoch any more.
-    pub fn ledger_is_lost(&mut self) {
+    /// The ledger was lost, or put back from a backup; `told` is the highest epoch that objects in members that can be
+    /// reached bear.
+    pub fn ledger_is_lost(&mut self, told: u64) {
         self.ledger_lost = true;
         if !self.owner.starts_with(HUBS) {
-            self.owners.clear();
+            self.forget(told);
         }
     }
 
+    /// Of what neither the ledger nor the recorded owner nor an object tells, nothing in the world tells any more.
+    fn forget(&mut self, told: u64) {
+        self.owners.retain(|owner| epoch(owner).is_some_and(|epoch| epoch <= told));
+    }
+
     /// Somebody else makes himself the owner.
-    pub fn is_taken(&mut self, by: &str, sticks: bool) {
+    pub fn is_taken(&mut self, by: &str, sticks: bool, told: u64) {
         by.clone_into(&mut self.owner);
         self.owner_sticks = sticks;
         if self.ledger_lost {
-            self.owners.clear();
+            self.forget(told);
         }
     }
 
@@ -96,9 +109,8 @@ impl Repository {
         if self.owners.iter().any(|known| known == owner) {
             return;
         }
-        let epoch = |owner: &str| owner.split_once('@').map(|(user, _)| user.to_owned());
         let twin = self.owners.iter().find(|known| epoch(known) == epoch(owner));
-        if let Some(first) = twin.filter(|_| epoch(owner).is_some_and(|it| it.starts_with(HUBS))) {
+        if let Some(first) = twin.filter(|_| epoch(owner).is_some()) {
             let violation = Violation::EpochTwice { at: now, first: first.clone(), second: owner.to_owned() };
             self.violation.get_or_insert(violation);
         }
@@ -113,6 +125,7 @@ impl Repository {
             self.violation.get_or_insert(violation);
         }
         self.last_run = Some(clock);
+        self.runs += 1;
         self.inside.push(entering);
     }
 

@@ -33,6 +33,8 @@ pub struct Life {
     /// By the clock of the world.
     began: Option<Millis>,
     found: Option<String>,
+    /// How many runs had begun in the repository when a claim read its owner.
+    runs_before: Option<u64>,
     /// The owner that it read last.
     seen: Option<String>,
     written: bool,
@@ -77,6 +79,7 @@ impl Trial<'_> {
             stage: 0,
             began: None,
             found: None,
+            runs_before: None,
             seen: None,
             written: false,
             stalls,
@@ -218,9 +221,11 @@ impl Trial<'_> {
     }
 
     fn saw(&mut self, site: Site, number: u64, owner: &str, first: bool) {
+        let runs = self.kopia.runs;
         let Some(life) = self.members[site].pods.get_mut(&number) else { return };
         life.seen = Some(owner.to_owned());
         if first {
+            life.runs_before = Some(runs);
             life.found = Some(owner.to_owned());
         }
     }
@@ -240,7 +245,10 @@ impl Trial<'_> {
         let Some(life) = self.members[site].pods.get(&number) else { return };
         let text = |text: &Option<String>| text.as_ref().map_or("null".to_owned(), |it| format!("\"{it}\""));
         let written = match life.role {
-            Role::Claim { .. } => format!(",\"ownerWritten\":{}", life.written),
+            Role::Claim { .. } => {
+                let began = life.runs_before.is_none_or(|before| before != self.kopia.runs);
+                format!(",\"ownerWritten\":{},\"runBegan\":{began}", life.written)
+            }
             Role::Run { .. } => String::new(),
         };
         let start = last_run.map_or("null".to_owned(), |at| at.to_string());

@@ -95,6 +95,7 @@ pub fn claim(
         outcome: report.outcome,
         secret: job.annotations.get(labels::SOURCE).and_then(|secret| without_cluster(secret)),
         last_run_start: report.last_run_start,
+        run_began: report.run_began != Some(false),
         may_be_owner: report.outcome != Outcome::NotStarted && report.owner_written != Some(false),
         over,
         at: report.ended.or(job.completed).unwrap_or(look.now),

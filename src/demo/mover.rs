@@ -98,6 +98,8 @@ impl Mission {
             "message": message});
         if self.claim {
             report["ownerWritten"] = false.into();
+            // It takes no time here.
+            report["runBegan"] = false.into();
         }
         report
     }

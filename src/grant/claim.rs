@@ -100,9 +100,11 @@ pub(super) fn over_by(input: &Input<'_>, made: Timestamp) -> Timestamp {
 /// Rule: the holder runs only once its claim was read back, and then what others may still run is waited for.
 pub(super) fn claimed(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Step {
     let replaced_ours = match &report.found {
-        // A foreign owner that the replaced grant waited for is waited for all the same.
+        // A foreign owner that the replaced grant waited for is waited for all the same; and one that took the
+        // repository while the claim was under way has left nothing but its run.
         Recorded::Ours(found) => {
-            grant.from.as_ref() == Some(found) && grant.until.is_none_or(|until| until <= input.now)
+            let nobody_between = !report.run_began || !input.keeps(Rule::NobodyBetween);
+            grant.from.as_ref() == Some(found) && nobody_between && grant.until.is_none_or(|until| until <= input.now)
         }
         Recorded::Foreign | Recorded::Unknown => false,
     };

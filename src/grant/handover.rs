@@ -39,8 +39,8 @@ fn begin(input: &Input<'_>, grant: &Grant, assignment: &Assignment, from: Option
         );
     }
     let drain = drain::with(input, grant.cluster.clone(), Some(grant.deadline_seconds));
-    // A claim that replaced a foreign owner, and of which nobody knows that it did.
-    let unseen = grant.phase == Phase::Claiming && grant.from.is_none() && from.is_some();
+    // A claim that may have come through, and of which nobody knows whom it replaced, and what began meanwhile.
+    let unseen = grant.phase == Phase::Claiming && from.as_ref() == Some(&former(grant));
     let next = claim::claiming(input, assignment, from);
     let next = if unseen { claim::unsettled(input, next) } else { next };
     claim::claims(member, Step::grant(next, &drain))

@@ -43,6 +43,16 @@ pub(super) fn outdated(input: &Input<'_>, grant: &Grant, found: &Former) -> Step
         .saying("Recovering", format!("the recorded owner is of epoch {}, which the ledger does not know", found.epoch))
 }
 
+/// Rule: objects of a later grant than any that the ledger knows are taken up, not cleared away. They may be all that tells
+/// of its epoch, where the ledger was put back from an old backup and somebody else is the recorded owner by now.
+pub(super) fn overtaken(input: &Input<'_>) -> Option<Step> {
+    let grant = input.grant.filter(|grant| grant.phase != Phase::Recovering && input.keeps(Rule::LaterTakenUp))?;
+    let later = input.evidence.iter().map(|it| &it.former).filter(|former| former.epoch >= grant.next_epoch());
+    let found = later.max_by_key(|former| former.epoch)?;
+    let text = format!("objects in {} are of epoch {}, which the ledger does not know", found.cluster, found.epoch);
+    Some(outdated(input, grant, found).saying("Recovering", text))
+}
+
 /// Rule: no grant until each registered member has been read or was forgotten; then the highest epoch that is found
 /// anywhere is taken up, and whoever may still run something under it is drained.
 fn take_up(input: &Input<'_>, assignment: &Assignment, known: Option<Former>) -> Step {

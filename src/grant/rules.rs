@@ -30,6 +30,10 @@ pub enum Rule {
     OthersBeforeResume,
     /// A lost ledger is taken up only once all members have been read.
     AllRead,
+    /// A run that began while a claim was under way is waited for like one of a foreign owner.
+    NobodyBetween,
+    /// Objects of a later grant than the ledger's are taken up before they are removed.
+    LaterTakenUp,
     /// Script: a run goes on only if the recorded owner is its own, letter for letter.
     OwnerExact,
     /// Script: a claim replaces the one owner that its permit names.

@@ -70,6 +70,7 @@ fn ended(outcome: Outcome) -> ClaimReport {
         reason: "why".to_owned(),
         secret: secret_of(&plan("a")),
         last_run_start: None,
+        run_began: false,
         may_be_owner: outcome == Outcome::Claimed,
         over: true,
         at: at(50),
@@ -114,6 +115,62 @@ fn after_a_claim_the_run_of_a_former_owner_is_waited_out() {
     assert_eq!(until(None), at(60 + 300), "none began: five minutes");
     assert_eq!(until(Some(-100)), at(-100 + 10_800 + 300), "one began: three hours after its start, and five minutes");
     assert_eq!(until(Some(-20_000)), at(60 + 300), "one that must be over by now");
+}
+
+#[test]
+fn whatever_began_while_a_claim_was_under_way_is_waited_for() {
+    let plan = plan("b");
+    let claiming = Grant { from: Some(from("a", 6)), ..grant("b", Phase::Claiming) };
+    let until = |run_began| {
+        let found = Recorded::Ours(from("a", 6));
+        let report = ClaimReport { run_began, found, last_run_start: Some(at(10)), ..ended(Outcome::Claimed) };
+        granted(&step(&input(&plan, Some(&claiming), ClaimJob::Ended(report)))).until
+    };
+    assert_eq!(until(false), None, "the former holder is drained, and nobody else was there");
+    assert_eq!(until(true), Some(at(10 + 10_800 + 300)));
+}
+
+#[test]
+fn a_grant_that_follows_one_of_which_nobody_knows_whom_it_replaced_waits_for_foreign_runs() {
+    let over = Some(at(60 + 10_800 + 300));
+    let (here, there) = (plan("a"), plan("b"));
+    // Its claim has died, and may have set the owner.
+    let dead = ClaimReport { may_be_owner: true, ..ended(Outcome::Failed) };
+    for former in [None, Some(from("c", 6))] {
+        let claiming = Grant { from: former, ..grant("a", Phase::Claiming) };
+        let moved = step(&input(&there, Some(&claiming), ClaimJob::Ended(dead.clone())));
+        assert_eq!((granted(&moved).from.clone(), granted(&moved).until), (Some(from("a", claiming.epoch)), over));
+    }
+    // It has certainly set nothing: whoever was recorded before is what is to be replaced.
+    let nothing = ClaimReport { may_be_owner: false, ..dead };
+    let claiming = Grant { from: Some(from("c", 6)), ..grant("a", Phase::Claiming) };
+    let moved = step(&input(&there, Some(&claiming), ClaimJob::Ended(nothing)));
+    assert_eq!((granted(&moved).from.clone(), granted(&moved).until), (Some(from("c", 6)), None));
+    // A run of the holder, or a claim, has met an owner of which the ledger does not tell.
+    let turned_away = Some(Recorded::Ours(from("c", 6)));
+    let active = grant("a", Phase::Active);
+    let anew = step(&Input { turned_away, ..input(&here, Some(&active), ClaimJob::Absent) });
+    assert_eq!((granted(&anew).from.clone(), granted(&anew).until), (Some(from("c", 6)), over));
+    let refused = ClaimReport { recorded: Recorded::Ours(from("c", 5)), ..ended(Outcome::ClaimRefused) };
+    let claiming = grant("a", Phase::Claiming);
+    let again = step(&input(&here, Some(&claiming), ClaimJob::Ended(refused)));
+    assert_eq!((granted(&again).from.clone(), granted(&again).until), (Some(from("c", 5)), over));
+}
+
+#[test]
+fn objects_of_a_later_grant_are_taken_up_before_they_are_cleared() {
+    let plan = plan("a");
+    let stands = |epoch| [Evidence { former: from("c", epoch), deadline_seconds: 600 }];
+    let active = grant("a", Phase::Active);
+    let known = stands(active.epoch);
+    let goes_on = step(&Input { evidence: &known, ..input(&plan, Some(&active), ClaimJob::Absent) });
+    assert!(goes_on.run && goes_on.ledger.is_none());
+    let later = stands(active.epoch + 1);
+    let stops = step(&Input { evidence: &later, ..input(&plan, Some(&active), ClaimJob::Absent) });
+    assert_eq!((granted(&stops).phase, granted(&stops).highest_epoch), (Phase::Recovering, active.epoch + 1));
+    // Given to a claim that did not come through: the ledger knows it.
+    let resumed = Grant { highest_epoch: active.epoch + 1, ..active };
+    assert!(step(&Input { evidence: &later, ..input(&plan, Some(&resumed), ClaimJob::Absent) }).run);
 }
 
 #[test]
@@ -345,11 +402,12 @@ fn recorded() -> impl Strategy<Value = Recorded> {
 }
 
 fn claims() -> impl Strategy<Value = ClaimJob> {
-    let facts = (0..Outcome::ALL.len(), any::<(bool, bool)>(), -20_000..200_i64, recorded(), recorded());
-    let reports = facts.prop_map(|(index, (may_be_owner, over), start, recorded, found)| {
+    let facts = (0..Outcome::ALL.len(), any::<(bool, bool, bool)>(), -20_000..200_i64, recorded(), recorded());
+    let reports = facts.prop_map(|(index, (may_be_owner, over, run_began), start, recorded, found)| {
         ClaimJob::Ended(ClaimReport {
             may_be_owner,
             over,
+            run_began,
             recorded,
             found,
             last_run_start: Some(at(start)),

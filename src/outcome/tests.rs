@@ -90,7 +90,7 @@ fn only_what_tells_on_a_secret_or_member_counts_against_it() {
 fn a_whole_message_is_read() {
     let report = RunReport::parse(
         r#"{"outcome":"Claimed","uniqueID":"ab12","owner":"volsync-hub-7@m1.h","previousOwner":"root@x","epoch":7,
-            "kopia":"0.22.3","seconds":41,"reclaimedBytes":null,"lastRunStart":1790000000,"ownerWritten":true,
+            "kopia":"0.22.3","seconds":41,"reclaimedBytes":null,"lastRunStart":1790000000,"ownerWritten":true,"runBegan":true,
             "message":"read back twice","something":"newer"}"#,
     )
     .unwrap();
@@ -99,6 +99,7 @@ fn a_whole_message_is_read() {
     assert_eq!(report.owner.as_deref(), Some("volsync-hub-7@m1.h"));
     assert_eq!(report.previous_owner.as_deref(), Some("root@x"));
     assert_eq!((report.epoch, report.seconds, report.owner_written), (Some(7), Some(41), Some(true)));
+    assert_eq!(report.run_began, Some(true));
     assert_eq!(report.last_run_start, Some(Timestamp::from_second(1_790_000_000).unwrap()));
     assert_eq!((report.busy_until, report.reclaimed_bytes), (None, None));
     assert_eq!(report.reason, "read back twice");

@@ -223,8 +223,19 @@ fn held(plan: &RepositoryPlan, winner: Option<&PolicyRecord>, levers: &Levers<'_
         }
         Some(verdict::PIN_UNSATISFIED) => format!("pinned to {}, which is no candidate", pinned(levers)),
         Some(verdict::HOLDER_UNREACHABLE) => away(plan, levers, cluster, until),
-        _ => format!("the holder {cluster} is no candidate any more, and its time is not over"),
+        _ => pending(plan, cluster, until),
     }
+}
+
+/// The holder is to be followed by another, and what speaks against it may pass.
+fn pending(plan: &RepositoryPlan, cluster: &str, until: Option<Timestamp>) -> String {
+    let itself = plan.candidates.iter().find(|candidate| candidate.member.as_str() == cluster);
+    let why = itself.and_then(|it| it.excluded.as_ref()).map(|(_, why)| format!(": {why}")).unwrap_or_default();
+    let then = until.map_or_else(
+        || "its time is not over".to_owned(),
+        |at| format!("if that lasts, another candidate takes over at {at:.0}"),
+    );
+    format!("the holder {cluster} is no candidate any more{why}; {then}")
 }
 
 /// Who waits wants to know for what.

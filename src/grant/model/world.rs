@@ -65,6 +65,7 @@ impl World {
             reason: String::new(),
             secret: None,
             last_run_start: None,
+            run_began: false,
             may_be_owner,
             over: true,
             at: time(0),
