@@ -11,6 +11,7 @@ mod contacts;
 pub mod decide;
 pub mod deletions;
 pub mod engine;
+mod foreign;
 mod handover;
 pub mod here;
 mod holders;

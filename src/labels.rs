@@ -3,6 +3,9 @@
 /// Server-side apply and every other write of the hub.
 pub const FIELD_MANAGER: &str = "volsync-hub";
 
+/// What the hub changes of other tools' objects.
+pub const ADOPTER: &str = "volsync-hub-adopt";
+
 /// On every CronJob, Job and Pod that maintains a Kopia repository, ours and others'.
 pub const MAINTENANCE: &str = "volsync.backube/kopia-maintenance";
 pub const MAINTENANCE_VALUE: &str = "true";
@@ -38,3 +41,7 @@ pub const TRACEPARENT: &str = "hub.volsync.backube/traceparent";
 pub const ATTEMPT: &str = "hub.volsync.backube/attempt";
 /// On the Job of a run by hand: its token.
 pub const RUN_NOW: &str = "hub.volsync.backube/run-now";
+/// On another tool's object that a hub has suspended: which hub, for which repository, when, and what it was before.
+pub const ADOPTED: &str = "hub.volsync.backube/adopted";
+/// Of the CronJobs that early versions of VolSync's own maintenance keep beside its operator: the source's namespace.
+pub const SOURCE_NAMESPACE: &str = "volsync.backube/source-namespace";

@@ -14,6 +14,7 @@ use crate::names::{MemberName, PlacedName};
 use crate::plan::fleet::ReferencedSecrets;
 
 pub mod access;
+mod adopt;
 pub mod apply;
 mod bounded;
 pub mod breaker;

@@ -12,6 +12,7 @@ pub mod election;
 pub mod explain;
 pub mod fields;
 pub mod fleet;
+pub mod foreign;
 pub mod glob;
 pub mod holder;
 pub mod levers;

@@ -71,7 +71,9 @@ impl Engine {
         if work.ledger_is_lost() {
             return Ok(None);
         }
-        // First of all: what is to move must not begin anything new.
+        // Before the claim: from then on the others' runs would only fail, or take the ownership back.
+        self.adopt(work).await;
+        // First of all of ours: what is to move must not begin anything new.
         let held_up = self.suspend_former(work).await;
         self.resume(work, step).await?;
         let mut waits = None;

@@ -13,9 +13,9 @@ use crate::grant::{self, LedgerChange, Seen, Step};
 use crate::names::MemberName;
 use crate::outcome::Outcome;
 use crate::plan::fleet::NotReady;
-use crate::plan::observe;
 use crate::plan::planner::Planner;
 use crate::plan::result::Push;
+use crate::plan::{foreign, observe};
 use crate::status::repository;
 
 /// A sleep is never longer: what was missed, for whatever reason, is looked at again by then.
@@ -82,6 +82,7 @@ pub fn status(
         due: due.as_ref(),
         runs: runs.map(|run| run.run.clone()).collect(),
         unique_id: unique_id.as_deref(),
+        contended: foreign::told(&work.contenders).filter(|_| foreign::is_in_the_way(work.plan.state)),
         ready_again: ready_again.as_ref().map(|(member, secret)| (member, secret.clone())),
         now,
     };

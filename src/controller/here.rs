@@ -2,7 +2,7 @@
 
 use super::index::Seen;
 use super::member_state::MemberState;
-use crate::member::event::{JobRecord, OwnedKind, OwnedObject, PodRecord};
+use crate::member::event::{ForeignKind, ForeignObject, JobRecord, OwnedKind, OwnedObject, PodRecord};
 use crate::names::ObjectName;
 
 #[derive(Debug)]
@@ -12,11 +12,13 @@ pub struct Here<'a> {
     pub owned: Vec<(OwnedKind, &'a ObjectName, &'a OwnedObject)>,
     pub jobs: Vec<(&'a ObjectName, &'a JobRecord)>,
     pub pods: Vec<&'a PodRecord>,
+    /// Other tools' objects that a hub, whichever, has suspended for it.
+    pub adopted: Vec<(ForeignKind, &'a ObjectName, &'a ForeignObject)>,
 }
 
 impl<'a> Here<'a> {
     pub fn of<'s>(state: &'a MemberState, seen: impl Iterator<Item = &'s Seen>) -> Self {
-        let mut here = Self { state, owned: Vec::new(), jobs: Vec::new(), pods: Vec::new() };
+        let mut here = Self { state, owned: Vec::new(), jobs: Vec::new(), pods: Vec::new(), adopted: Vec::new() };
         for object in seen {
             match object {
                 Seen::Owned(kind, name) => {
@@ -25,6 +27,10 @@ impl<'a> Here<'a> {
                 }
                 Seen::Job(name) => here.jobs.extend(state.jobs.get_key_value(name)),
                 Seen::Pod(name) => here.pods.extend(state.pods.get(name)),
+                Seen::Adopted(kind, name) => {
+                    let found = state.foreign.get_key_value(&(*kind, name.clone()));
+                    here.adopted.extend(found.map(|((kind, name), object)| (*kind, name, object)));
+                }
             }
         }
         here
@@ -34,7 +40,13 @@ impl<'a> Here<'a> {
     #[cfg(test)]
     pub fn whole(state: &'a MemberState) -> Self {
         let owned = state.owned.iter().map(|((kind, name), object)| (*kind, name, object)).collect();
-        Self { state, owned, jobs: state.jobs.iter().collect(), pods: state.pods.values().collect() }
+        Self {
+            state,
+            owned,
+            jobs: state.jobs.iter().collect(),
+            pods: state.pods.values().collect(),
+            adopted: Vec::new(),
+        }
     }
 
     /// Jobs and Pods that have not ended.

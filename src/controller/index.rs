@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::member::event::{OwnedKind, ReferencedKind};
+use crate::member::event::{ForeignKind, OwnedKind, ReferencedKind};
 use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
 
 /// A Secret, or the ConfigMap of a CA.
@@ -14,6 +14,8 @@ pub enum Seen {
     Owned(OwnedKind, ObjectName),
     Job(ObjectName),
     Pod(ObjectName),
+    /// Another tool's object that a hub has suspended for it.
+    Adopted(ForeignKind, ObjectName),
 }
 
 #[derive(Debug, Default)]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::api::member_cluster::MemberCluster;
+use crate::api::member_cluster::{Lifecycle, MemberCluster};
 use crate::member::event::{
-    ConditionKind, ForeignKind, ForeignObject, JobRecord, MemberCondition, MemberFacts, OwnedKind, OwnedObject,
-    PodRecord, ReferencedKind,
+    ConditionKind, JobRecord, MemberCondition, MemberFacts, OwnedKind, OwnedObject, PodRecord, ReferencedKind,
 };
 use crate::member::registry::Origin;
 use crate::names::{MemberName, ObjectName};
 use crate::plan::fleet::Contact;
+use crate::plan::foreign::ForeignObjects;
 
 /// What is known of one member beyond what the planner knows.
 #[derive(Debug, Default)]
@@ -25,7 +25,9 @@ pub struct MemberState {
     pub facts: Option<Arc<MemberFacts>>,
     pub conditions: BTreeMap<ConditionKind, MemberCondition>,
     pub owned: BTreeMap<(OwnedKind, ObjectName), OwnedObject>,
-    pub foreign: BTreeMap<(ForeignKind, ObjectName), ForeignObject>,
+    pub foreign: ForeignObjects,
+    /// When this hub suspended another tool's object last, by its uid: also where its note has gone since.
+    pub adopted_at: BTreeMap<Box<str>, Timestamp>,
     pub jobs: BTreeMap<ObjectName, JobRecord>,
     pub pods: BTreeMap<ObjectName, PodRecord>,
     /// resourceVersions of referenced Secrets and CA ConfigMaps.
@@ -36,6 +38,15 @@ pub struct MemberState {
     pub shrink_held: Option<String>,
     /// Its MemberCluster on the hub.
     pub cluster: Option<Arc<MemberCluster>>,
+}
+
+impl MemberState {
+    /// The operator lets the hub suspend other tools' maintenance there, and the member is part of the fleet. None: its
+    /// MemberCluster has not been seen, so that nothing follows.
+    pub fn adopts(&self) -> Option<bool> {
+        let spec = &self.cluster.as_ref()?.spec;
+        Some(spec.adopt_foreign && spec.lifecycle == Lifecycle::Active)
+    }
 }
 
 /// A comparison that need not be made again.

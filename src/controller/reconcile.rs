@@ -52,6 +52,7 @@ impl Engine {
             }
             let Some(work) = self.gather(id, now).await else {
                 self.world().set_uses(id, Vec::new());
+                self.release_orphans(id).await;
                 self.competed_for(id, Vec::new());
                 self.claims_nothing(id);
                 return;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::contacts;
+use super::foreign::Adoption;
 use super::holders::{self, Firing};
 use super::jobs::{self, EndedRun, Late, Look};
 use super::push::Standing;
@@ -19,6 +20,7 @@ use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
 use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
 use crate::outcome::Outcome;
 use crate::plan::fleet::{Contact, Drain, Grant, Phase};
+use crate::plan::foreign::Contender;
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
 use crate::render::{secret, support};
@@ -65,6 +67,10 @@ pub struct Work {
     pub settling_until: Option<Timestamp>,
     /// The policy only observes.
     pub observed: bool,
+    /// Others who maintain it.
+    pub contenders: Vec<Contender>,
+    /// What is to be done about them.
+    pub adoptions: Vec<Adoption>,
 }
 
 /// The member that the plan assigns, as it is known.
@@ -155,8 +161,11 @@ impl Work {
             let there = holders::firing(world, entry.ids_or(&plan.ids), hub_id, &entry.cluster);
             there.into_iter().map(|it| (entry.cluster.clone(), it))
         });
+        let contenders = world.contenders(&plan, hub_id);
         Some(Self {
             id,
+            adoptions: world.adoptions(&plan, &contenders, hub_id, now),
+            contenders,
             leftovers: leftovers(world, id, hub_id, &plan),
             highest_epoch: evidence.iter().map(|it| it.former.epoch).chain([recorded]).max().unwrap_or(0),
             seen,

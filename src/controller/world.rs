@@ -188,6 +188,7 @@ impl World {
             HubEvent::MemberCluster { name, object } => {
                 self.members.entry(name.clone()).or_default().cluster = object.map(|object| Arc::new(*object));
                 self.wants_changed = true;
+                // Among them all of whose other maintainers something may be done now.
                 self.member_turned(name, &mut dirty);
             }
             HubEvent::Referenced { kind, name, version } => {
@@ -270,9 +271,10 @@ impl World {
                 dirty.repositories.extend(self.owned_changed(&member, kind, name, object.map(|it| *it)));
             }
             MemberEvent::Foreign { member, kind, name, object } => {
-                let state = self.members.entry(member.clone()).or_default();
-                put(&mut state.foreign, (kind, name), object.map(|it| *it));
-                dirty.members.insert(member);
+                dirty.repositories = self.foreign_changed(&member, kind, name, object.map(|it| *it));
+                if !dirty.repositories.is_empty() {
+                    dirty.members.insert(member);
+                }
             }
             MemberEvent::Job { member, name, job } => {
                 let state = self.members.entry(member.clone()).or_default();

@@ -11,6 +11,8 @@ use crate::plan::fleet::{Contact, Observation};
 
 use super::registry::Origin;
 
+pub use crate::plan::foreign::{ForeignKind, ForeignObject};
+
 /// Everything that leaves this layer, in the order in which it was seen in one member.
 #[derive(Debug)]
 pub enum MemberEvent {
@@ -149,30 +151,6 @@ pub struct CronState {
     pub active_deadline_seconds: Option<i64>,
     pub last_schedule: Option<Timestamp>,
     pub active: Vec<Box<str>>,
-}
-
-/// Kinds by which other tools maintain repositories.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ForeignKind {
-    CronJob,
-    /// VolSync's own KopiaMaintenance in a member.
-    KopiaMaintenance,
-    /// kopiur's Maintenance.
-    KopiurMaintenance,
-    /// Velero's `BackupRepository`.
-    BackupRepository,
-}
-
-/// Another tool's maintenance object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForeignObject {
-    pub uid: Box<str>,
-    pub resource_version: Box<str>,
-    pub labels: BTreeMap<Box<str>, Box<str>>,
-    /// Secrets that its containers take variables from: tells which repository it maintains.
-    pub secrets: Vec<Box<str>>,
-    /// CronJobs only.
-    pub cron: Option<CronState>,
 }
 
 /// A Job, slimmed to what outcomes and draining need.

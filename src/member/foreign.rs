@@ -13,6 +13,7 @@ use super::call::{CallError, Class, Member, Operation};
 use super::contact::until_up;
 use super::event::{ForeignKind, ForeignObject, MemberEvent};
 use super::facts::optional;
+use super::records;
 use super::seen::Events;
 use super::wire::{Custom, Page};
 
@@ -23,12 +24,8 @@ const RETRY: Duration = Duration::from_mins(1);
 /// One for each repository; more are of no use in a report.
 const OBJECTS_MAX: u32 = 500;
 
-/// Kind, API group and plural.
-const KINDS: [(ForeignKind, &str, &str); 3] = [
-    (ForeignKind::KopiaMaintenance, "volsync.backube", "kopiamaintenances"),
-    (ForeignKind::KopiurMaintenance, "kopiur.home-operations.com", "maintenances"),
-    (ForeignKind::BackupRepository, "velero.io", "backuprepositories"),
-];
+const KINDS: [ForeignKind; 3] =
+    [ForeignKind::KopiaMaintenance, ForeignKind::KopiurMaintenance, ForeignKind::BackupRepository];
 
 type Found = BTreeMap<(ForeignKind, ObjectName), ForeignObject>;
 
@@ -38,8 +35,8 @@ pub async fn run(member: Member, events: Events) {
     loop {
         until_up(&member).await;
         let mut failed = false;
-        for (kind, group, plural) in KINDS {
-            match find(&member, kind, group, plural).await {
+        for kind in KINDS {
+            match find(&member, kind).await {
                 Ok(found) => report(&events, &mut known, kind, found).await,
                 Err(error) => {
                     failed = true;
@@ -69,7 +66,7 @@ async fn report(events: &Events, known: &mut Found, kind: ForeignKind, found: Fo
 
 /// Objects of one kind; none where its group or the kind is not served. One that may not be listed says nothing of what
 /// is there.
-async fn find(member: &Member, kind: ForeignKind, group: &str, plural: &str) -> Result<Found, CallError> {
+async fn find(member: &Member, kind: ForeignKind) -> Result<Found, CallError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Group {
@@ -79,6 +76,7 @@ async fn find(member: &Member, kind: ForeignKind, group: &str, plural: &str) -> 
     struct Version {
         version: String,
     }
+    let (group, plural) = kind.resource();
     let operation = Operation::new("find", format!("API group {group}"));
     let request = super::facts::plain(&format!("/apis/{group}"));
     let served = match optional::<Group>(member, &operation, request).await {
@@ -96,12 +94,5 @@ async fn find(member: &Member, kind: ForeignKind, group: &str, plural: &str) -> 
     let objects = page.map(|page| page.items).unwrap_or_default();
     // The hub's own policies have the same group and kind, and no namespace.
     let theirs = objects.into_iter().filter(|object| !object.metadata.namespace.is_empty());
-    Ok(theirs.map(|object| ((kind, object.metadata.object_name()), foreign(object))).collect())
-}
-
-fn foreign(object: Custom) -> ForeignObject {
-    let named = |pointer| object.spec.pointer(pointer).and_then(serde_json::Value::as_str).map(Box::from);
-    let secrets = ["/repository/repository", "/repository/name"].into_iter().find_map(named).into_iter().collect();
-    let super::wire::Meta { uid, resource_version, labels, .. } = object.metadata;
-    ForeignObject { uid, resource_version, labels, secrets, cron: None }
+    Ok(theirs.map(|object| ((kind, object.metadata.object_name()), records::foreign_of_kind(kind, object))).collect())
 }

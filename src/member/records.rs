@@ -5,10 +5,12 @@ use serde_json::json;
 use crate::labels;
 use crate::names::MemberName;
 use crate::plan::fleet::{PushedCronJob, SourceRecord};
-use crate::plan::observe;
+use crate::plan::{foreign, observe};
 
-use super::event::{CronState, ForeignObject, JobRecord, ObjectCondition, OwnedObject, PodRecord, Termination};
-use super::wire::{Condition, CronJob, CronJobSpec, Job, Meta, Pod, Source};
+use super::event::{
+    CronState, ForeignKind, ForeignObject, JobRecord, ObjectCondition, OwnedObject, PodRecord, Termination,
+};
+use super::wire::{Condition, CronJob, CronJobSpec, Custom, Job, Meta, Pod, Source};
 
 /// None where the source does not use Kopia.
 pub fn source(source: &Source) -> Option<SourceRecord> {
@@ -57,16 +59,38 @@ pub fn owned(meta: Meta, cron: Option<CronState>) -> OwnedObject {
 }
 
 pub fn foreign(cron_job: CronJob) -> ForeignObject {
-    let cron = cron_state(&cron_job);
+    let suspend = cron_job.spec.suspend;
     let containers = &cron_job.spec.job_template.spec.template.spec.containers;
     let whole = containers.iter().flat_map(|it| &it.env_from).filter_map(|it| it.secret_ref.as_ref());
     let single =
         containers.iter().flat_map(|it| &it.env).filter_map(|it| it.value_from.as_ref()?.secret_key_ref.as_ref());
-    let mut secrets: Vec<_> = whole.chain(single).map(|it| it.name.clone()).collect();
+    let meta = cron_job.metadata;
+    let mut secrets: Vec<_> = whole
+        .chain(single)
+        .flat_map(|secret| foreign::secrets_of_cron_job(&meta.namespace, &meta.labels, &secret.name))
+        .collect();
     secrets.sort();
     secrets.dedup();
-    let Meta { uid, resource_version, labels, .. } = cron_job.metadata;
-    ForeignObject { uid, resource_version, labels, secrets, cron: Some(cron) }
+    let owner = meta.owner_references.iter().find(|it| &*it.kind == ForeignKind::KopiaMaintenance.as_str());
+    let owner = owner.map(|it| it.name.clone());
+    ForeignObject { secrets, suspend: Some(suspend), owner, ..foreign_meta(meta) }
+}
+
+/// One of the kinds that are known roughly.
+pub fn foreign_of_kind(kind: ForeignKind, object: Custom) -> ForeignObject {
+    let Custom { metadata, spec } = object;
+    ForeignObject {
+        secrets: foreign::secrets_of_spec(kind, &metadata.namespace, &spec),
+        suspend: spec["suspend"].as_bool(),
+        disabled: spec["enabled"] == false,
+        ..foreign_meta(metadata)
+    }
+}
+
+/// What every foreign object has.
+pub fn foreign_meta(meta: Meta) -> ForeignObject {
+    let adopted = meta.annotations.get(labels::ADOPTED).and_then(|note| foreign::Adopted::read(note));
+    ForeignObject { uid: meta.uid, resource_version: meta.resource_version, adopted, ..ForeignObject::default() }
 }
 
 pub fn cron_state(cron_job: &CronJob) -> CronState {
@@ -184,11 +208,20 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_cron_job_names_the_secrets_it_uses() {
-        let job = read(json!({"metadata": {"name": "a"}, "spec": {"schedule": "0 2 * * *", "jobTemplate": {"spec": {
-            "template": {"spec": {"containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "repo"}}],
-            "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "other", "key": "k"}}}]}]}}}}}}));
-        assert_eq!(foreign(job).secrets, [Box::from("other"), Box::from("repo")]);
+    fn a_foreign_cron_job_names_the_secrets_it_uses_and_who_made_it() {
+        let job = |meta: Value| {
+            read(json!({"metadata": meta, "spec": {"schedule": "0 2 * * *", "jobTemplate": {"spec": {
+                "template": {"spec": {"containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "maintenance-shop-db"}}],
+                "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "other", "key": "k"}}}]}]}}}}}}))
+        };
+        let names = |object: &ForeignObject| object.secrets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let own = foreign(job(
+            json!({"name": "a", "namespace": "n", "ownerReferences": [{"kind": "KopiaMaintenance", "name": "km"}]}),
+        ));
+        assert_eq!(names(&own), ["n/maintenance-shop-db", "n/other"]);
+        assert_eq!(own.owner.as_deref(), Some("km"));
+        let copy = foreign(job(json!({"name": "a", "namespace": "n", "labels": {labels::SOURCE_NAMESPACE: "shop"}})));
+        assert_eq!(names(&copy), ["n/maintenance-shop-db", "n/other", "shop/db"], "an early version copied it");
     }
 
     #[test]

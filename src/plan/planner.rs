@@ -105,16 +105,31 @@ impl Planner {
         Applied { dirty, wanted, unwanted }
     }
 
+    /// The id under which a repository is planned; none where nothing means this one.
+    pub fn representing(&self, id: RepositoryId) -> Option<RepositoryId> {
+        Some(self.keys_of(&self.groups.of(id)).first()?.id())
+    }
+
+    /// The Secrets by which the sources of a member mean one of these ids.
+    pub fn secrets_in(&self, ids: &[RepositoryId], member: &MemberName) -> BTreeSet<ObjectName> {
+        let entries = ids.iter().flat_map(|id| self.index.keys_of(*id)).map(|(_, entry)| entry);
+        let sources = entries.filter_map(|entry| entry.members.get(member)).flat_map(|slice| slice.sources.keys());
+        let secret = |object: &ObjectName| {
+            let key = SourceKey { member: member.clone(), object: object.clone() };
+            Some(references::of_source(&key, self.fleet.sources.get(&key)?)?.object)
+        };
+        sources.filter_map(secret).collect()
+    }
+
     /// Every repository that has a plan.
     pub fn repositories(&self) -> BTreeSet<RepositoryId> {
         let ids = self.index.keys.keys().map(RepositoryKey::id).chain(self.fleet.ledger.keys().copied());
-        ids.filter_map(|id| Some(self.keys_of(&self.groups.of(id)).first()?.id())).collect()
+        ids.filter_map(|id| self.representing(id)).collect()
     }
 
     /// Those with sources in a member, or whose grant it holds, or that a direct policy may run there.
     pub fn repositories_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
-        let ids = self.ids_in(member).into_iter();
-        ids.filter_map(|id| Some(self.keys_of(&self.groups.of(id)).first()?.id())).collect()
+        self.ids_in(member).into_iter().filter_map(|id| self.representing(id)).collect()
     }
 
     /// The plan of one repository; none where nothing means this id (any more), or another id stands for it.

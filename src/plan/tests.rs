@@ -3,6 +3,7 @@
 mod candidates;
 mod direct;
 mod explain;
+mod foreign;
 mod holder;
 mod levers;
 mod matching;

@@ -12,6 +12,7 @@ use crate::api::kopia_repository::{
 use crate::grant::{LedgerChange, Step};
 use crate::names::MemberName;
 use crate::plan::fleet::{Drain, Grant, NotReady, Phase};
+use crate::plan::foreign;
 use crate::plan::result::{Push, RepositoryPlan, State};
 use crate::schedule::{FixedSchedule, ZoneName};
 use crate::time::whole_seconds;
@@ -30,6 +31,8 @@ pub struct Input<'a> {
     pub runs: Vec<RunStatus>,
     /// As the latest Job reported it.
     pub unique_id: Option<&'a str>,
+    /// Who else maintains it, and what ends that.
+    pub contended: Option<String>,
     /// A claim of this (member, namespace/name) went well: it is ready again.
     pub ready_again: Option<(&'a MemberName, String)>,
     pub now: Timestamp,
@@ -244,7 +247,7 @@ fn conditions(
         }
         None => {}
     };
-    rare("Contended", contended(status, input.step));
+    rare("Contended", contended(status, input));
     let asked = object.spec.run_now.as_ref().filter(|asked| status.run_now_seen.as_ref() != Some(*asked));
     rare(
         "RunNowPending",
@@ -310,8 +313,17 @@ pub fn state_word(state: State) -> &'static str {
     }
 }
 
-/// Someone else maintains it, or tries to.
-fn contended(status: &KopiaRepositoryStatus, step: &Step) -> Option<(&'static str, String)> {
+/// Someone else maintains it, or tries to. What a Job met says more than that there is someone; who it may be stands
+/// behind it.
+fn contended(status: &KopiaRepositoryStatus, input: &Input<'_>) -> Option<(&'static str, String)> {
+    match (met(status, input.step), &input.contended) {
+        (Some((reason, message)), Some(who)) => Some((reason, format!("{message}; {who}"))),
+        (met, None) => met,
+        (None, Some(who)) => Some((foreign::REASON, who.clone())),
+    }
+}
+
+fn met(status: &KopiaRepositoryStatus, step: &Step) -> Option<(&'static str, String)> {
     if let Some((reason @ ("ClaimRefused" | "ClaimIneffective"), message)) = &step.note {
         return Some((reason, message.clone()));
     }

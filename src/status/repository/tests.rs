@@ -55,13 +55,14 @@ struct Facts {
     due: Option<Due>,
     runs: Vec<RunStatus>,
     unique_id: Option<&'static str>,
+    contended: Option<&'static str>,
     now: Timestamp,
 }
 
 /// Writes the status into the object, as the ledger does.
 fn write(object: &mut KopiaRepository, change: impl FnOnce(&mut Facts)) -> KopiaRepositoryStatus {
     let (plan, step, due) = (plan(&json!({})), running(), Some(due()));
-    let mut facts = Facts { plan, step, due, runs: Vec::new(), unique_id: None, now: now() };
+    let mut facts = Facts { plan, step, due, runs: Vec::new(), unique_id: None, contended: None, now: now() };
     change(&mut facts);
     let input = Input {
         plan: &facts.plan,
@@ -69,6 +70,7 @@ fn write(object: &mut KopiaRepository, change: impl FnOnce(&mut Facts)) -> Kopia
         due: facts.due.as_ref(),
         runs: facts.runs,
         unique_id: facts.unique_id,
+        contended: facts.contended.map(str::to_owned),
         ready_again: None,
         now: facts.now,
     };
@@ -182,6 +184,18 @@ fn another_maintainer_makes_it_contended_until_a_run_is_let_through() {
     assert_eq!(is(&status, "Contended"), pair("True", "NewerEpoch"));
     let status = write(&mut object, |facts| facts.runs = vec![run("Succeeded", hours(3))]);
     assert_eq!(is(&status, "Contended"), pair("False", "Resolved"));
+    let command = "CronJob n/a in eu maintains it, too";
+    let mut with = |outcome: &str, hour| {
+        let status = write(&mut object, |facts| {
+            facts.contended = Some(command);
+            facts.runs = vec![run(outcome, hours(hour))];
+        });
+        (is(&status, "Contended"), condition(&status, "Contended").unwrap().message.clone())
+    };
+    assert_eq!(with("Succeeded", 4), (pair("True", "ForeignMaintainer"), command.to_owned()));
+    let (met, message) = with("NotGranted", 5);
+    assert_eq!(met, pair("True", "ForeignOwner"));
+    assert!(message.ends_with(command), "{message}");
     for reason in ["ClaimRefused", "ClaimIneffective"] {
         let step = Step { note: Some((reason, "somebody else sets the owner".to_owned())), ..Step::rest() };
         assert_eq!(is(&write(&mut object, |facts| facts.step = step.clone()), "Contended"), pair("True", reason));
