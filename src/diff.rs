@@ -21,6 +21,8 @@ pub enum Kind {
     Secret,
     CronJob,
     Job,
+    /// VolSync's own in a member: suspended or let go again, never made or deleted.
+    KopiaMaintenance,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
         match self {
             Self::ServiceAccount | Self::ConfigMap | Self::Secret => "v1",
             Self::CronJob | Self::Job => "batch/v1",
+            Self::KopiaMaintenance => "volsync.backube/v1alpha1",
         }
     }
 
@@ -38,6 +41,7 @@ impl Kind {
             Self::Secret => "Secret",
             Self::CronJob => "CronJob",
             Self::Job => "Job",
+            Self::KopiaMaintenance => "KopiaMaintenance",
         }
     }
 
@@ -49,6 +53,7 @@ impl Kind {
             Self::Secret => "secrets",
             Self::CronJob => "cronjobs",
             Self::Job => "jobs",
+            Self::KopiaMaintenance => "kopiamaintenances",
         }
     }
 }
@@ -83,8 +88,17 @@ pub struct Change {
 impl Change {
     /// A CronJob that stands stays, and runs no more.
     pub fn suspended(cluster: MemberName, object: ObjectName) -> Self {
-        let field = Field { path: "spec.suspend".to_owned(), from: Some(false.into()), to: Some(true.into()) };
-        Self { cluster, action: Action::Update, kind: Kind::CronJob, object, fields: vec![field] }
+        Self::suspension((cluster, Kind::CronJob, object), Some(false), Some(true))
+    }
+
+    /// `spec.suspend`, and nothing else that matters; none: not set.
+    pub fn suspension(
+        (cluster, kind, object): (MemberName, Kind, ObjectName),
+        from: Option<bool>,
+        to: Option<bool>,
+    ) -> Self {
+        let field = Field { path: "spec.suspend".to_owned(), from: from.map(Value::from), to: to.map(Value::from) };
+        Self { cluster, action: Action::Update, kind, object, fields: vec![field] }
     }
 
     /// What a list of changes is sorted by.

@@ -132,9 +132,10 @@ fn every_file_says_what_it_is_for_and_has_one_subject() {
 }
 
 /// Where the reasons of conditions, Events and problems are made.
-const REASONS_IN: [&str; 15] = [
+const REASONS_IN: [&str; 17] = [
     "controller/act.rs",
     "controller/engine.rs",
+    "controller/foreign.rs",
     "controller/report.rs",
     "grant.rs",
     "member/contact.rs",
@@ -144,6 +145,7 @@ const REASONS_IN: [&str; 15] = [
     "plan/candidates.rs",
     "plan/compose.rs",
     "plan/direct.rs",
+    "plan/foreign.rs",
     "plan/merge.rs",
     "plan/verdict.rs",
     "status/policy.rs",
@@ -151,9 +153,11 @@ const REASONS_IN: [&str; 15] = [
 ];
 
 /// Words in those files that are no reasons: kinds, resources, states and outcomes, and what never leaves a plan.
-const OTHER_WORDS: [&str; 22] = [
+const OTHER_WORDS: [&str; 25] = [
+    "BackupRepository",
     "ConfigMap",
     "Credentials",
+    "CronJob",
     "CronJobs",
     "CustomResourceDefinition",
     "Fenced",
@@ -162,6 +166,7 @@ const OTHER_WORDS: [&str; 22] = [
     "KopiaMaintenance",
     "KopiaRepository",
     "Maintained",
+    "Maintenance",
     "MemberCluster",
     "Namespace",
     "Namespaces",

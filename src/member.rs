@@ -51,6 +51,7 @@ pub use contact::heartbeat;
 pub use event::MemberEvent;
 pub use fence::Fence;
 pub use peer::Peer;
+pub use records::foreign_of;
 pub use registry::{Registration, Registry};
 pub use supervisor::Supervisor;
 
@@ -79,6 +80,8 @@ pub struct MemberConfig {
     pub volsync_namespace: Option<Arc<str>>,
     /// `spec.kubeconfigSecretRef`, a Secret in the hub's own namespace.
     pub kubeconfig_secret: Option<SecretRef>,
+    /// The rights that this takes are asked for, too.
+    pub adopt_foreign: bool,
 }
 
 /// A Secret that a MemberCluster names.

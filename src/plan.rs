@@ -4,6 +4,7 @@
 //! does again only what an observation touched. They share the records, the results and the small files that answer
 //! one question each, and a property test holds them equal.
 
+pub mod adoption;
 pub mod assignment;
 pub mod candidates;
 mod compose;

@@ -400,3 +400,54 @@ fn commands_that_are_not_there_yet_say_what_does_the_same_until_then() {
     let help = String::from_utf8_lossy(&help.stdout);
     assert!(help.contains("validate") && help.contains("trigger") && !help.contains("adopt"), "{help}");
 }
+
+#[test]
+fn other_tools_maintenance_is_told_with_what_ends_it() {
+    let cron_job = |name: &str, more: &str| {
+        format!(
+            "
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{namespace: shop, name: {name}, labels: {{volsync.backube/kopia-maintenance: 'true'{more}}}}}
+spec:
+  schedule: 0 2 * * *
+  suspend: {}
+  jobTemplate: {{spec: {{template: {{spec: {{containers: [{{name: c, envFrom: [{{secretRef: {{name: db-secret}}}}]}}]}}}}}}}}
+",
+            name == "stands"
+        )
+    };
+    let member = source("shop", "db", "bucket")
+        + &cron_job("theirs", "")
+        + &cron_job("stands", "")
+        + &cron_job("ours", ", app.kubernetes.io/managed-by: volsync-hub")
+        + "
+---
+apiVersion: volsync.backube/v1alpha1
+kind: KopiaMaintenance
+metadata: {namespace: shop, name: km}
+spec: {repository: {repository: db-secret}}
+";
+    let files = [("hub/policy.yaml", DEFAULT), ("members/east/all.yaml", member.as_str())];
+    let (document, code) = plan(&files);
+    assert_eq!(code, 0);
+    let id = format!("kr-{}", document["repositories"][0]["id"].as_str().unwrap());
+    let problems = document["problems"].as_array().unwrap();
+    let told: Vec<_> = problems.iter().filter(|it| it["reason"] == "ForeignMaintainer").collect();
+    assert!(told.iter().all(|it| it["object"] == json!(id)), "{told:?}");
+    let messages: Vec<_> = told.iter().map(|it| it["message"].as_str().unwrap()).collect();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages[0].starts_with("CronJob shop/theirs in east") && messages[1].contains("KopiaMaintenance shop/km"));
+    let command = r#"kubectl --context east -n shop patch cronjob theirs --type merge -p '{"spec":{"suspend":true}}'"#;
+    assert!(messages[0].ends_with(command), "{}", messages[0]);
+
+    let directory = directory(&files);
+    let output = run("explain", directory.path(), &[&id]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("ForeignMaintainer") && text.contains(command), "{text}");
+    // Where nothing of the hub is to run, nobody is in its way.
+    let off = format!("{DEFAULT}  enabled: false\n");
+    let (document, _) = plan(&[("hub/policy.yaml", &off), files[1]]);
+    assert_eq!(document["problems"], json!([]));
+}

@@ -1,5 +1,6 @@
 //! `volsync-hub explain`: why a repository is ruled, placed and timed as it is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,9 +15,10 @@ use super::options::DecisionArgs;
 use super::output::{Cell, Format, Table, Tone, duration, print_text, serialized};
 use super::plan::{INCOMPLETE, tone, warn_of_unread};
 use crate::api::kopia_repository::GrantRecord;
-use crate::names::{RepositoryId, SourceKey};
+use crate::names::{MemberName, RepositoryId, SourceKey};
 use crate::plan::explain::{Explanation, MemberWhy, PolicyOutcome, PolicyWhy, Seen, explain};
 use crate::plan::fleet::{Fleet, PlanOptions};
+use crate::plan::foreign::{self, Contender, ForeignObjects};
 use crate::plan::result::{FleetPlan, RepositoryPlan, SourcePlan};
 use crate::plan::scratch;
 
@@ -59,28 +61,41 @@ struct Remark {
     message: String,
 }
 
+/// Who else maintains what.
+enum Contenders {
+    Seen(BTreeMap<RepositoryId, Vec<Contender>>),
+    Files(BTreeMap<MemberName, ForeignObjects>),
+}
+
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
     let options = args.decisions.plan_options()?;
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let (fleet, histories, incomplete) = if let Some(directory) = &args.offline {
+    let (fleet, histories, contenders, incomplete) = if let Some(directory) = &args.offline {
         let loaded = offline::load(directory, &args.decisions.policy_rules(), &options)?;
         for problem in &loaded.problems {
             anstream::eprintln!("{}: {}", problem.object, problem.message);
         }
-        (loaded.fleet, loaded.histories, loaded.incomplete)
+        let foreign = loaded.foreign();
+        (loaded.fleet, loaded.histories, Contenders::Files(foreign), loaded.incomplete)
     } else {
         let seen = live::look(&args.live, &args.decisions, Vec::new(), Ask::Fleet)?;
         for problem in &seen.preview.problems {
             anstream::eprintln!("{}: {}", problem.object, problem.message);
         }
         warn_of_unread(&seen.fleet);
-        (seen.fleet, seen.histories, false)
+        (seen.fleet, seen.histories, Contenders::Seen(seen.contenders), false)
     };
     let plan = scratch::plan(&fleet, &options, now);
     let repository = find(&plan, &args.repository)?;
     // The record that has the grant has it.
     let history = repository.ids.iter().find_map(|id| histories.get(id)).cloned().unwrap_or_default();
-    let explained = Explained { history, ..explained(&fleet, &plan, (&options, now), repository) };
+    let mut explained = Explained { history, ..explained(&fleet, &plan, (&options, now), repository) };
+    let contenders = match contenders {
+        Contenders::Seen(contenders) => contenders,
+        Contenders::Files(objects) => foreign::of_fleet(&plan, &objects),
+    };
+    let others = contenders.get(&repository.id).into_iter().flatten();
+    explained.remarks.extend(others.map(|it| Remark { reason: foreign::REASON, message: it.to_string() }));
     let text = match args.output {
         Format::Table => text(&explained),
         format => serialized(format, &explained)?,

@@ -13,6 +13,7 @@ use crate::controller::look;
 use crate::controller::preview::Preview;
 use crate::names::RepositoryId;
 use crate::plan::fleet::Fleet;
+use crate::plan::foreign::Contender;
 use crate::policy::PolicyRecord;
 
 /// The same options as the hub was started with: in its Pod they are in the environment already.
@@ -33,6 +34,8 @@ pub struct Seen {
     pub preview: Preview,
     /// How the grants of each repository came and went, as the ledger tells.
     pub histories: BTreeMap<RepositoryId, Vec<GrantRecord>>,
+    /// Who else maintains each repository.
+    pub contenders: BTreeMap<RepositoryId, Vec<Contender>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,12 +63,13 @@ pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecor
             Ask::Changes => look.engine.preview().await,
         };
         preview.problems.extend(look.problems);
+        let contenders = look.engine.all_contenders();
         let world = look.engine.world();
         let histories = world.ledger.iter().filter_map(|(id, object)| {
             let history = &object.status.as_ref()?.history;
             (!history.is_empty()).then(|| (*id, history.clone()))
         });
-        Ok(Seen { fleet: world.planner.fleet().clone(), preview, histories: histories.collect() })
+        Ok(Seen { fleet: world.planner.fleet().clone(), preview, histories: histories.collect(), contenders })
     })
 }
 

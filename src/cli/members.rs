@@ -16,6 +16,7 @@ use super::live;
 use super::output::{self, Cell, Format, Table, Tone, relative};
 use super::run::HubArgs;
 use crate::api::member_cluster::{Lifecycle, MemberCluster};
+use crate::status::member::ADOPTED;
 
 /// Shows the members of the fleet, and takes them out of it.
 #[derive(Clone, Debug, Subcommand)]
@@ -101,8 +102,8 @@ fn member(object: &MemberCluster) -> Member {
     let condition = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
     let word = |kind: &str| condition(kind).map(|condition| condition.status.clone());
     let problems = status.conditions.iter().filter(|condition| {
-        // Duplicate is the one that should be False.
-        condition.status != if condition.type_ == "Duplicate" { "False" } else { "True" }
+        // Duplicate is the one that should be False; what is adopted is as the operator wants it.
+        condition.type_ != ADOPTED && condition.status != if condition.type_ == "Duplicate" { "False" } else { "True" }
     });
     let problems = problems.map(|condition| Problem {
         condition: condition.type_.clone(),

@@ -15,8 +15,10 @@ use crate::api::member_cluster::MemberCluster;
 use crate::api::yaml::{self, YamlObject};
 use crate::api::{HUB_GROUP, POLICY_GROUP, schema};
 use crate::identity::SecretFacts;
+use crate::member;
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
 use crate::plan::fleet::{Contact, Fleet, MemberRecord, Observation, PlanOptions, SecretState};
+use crate::plan::foreign::ForeignObjects;
 use crate::plan::result::Problem;
 use crate::plan::{observe, references};
 use crate::policy::{PolicyProblem, PolicyRecord, PolicyRules};
@@ -66,6 +68,17 @@ pub fn load(directory: &Path, rules: &PolicyRules, options: &PlanOptions) -> Res
 }
 
 impl Offline {
+    /// Other tools' maintenance, by member.
+    pub fn foreign(&self) -> BTreeMap<MemberName, ForeignObjects> {
+        let mut found: BTreeMap<MemberName, ForeignObjects> = BTreeMap::new();
+        for (place, value) in &self.objects {
+            if let (Place::Member(member), Some((key, object))) = (place, member::foreign_of(value)) {
+                found.entry(member.clone()).or_default().insert(key, object);
+            }
+        }
+        found
+    }
+
     /// Takes policies as if they were applied.
     pub fn try_policies(&mut self, policies: Vec<PolicyRecord>, options: &PlanOptions) {
         for record in policies {

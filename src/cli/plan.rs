@@ -17,6 +17,7 @@ use crate::api::yaml;
 use crate::controller::preview::Preview;
 use crate::diff::{Action, Change, Field};
 use crate::plan::fleet::{Contact, Fleet, PlanOptions};
+use crate::plan::foreign;
 use crate::plan::result::State;
 use crate::plan::scratch;
 use crate::policy::PolicyRecord;
@@ -62,6 +63,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, String> {
         changes::Hub { id: args.live.hub.hub_id.as_deref(), mover_image: args.live.members.mover_image.as_deref() };
     let Preview { changes, mut problems } = changes::changes(&plan, &offline, &options, hub);
     problems.append(&mut offline.problems);
+    problems.extend(foreign::problems(&plan, &foreign::of_fleet(&plan, &offline.foreign())));
     print(&document::document(&plan, &options, changes, &problems), args.output)?;
     Ok(if offline.incomplete { ExitCode::from(INCOMPLETE) } else { ExitCode::SUCCESS })
 }
@@ -73,8 +75,9 @@ fn live(
     options: &PlanOptions,
     now: Timestamp,
 ) -> Result<ExitCode, String> {
-    let Seen { fleet, preview, .. } = live::look(&args.live, &args.decisions, policies, Ask::Changes)?;
+    let Seen { fleet, mut preview, contenders, .. } = live::look(&args.live, &args.decisions, policies, Ask::Changes)?;
     let plan = scratch::plan(&fleet, options, now);
+    preview.problems.extend(foreign::problems(&plan, &contenders));
     print(&document::document(&plan, options, preview.changes, &preview.problems), args.output)?;
     warn_of_unread(&fleet);
     if args.live.members.observe {

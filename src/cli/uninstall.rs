@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::levers::decide::{Edit, is_reachable};
 use super::levers::{self, Hub, resolve};
 use super::live;
-use super::members::bound::{bound, counted};
+use super::members::bound::{adopted, bound, counted};
 use super::members::lifecycle::{Doing, POLL, shown, word};
 use super::output::{Cell, Table, Tone, one_line, print_text};
 use crate::api::member_cluster::{Lifecycle, MemberCluster, MemberClusterSpec};
@@ -152,7 +152,14 @@ fn waits(members: &[MemberCluster], repositories: &[Repository<'_>]) -> Vec<Stri
     let names = members.iter().filter_map(|object| object.metadata.name.as_deref());
     let reachable = names.filter(|name| is_reachable(members, name));
     let bound = reachable.map(|name| (name, bound(repositories, name)));
-    bound.filter(|(_, bound)| !bound.is_free()).map(|(name, bound)| format!("{name} {}", bound.says())).collect()
+    let waits = bound.map(|(name, bound)| (name, bound, adopted(members, name)));
+    let waits = waits.filter(|(_, bound, adopted)| !bound.is_free() || adopted.is_some());
+    waits
+        .map(|(name, bound, adopted)| {
+            let adopted = adopted.map(|adopted| format!("; {adopted}")).unwrap_or_default();
+            format!("{name} {}{adopted}", bound.says())
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,25 +1,29 @@
 //! Other tools' maintenance of a repository, in every member: what is told of it, and what the hub suspends or lets go
 //! again where the operator lets it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tracing::{info, warn};
 
 use super::engine::Engine;
 use super::holders::{self, is_written_to};
 use super::index::Seen;
+use super::member_state::MemberState;
 use super::work::Work;
 use super::world::World;
+use crate::diff::{Change, Kind};
 use crate::labels;
 use crate::member::event::OwnedKind;
 use crate::member::{CallError, Class};
 use crate::names::{MemberName, ObjectName, RepositoryId};
-use crate::plan::foreign::{
-    self, Act, Adopted, Contender, ForeignKind, ForeignObject, ForeignObjects, Restored, Terms, Wish,
-};
+use crate::plan::adoption::{self, Act, Restored, Terms, Wish};
+use crate::plan::foreign::{self, Adopted, Contender, ForeignKind, ForeignObject, ForeignObjects};
 use crate::plan::result::{Push, RepositoryPlan};
+use crate::status::conditions::Wanted;
+use crate::status::member::ADOPTED;
 use crate::time::whole_seconds;
 
 /// After a write that did not go through, mostly because the object had changed.
@@ -38,6 +42,23 @@ pub struct Adoption {
     pub act: Act,
 }
 
+impl Adoption {
+    /// As `plan` shows it; none where nothing but the note goes.
+    pub fn change(&self) -> Option<Change> {
+        let kind = match self.kind {
+            ForeignKind::CronJob => Kind::CronJob,
+            _ => Kind::KopiaMaintenance,
+        };
+        let (from, to) = match self.act {
+            Act::Suspend => (None, Some(true)),
+            Act::Resume(Restored::Is(before)) => (Some(true), Some(before)),
+            Act::Resume(Restored::Unset) => (Some(true), None),
+            Act::Resume(Restored::Stays) => return None,
+        };
+        Some(Change::suspension((self.member.clone(), kind, self.name.clone()), from, to))
+    }
+}
+
 impl World {
     /// Takes in what was seen of another tool's object. Returns the repositories to which it is news.
     pub(super) fn foreign_changed(
@@ -50,6 +71,9 @@ impl World {
         let state = self.members.entry(member.clone()).or_default();
         let key = (kind, name.clone());
         let before = state.foreign.remove(&key);
+        if let (Some(before), None) = (&before, &object) {
+            state.adopted_at.remove(&before.uid);
+        }
         if let Some(object) = &object {
             state.foreign.insert(key, object.clone());
         }
@@ -128,7 +152,7 @@ impl World {
             let Some(object) = state.foreign.get(&(kind, name.clone())) else { return };
             let last = state.adopted_at.get(&object.uid).copied();
             let terms = Terms { hub, now, last, time_factor };
-            found.extend(foreign::decide(kind, object, wish, terms).map(|act| Adoption {
+            found.extend(adoption::decide(kind, object, wish, terms).map(|act| Adoption {
                 member: member.clone(),
                 kind,
                 name: name.clone(),
@@ -139,8 +163,8 @@ impl World {
         };
         let may_write = |member: &MemberName| is_written_to(self, member);
         for contender in contenders.iter().filter(|it| may_write(&it.member)) {
-            let adopts = self.members.get(&contender.member).and_then(|state| state.adopts());
-            if adopts == Some(true) && foreign::wish(plan, true) == Wish::Suspend {
+            let adopts = self.members.get(&contender.member).and_then(MemberState::adopts);
+            if adopts == Some(true) && adoption::wish(plan, true) == Wish::Suspend {
                 add(&contender.member, contender.kind, &contender.name, Wish::Suspend);
             }
         }
@@ -149,7 +173,7 @@ impl World {
                 let Some(here) = self.here(*id, member).filter(|here| !here.adopted.is_empty()) else { continue };
                 let Some(adopts) = here.state.adopts() else { continue };
                 // Whoever is let go may begin at once: not beside a run of the hub.
-                if foreign::wish(plan, adopts) == Wish::Resume && self.is_quiet(plan, member, hub) {
+                if adoption::wish(plan, adopts) == Wish::Resume && self.is_quiet(plan, member, hub) {
                     for (kind, name, _) in here.adopted {
                         add(member, kind, name, Wish::Resume);
                     }
@@ -183,7 +207,7 @@ impl World {
             let Some(here) = self.here(id, member).filter(|here| here.live() == 0) else { continue };
             for (kind, name, object) in here.adopted {
                 let terms = Terms { hub, now: Timestamp::UNIX_EPOCH, last: None, time_factor: 1 };
-                found.extend(foreign::decide(kind, object, Wish::Resume, terms).map(|act| Adoption {
+                found.extend(adoption::decide(kind, object, Wish::Resume, terms).map(|act| Adoption {
                     member: member.clone(),
                     kind,
                     name: name.clone(),
@@ -204,7 +228,43 @@ impl World {
     }
 }
 
+/// Objects that are named in a condition.
+const NAMED_MAX: usize = 5;
+
+/// What the hub has suspended in a member, as a condition that is only there where it is or was so.
+pub(super) fn adopted(before: &[Condition], adopted: &[String]) -> Option<Wanted> {
+    if adopted.is_empty() {
+        let was = before.iter().any(is_adopted);
+        return was.then(|| Wanted::new(ADOPTED, false, "NothingSuspended", "nothing of other tools is suspended"));
+    }
+    let named = adopted.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let more = adopted.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let message = format!("suspended by this hub, and let go again with adoptForeign: false: {named}{more}");
+    Some(Wanted::new(ADOPTED, true, "ForeignSuspended", message))
+}
+
+/// Either way it is as it should be.
+pub(super) fn is_adopted(condition: &Condition) -> bool {
+    condition.type_ == ADOPTED
+}
+
 impl Engine {
+    /// Who else maintains the repositories of the fleet.
+    pub fn all_contenders(&self) -> BTreeMap<RepositoryId, Vec<Contender>> {
+        let mut world = self.world();
+        let (ids, now) = (world.everything().repositories, Self::now());
+        let mut found = BTreeMap::new();
+        for id in ids {
+            let Some(plan) = world.planner.plan(id, now) else { continue };
+            let there = world.contenders(&plan, &self.settings.hub_id);
+            if !there.is_empty() {
+                found.insert(id, there);
+            }
+        }
+        found
+    }
+
     /// Suspends other tools' objects, and lets go again what it suspended. What can't be done is no trouble of the
     /// repository: its condition tells that somebody else maintains it, and the member's which right is missing.
     pub(super) async fn adopt(&self, work: &Work) {
@@ -257,7 +317,7 @@ impl Engine {
                 let note = Adopted { hub: hub.as_str().into(), repository: id, suspend: before, at: now };
                 (Some(note), Restored::Is(true))
             }
-            Act::Resume(_) => match foreign::decide(*kind, &current, Wish::Resume, self.terms()) {
+            Act::Resume(_) => match adoption::decide(*kind, &current, Wish::Resume, self.terms()) {
                 Some(Act::Resume(restored)) => (None, restored),
                 _ => return Ok(()),
             },
@@ -266,9 +326,10 @@ impl Engine {
         info!(cluster = %member, kind = kind.as_str(), object = %name, repository = %id,
             "another tool's maintenance is {}", if note.is_some() { "suspended" } else { "let go again" });
         let mut world = self.world();
-        if note.is_some() {
-            let state = world.members.entry(member.clone()).or_default();
-            state.adopted_at.insert(uid.clone(), now);
+        let adopted_at = &mut world.members.entry(member.clone()).or_default().adopted_at;
+        match &note {
+            Some(note) => drop(adopted_at.insert(uid.clone(), note.at)),
+            None => drop(adopted_at.remove(uid)),
         }
         let suspend = match suspend {
             Restored::Stays => current.suspend,

@@ -228,6 +228,7 @@ impl Published {
             let secret = cluster.spec.kubeconfig_secret_ref.as_ref();
             let config = MemberConfig {
                 created: cluster.metadata.creation_timestamp.as_ref().map(|time| time.0),
+                adopt_foreign: cluster.spec.adopt_foreign,
                 volsync_namespace: cluster.spec.volsync_namespace.as_deref().map(Into::into),
                 kubeconfig_secret: secret.map(|secret| SecretRef {
                     name: secret.name.as_str().into(),

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 
 use super::act::Trouble;
 use super::engine::Engine;
+use super::foreign::Adoption;
 use super::jobs::{Look, Told};
 use super::push::{body, name_of};
 use super::work::{Target, Work};
@@ -47,6 +48,7 @@ impl Engine {
         members.sort();
         members.dedup();
         let mut preview = Preview::default();
+        preview.changes.extend(works.iter().flat_map(|work| &work.adoptions).filter_map(Adoption::change));
         for member in members {
             let result = self.preview_support(member, &mut preview.changes).await;
             preview.note(member.as_str(), result);

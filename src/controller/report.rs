@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::engine::Engine;
+use super::foreign;
 use super::member_state::MemberState;
 use super::reconcile::EARLY;
 use super::world::World;
@@ -247,7 +248,8 @@ impl Engine {
         }
         self.written.note(&key);
         for condition in turned {
-            let good = (condition.status == "True") != (condition.type_ == "Duplicate");
+            let good =
+                foreign::is_adopted(condition) || (condition.status == "True") != (condition.type_ == "Duplicate");
             info!(cluster = %name, condition = %condition.type_, status = %condition.status, reason = %condition.reason,
                 message = %condition.message, "member");
             self.events.publish(about.clone(), good, &condition.reason, &condition.message);
@@ -267,7 +269,9 @@ impl Engine {
         let cluster = state.cluster.clone()?;
         let before = cluster.status.clone().unwrap_or_default();
         let facts = state.facts.as_deref();
-        let conditions = member_conditions(state, now);
+        let mut conditions = member_conditions(state, now);
+        let adopted = world.adopted_in(name, &self.settings.hub_id);
+        conditions.extend(foreign::adopted(&before.conditions, &adopted));
         let input = member::Input {
             generation: cluster.metadata.generation,
             reachable: world.contact(name) != Contact::Unreachable,

@@ -4,6 +4,7 @@
 
 mod bench;
 mod failover;
+mod foreign;
 mod handover;
 mod manual;
 

@@ -58,6 +58,11 @@ const WANTED: [Needed; 4] = [
     needed(&["list"], "kopiur.home-operations.com", "maintenances", Scope::Cluster),
     needed(&["list"], "velero.io", "backuprepositories", Scope::Cluster),
 ];
+/// Where the operator lets the hub suspend other tools' maintenance (`adoptForeign`).
+const ADOPTING: [Needed; 2] = [
+    needed(&["patch"], "batch", "cronjobs", Scope::Cluster),
+    needed(&["patch"], "volsync.backube", "kopiamaintenances", Scope::Cluster),
+];
 /// What asking for all the others takes. Most clusters grant it to everybody.
 const ASKING: Rule<'_> = Rule {
     verb: "create",
@@ -109,6 +114,14 @@ pub fn of_member<'a>(member_namespace: &'a str, volsync_namespace: &'a str) -> i
         };
         let Needed { verbs, group, resource, name, .. } = *needed;
         verbs.iter().map(move |verb| Rule { verb, group, resource, name, namespace })
+    })
+}
+
+/// The rights that `adoptForeign` takes besides.
+pub fn of_adoption() -> impl Iterator<Item = Rule<'static>> {
+    ADOPTING.iter().flat_map(|needed| {
+        let Needed { verbs, group, resource, name, .. } = *needed;
+        verbs.iter().map(move |verb| Rule { verb, group, resource, name, namespace: None })
     })
 }
 
@@ -254,6 +267,18 @@ pub(crate) mod manifests {
             let of_it = |text: &String| text.starts_with(&format!("{} {}", rule.verb, rule.resource));
             assert!(missing.iter().all(of_it), "{rule}: {missing:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn adopting_takes_what_its_own_manifest_grants_and_nothing_of_the_others() {
+        const MANIFEST: &str = include_str!("../../deploy/member-adopt-foreign/rbac.yaml");
+        let cluster = SimCluster::start("eu").await.unwrap();
+        let asked: Vec<_> = of_adoption().collect();
+        let whole = || [granted(&MANIFESTS), granted(&[MANIFEST])].concat();
+        assert_eq!(missing_with(&cluster, whole(), &asked).await, [""; 0]);
+        let missing = missing_with(&cluster, granted(&MANIFESTS), &asked).await;
+        assert_eq!(missing, ["patch cronjobs.batch", "patch kopiamaintenances.volsync.backube"]);
+        assert!(granted(&[MANIFEST]).iter().all(|it| asked.iter().any(|rule| rule.is(it))), "no right is left over");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use super::records;
 use super::wire::{Bare, Custom, Page};
 use crate::labels;
 use crate::names::ObjectName;
-use crate::plan::foreign::{Adopted, ForeignKind, ForeignObject, Restored};
+use crate::plan::adoption::Restored;
+use crate::plan::foreign::{Adopted, ForeignKind, ForeignObject};
 
 impl Member {
     /// One of another tool's objects as it stands now; none where there is none. A list, for which the right is there

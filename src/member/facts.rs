@@ -37,6 +37,8 @@ const PROXY_VARIABLES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ht
 /// What to do about a right that is missing.
 const GRANT: &str = "an administrator of that cluster grants it with `kubectl apply --server-side -k deploy/member`, or by \
                      a rule of one's own; it is looked for every half minute";
+/// What a right is for that no other member needs.
+const ADOPTS: &str = "for its adoptForeign: true, by deploy/member-adopt-foreign";
 const CRD: &str = "replicationsources.volsync.backube";
 
 /// Tells one cluster from all others: the UID of its `kube-system`. None where it may not be read.
@@ -139,9 +141,13 @@ impl Observer {
         let deployment = permitted(volsync(member, &volsync_namespace).await)?.unwrap_or_default();
         let path = format!("/api/v1/namespaces/{}/serviceaccounts", self.settings.member_namespace);
         let account = permitted(bare(member, "ServiceAccount", &path, SERVICE_ACCOUNT).await)?.flatten();
-        let missing = permitted(
+        let mut missing = permitted(
             access::missing(member, access::of_member(&self.settings.member_namespace, &volsync_namespace)).await,
         )?;
+        if let Some(missing) = missing.as_mut().filter(|_| self.adopts()) {
+            let more = permitted(access::missing(member, access::of_adoption()).await)?.unwrap_or_default();
+            missing.extend(more.into_iter().map(|rule| format!("{rule} ({ADOPTS})")));
+        }
         let facts = MemberFacts {
             supported: is_supported(&version),
             kubernetes_version: version,
@@ -167,6 +173,10 @@ impl Observer {
         let text = self.member.text(&operation, Request::new("/api/v1/namespaces").list_metadata(&parameters)).await?;
         let page: Page<Bare> = self.member.parse(&operation, &text)?;
         Ok(page.items.iter().any(|it| *it.metadata.name == **name))
+    }
+
+    fn adopts(&self) -> bool {
+        self.configs.borrow().get(&self.events.member).is_some_and(|config| config.adopt_foreign)
     }
 
     fn volsync_namespace(&self) -> Arc<str> {

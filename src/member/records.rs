@@ -1,9 +1,10 @@
 //! Pure: what came over the wire becomes the records that the rest of the hub keeps.
 
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::labels;
-use crate::names::MemberName;
+use crate::names::{MemberName, ObjectName};
 use crate::plan::fleet::{PushedCronJob, SourceRecord};
 use crate::plan::{foreign, observe};
 
@@ -87,6 +88,30 @@ pub fn foreign_of_kind(kind: ForeignKind, object: Custom) -> ForeignObject {
     }
 }
 
+/// An object of whatever kind, where it is another tool's maintenance.
+pub fn foreign_of(value: &Value) -> Option<((ForeignKind, ObjectName), ForeignObject)> {
+    let group = value["apiVersion"].as_str()?.split_once('/')?.0;
+    let is = |kind: &ForeignKind| kind.resource().0 == group && value["kind"] == kind.as_str();
+    let kind = [ForeignKind::CronJob, ForeignKind::KopiaMaintenance, ForeignKind::KopiurMaintenance];
+    let kind = kind.into_iter().find(is)?;
+    let name = |meta: &Meta| {
+        let namespace = if meta.namespace.is_empty() { "default" } else { &meta.namespace };
+        ObjectName::new(namespace, &*meta.name)
+    };
+    if kind == ForeignKind::CronJob {
+        let mut cron_job = CronJob::deserialize(value).ok()?;
+        let meta = &cron_job.metadata;
+        let maintains = meta.labels.get(labels::MAINTENANCE).is_some_and(|it| &**it == labels::MAINTENANCE_VALUE);
+        let name = (maintains && !is_hubs(meta)).then(|| name(meta))?;
+        cron_job.metadata.namespace = (*name.namespace).into();
+        return Some(((kind, name), foreign(cron_job)));
+    }
+    let mut object = Custom::deserialize(value).ok()?;
+    let name = name(&object.metadata);
+    object.metadata.namespace = (*name.namespace).into();
+    Some(((kind, name), foreign_of_kind(kind, object)))
+}
+
 /// What every foreign object has.
 pub fn foreign_meta(meta: Meta) -> ForeignObject {
     let adopted = meta.annotations.get(labels::ADOPTED).and_then(|note| foreign::Adopted::read(note));
@@ -167,7 +192,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::plan::fleet::SourceRepository;
-    use serde_json::Value;
 
     fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
         serde_json::from_value(value).unwrap()

@@ -1,25 +1,22 @@
-//! Other tools' objects that maintain repositories, too: whom they get in the way of, what ends it, and what the hub
-//! may suspend itself. A foreign object is told by the Secret that it names.
+//! Other tools' objects that maintain repositories, too: whose way they are in, and what ends it. Which repository it is
+//! follows from the Secret that such an object names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::fleet::{Fleet, PlanOptions, SecretState};
 use super::readiness::{self, Standing};
-use super::result::{FleetPlan, Push, RepositoryPlan, State};
+use super::result::{FleetPlan, Problem, RepositoryPlan, State};
 use super::{holder, references};
 use crate::identity::Overrides;
 use crate::labels;
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId};
-use crate::time::scaled;
 
 /// The reason in conditions and problems.
 pub const REASON: &str = "ForeignMaintainer";
-/// One that somebody lets go again after it was suspended is suspended again after this time at the earliest.
-const FIGHT_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 /// A command that is cut short is worse than none: so many fit into a condition's message.
 const TOLD_MAX: usize = 2;
 
@@ -216,6 +213,17 @@ pub fn told(contenders: &[Contender]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("; ") + &more.unwrap_or_default())
 }
 
+/// A problem for each of those that are in the way of the hub.
+pub fn problems(plan: &FleetPlan, contenders: &BTreeMap<RepositoryId, Vec<Contender>>) -> Vec<Problem> {
+    let concerned = plan.repositories.iter().filter(|repository| is_in_the_way(repository.state));
+    let there = concerned.flat_map(|repository| {
+        contenders.get(&repository.id).into_iter().flatten().map(|contender| (repository.id, contender))
+    });
+    there
+        .map(|(id, contender)| Problem { object: id.ledger_name(), reason: REASON, message: contender.to_string() })
+        .collect()
+}
+
 /// Somebody else's maintenance is in the way of a hub that maintains it, or would.
 pub fn is_in_the_way(state: State) -> bool {
     !matches!(state, State::NoPolicy | State::Disabled)
@@ -318,72 +326,4 @@ pub fn of_fleet(
         }
     }
     found
-}
-
-/// What the hub is to do with the foreign objects of a repository in a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    Suspend,
-    /// What it suspended is let go again.
-    Resume,
-    Leave,
-}
-
-/// `adopts`: the member's `adoptForeign`, where it is still part of the fleet.
-pub fn wish(plan: &RepositoryPlan, adopts: bool) -> Wish {
-    match (plan.state, &plan.push) {
-        _ if !adopts => Wish::Resume,
-        (State::Maintained, Push::Objects(_)) => Wish::Suspend,
-        (State::NoPolicy | State::Disabled, Push::Remove) => Wish::Resume,
-        _ => Wish::Leave,
-    }
-}
-
-/// What is done to one object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    Suspend,
-    /// The note goes, and `spec.suspend` becomes what it was, where nobody has changed it since.
-    Resume(Restored),
-}
-
-/// What becomes of `spec.suspend`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restored {
-    Stays,
-    Unset,
-    Is(bool),
-}
-
-/// Who decides, and when.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
-    pub hub: &'a str,
-    pub now: Timestamp,
-    /// When this hub suspended the object last, where its note has gone since.
-    pub last: Option<Timestamp>,
-    pub time_factor: u32,
-}
-
-/// What one object needs. Nobody touches what another hub has suspended, nor what its own operator would set back.
-pub fn decide(kind: ForeignKind, object: &ForeignObject, wish: Wish, terms: Terms<'_>) -> Option<Act> {
-    if !kind.can_be_suspended() {
-        return None;
-    }
-    let ours = object.adopted_by(terms.hub);
-    match (wish, ours) {
-        (Wish::Resume, Some(adopted)) => Some(Act::Resume(match (object.suspend, adopted.suspend) {
-            (Some(true), None) => Restored::Unset,
-            (Some(true), Some(before)) => Restored::Is(before),
-            _ => Restored::Stays,
-        })),
-        (Wish::Suspend, _) if object.is_stopped() || object.owner.is_some() => None,
-        (Wish::Suspend, None) if object.adopted.is_some() => None,
-        (Wish::Suspend, ours) => {
-            let last = ours.map(|adopted| adopted.at).into_iter().chain(terms.last).max();
-            let pause = scaled(FIGHT_PAUSE, terms.time_factor);
-            last.is_none_or(|last| terms.now.duration_since(last) >= pause).then_some(Act::Suspend)
-        }
-        (Wish::Resume, None) | (Wish::Leave, _) => None,
-    }
 }

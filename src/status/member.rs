@@ -7,6 +7,9 @@ use super::conditions::{Wanted, update};
 use crate::api::member_cluster::MemberClusterStatus;
 use crate::time::whole_seconds;
 
+/// The condition that tells what of other tools is suspended there.
+pub const ADOPTED: &str = "Adopted";
+
 /// What was found out about a member; strings are empty where they are not known.
 #[derive(Clone, Debug, Default)]
 pub struct Input<'a> {

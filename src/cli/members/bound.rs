@@ -1,9 +1,12 @@
 //! What binds repositories to a member, as the ledger tells.
 
 use crate::api::kopia_repository::GrantPhase;
+use crate::api::member_cluster::MemberCluster;
+use crate::cli::levers::decide::{find, is_reachable};
 use crate::cli::levers::resolve::Repository;
 use crate::cli::levers::trigger::maintained;
 use crate::cli::output::one_line;
+use crate::status::member::ADOPTED;
 
 /// Repositories by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,15 @@ impl Bound {
         let waits = self.waits.as_ref().map(|waits| format!("; {waits}")).unwrap_or_default();
         if parts.is_empty() { "holds nothing".to_owned() } else { parts.join(", ") + &waits }
     }
+}
+
+/// What the hub still keeps suspended of other tools in a member that it can reach; it lets it go once the member is
+/// taken out.
+pub fn adopted(members: &[MemberCluster], name: &str) -> Option<String> {
+    let object = find(members, name).filter(|_| is_reachable(members, name))?;
+    let conditions = &object.status.as_ref()?.conditions;
+    let condition = conditions.iter().find(|it| it.type_ == ADOPTED && it.status == "True")?;
+    Some(condition.message.clone())
 }
 
 pub fn counted(count: usize) -> String {
@@ -88,7 +100,7 @@ mod tests {
     use serde_json::json;
 
     use crate::cli::levers::resolve::repositories;
-    use crate::cli::levers::testing::{held, name, record};
+    use crate::cli::levers::testing::{held, member, name, record};
 
     use super::*;
 
@@ -117,6 +129,19 @@ mod tests {
         assert_eq!(east.says(), waits);
         assert!(!east.is_free() && bound(&repositories, "north").is_free());
         assert_eq!(bound(&repositories[2..3], "east").says(), "holds nothing");
+    }
+
+    #[test]
+    fn what_is_suspended_is_waited_for_where_it_can_be_let_go() {
+        let adopted_in = |reachable: &str, status: &str| {
+            let mut object = member("east", &json!({"lifecycle": "Retired"}), reachable);
+            let condition = json!({"type": "Adopted", "status": status, "reason": "ForeignSuspended",
+                "message": "CronJob a/b", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            object.status.as_mut().unwrap().conditions.push(serde_json::from_value(condition).unwrap());
+            adopted(&[object], "east")
+        };
+        assert_eq!(adopted_in("True", "True").as_deref(), Some("CronJob a/b"));
+        assert_eq!((adopted_in("True", "False"), adopted_in("False", "True")), (None, None));
     }
 
     #[test]

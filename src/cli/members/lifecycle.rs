@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::bound::{Bound, bound, named};
+use super::bound::{Bound, adopted, bound, named};
 use super::change::{self, Change, Decided};
 use crate::api::member_cluster::{Lifecycle, MemberCluster};
 use crate::cli::levers::decide::{find, known_member};
@@ -155,19 +155,19 @@ async fn follow(hub: &Hub, name: &str, patience: Duration) -> Result<(), String>
         let (members, objects) = (hub.members().await?, hub.repositories().await?);
         let bound = bound(&resolve::repositories(&objects), name);
         let since = begin.elapsed();
-        if bound.is_free() {
+        let adopted = adopted(&members, name);
+        if bound.is_free() && adopted.is_none() {
             return print_text(&done(name, find(&members, name), &bound, since));
         }
-        let says = bound.says();
+        let says = adopted.map_or_else(|| bound.says(), |adopted| format!("{}; {adopted}", bound.says()));
         if said.as_ref() != Some(&says) {
             print_text(&format!("{:>6}  {name} {says}\n", format!("+{}", shown(since))))?;
-            said = Some(says);
+            said = Some(says.clone());
         }
         if since >= patience {
             return print_text(&format!(
-                "after {} {name} still {}. It goes on by itself; the same command follows it again\n",
-                shown(since),
-                bound.says()
+                "after {} {name} still {says}. It goes on by itself; the same command follows it again\n",
+                shown(since)
             ));
         }
         tokio::time::sleep(POLL.min(patience.saturating_sub(since))).await;

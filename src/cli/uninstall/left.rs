@@ -2,6 +2,8 @@
 
 use crate::api::member_cluster::MemberCluster;
 use crate::cli::levers::decide::is_reachable;
+use crate::labels;
+use crate::status::member::ADOPTED;
 
 /// Namespaces of the hub on its own cluster, and in the members.
 pub struct Places {
@@ -33,10 +35,31 @@ pub fn left(members: &[MemberCluster], places: &Places, done: bool) -> String {
             &[format!("{} delete cronjobs,jobs,secrets -n {in_members} -l {LABEL}", kubectl(member))],
         );
     }
+    let suspended = |name: &str| {
+        members.iter().find(|object| object.metadata.name.as_deref() == Some(name)).is_some_and(|object| {
+            let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            conditions.iter().any(|it| it.type_ == ADOPTED && it.status == "True")
+        })
+    };
+    for member in away.iter().filter(|member| suspended(member)) {
+        say(
+            format!(
+                "The hub has suspended other tools' maintenance in {member}: this lists what bears its note, to be resumed \
+                 there by hand"
+            ),
+            &[format!(
+                "{} get cronjobs,kopiamaintenances.volsync.backube -A -o json | jq -r '.items[] | \
+                 select(.metadata.annotations[\"{}\"]) | \"\\(.kind) \\(.metadata.namespace)/\\(.metadata.name)\"'",
+                kubectl(member),
+                labels::ADOPTED
+            )],
+        );
+    }
     say("The hub itself, with a context of its own cluster".to_owned(), &["kubectl delete -k deploy/hub".to_owned()]);
     let rest = reachable.iter().chain(&away).flat_map(|member| {
         [
             format!("{} delete jobs,configmaps,serviceaccounts -n {in_members} -l {LABEL}", kubectl(member)),
+            format!("{} delete -k deploy/member-adopt-foreign --ignore-not-found", kubectl(member)),
             format!("{} delete -k deploy/member", kubectl(member)),
             format!("{} delete secret volsync-hub-token -n {in_members} --ignore-not-found", kubectl(member)),
         ]

@@ -152,13 +152,6 @@ fn doubts(kind: Kind, object: &Value, allowed: &Allowed) -> Vec<Problem> {
     if kind == Kind::KopiaRepository && !spec["sameAs"].is_null() && spec["sameAs"] == spec["distinctFrom"] {
         doubts.push(Problem::new("spec.distinctFrom", "contradicts sameAs, which goes before it"));
     }
-    let mut in_vain = |kept: bool, field: &str, message: &str| {
-        if kept {
-            doubts.push(Problem::new(field, message));
-        }
-    };
-    let adopts = kind == Kind::MemberCluster && spec["adoptForeign"] == true;
-    in_vain(adopts, "spec.adoptForeign", "is kept and has no effect yet: nothing of other tools is suspended");
     if kind != Kind::KopiaMaintenance {
         return doubts;
     }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::names::{MemberName, ObjectName};
+use crate::plan::adoption::{Act, Restored, Terms, Wish, decide, wish};
 use crate::plan::foreign::{
-    Act, Adopted, Contender, ForeignKind, ForeignObject, ForeignObjects, Restored, Terms, Wish, contenders, decide,
-    meant_by, of_fleet, secrets_of_spec, told, wish,
+    Adopted, Contender, ForeignKind, ForeignObject, ForeignObjects, contenders, meant_by, of_fleet, secrets_of_spec,
+    told,
 };
 use crate::plan::result::{Push, RepositoryPlan, State};
 use crate::plan::testing::{Fixture, at, now, object};
