@@ -4,6 +4,7 @@ mod away;
 mod commands;
 mod cut_lists;
 mod deleted;
+mod foreign;
 mod grants;
 mod hostile;
 mod invalid_policies;
