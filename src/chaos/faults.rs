@@ -56,7 +56,7 @@ impl Trial<'_> {
             }
             Fault::MemberClock { site, ahead } => self.members[site].ahead = ahead,
             Fault::ForeignOwner { runs, fast } => {
-                let told = self.epoch_told();
+                let told = self.epoch_told(false);
                 self.kopia.is_taken(FOREIGNER, fast, told);
                 if runs {
                     let (wait, number) = (self.random.between(0, MINUTE), self.number());

@@ -202,7 +202,7 @@ impl Trial<'_> {
 
     pub fn lose_ledger(&mut self) {
         self.hub.ledger = None;
-        let told = self.epoch_told();
+        let told = self.epoch_told(false);
         self.kopia.ledger_is_lost(told);
         self.news(&News::Ledger(None));
     }
@@ -212,16 +212,17 @@ impl Trial<'_> {
         let old = self.hub.history.iter().rev().find(|(at, _)| *at < self.now - BACKUP_AGE).cloned();
         let Some((_, status)) = old.filter(|_| self.hub.ledger.is_some()) else { return };
         let before = self.phase();
-        let told = self.epoch_told();
+        let told = self.epoch_told(false);
         self.kopia.ledger_is_lost(told);
         self.hub.write(|object| object.status = Some(status));
         self.written(before);
     }
 
-    /// The highest epoch that a CronJob bears in a member that can be reached. Jobs are tidied away by and by.
-    pub fn epoch_told(&self) -> u64 {
-        let read = self.members.iter().filter(|member| !member.away);
-        read.filter_map(|member| member.cron_job.as_ref()).map(|it| it.spec.epoch).max().unwrap_or(0)
+    /// The highest epoch that a CronJob bears in members that can be reached, or in those that are away. Jobs are tidied
+    /// away by and by.
+    pub fn epoch_told(&self, away: bool) -> u64 {
+        let members = self.members.iter().filter(|member| member.away == away);
+        members.filter_map(|member| member.cron_job.as_ref()).map(|it| it.spec.epoch).max().unwrap_or(0)
     }
 
     /// Tells the replicas.

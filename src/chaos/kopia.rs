@@ -100,8 +100,9 @@ impl Repository {
         }
     }
 
-    /// `maintenance set --owner`
-    pub fn set_owner(&mut self, owner: &str, now: Millis) {
+    /// `maintenance set --owner`. Once the ledger is lost nobody can know an epoch that only members tell of that can't be
+    /// reached; the highest of these is `hidden`.
+    pub fn set_owner(&mut self, owner: &str, now: Millis, hidden: u64) {
         if self.owner_sticks {
             return;
         }
@@ -110,7 +111,8 @@ impl Repository {
             return;
         }
         let twin = self.owners.iter().find(|known| epoch(known) == epoch(owner));
-        if let Some(first) = twin.filter(|_| epoch(owner).is_some()) {
+        let known = |epoch: u64| !self.ledger_lost || epoch > hidden;
+        if let Some(first) = twin.filter(|_| epoch(owner).is_some_and(known)) {
             let violation = Violation::EpochTwice { at: now, first: first.clone(), second: owner.to_owned() };
             self.violation.get_or_insert(violation);
         }

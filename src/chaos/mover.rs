@@ -202,8 +202,8 @@ impl Trial<'_> {
                 }
                 self.say(format_args!("{}: sets the owner of epoch {epoch}", self.fleet.names[site]));
                 self.mix(epoch);
-                let now = self.now;
-                self.kopia.set_owner(&mine, now);
+                let (now, hidden) = (self.now, self.epoch_told(true));
+                self.kopia.set_owner(&mine, now, hidden);
                 self.next_step(site, number, 3, short);
             }
             3 | 4 => {

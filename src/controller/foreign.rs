@@ -96,7 +96,10 @@ impl World {
     /// Who maintains a repository besides the hub, wherever the hub or one of its sources is in their way.
     pub(super) fn contenders(&self, plan: &RepositoryPlan, hub: &str) -> Vec<Contender> {
         let mut found = self.of_other_hubs(plan, hub);
-        for (member, objects) in self.foreign_members() {
+        let sharing = plan.clusters.iter().map(|share| &share.member);
+        let running = plan.candidates.iter().map(|candidate| &candidate.member);
+        for member in sharing.chain(running).collect::<BTreeSet<_>>() {
+            let Some(objects) = self.foreign_in(member) else { continue };
             let secrets = self.secrets_of(plan, member);
             if !secrets.is_empty() {
                 found.extend(foreign::contenders(member, objects, &secrets));
@@ -125,10 +128,10 @@ impl World {
         found
     }
 
-    /// Members that show anything of other tools. What was seen before contact was lost still counts.
-    fn foreign_members(&self) -> impl Iterator<Item = (&MemberName, &ForeignObjects)> {
-        let members = self.members.iter().filter(|(_, state)| state.duplicate_of.is_none());
-        members.map(|(name, state)| (name, &state.foreign)).filter(|(_, objects)| !objects.is_empty())
+    /// What a member shows of other tools, if anything. What was seen before contact was lost still counts.
+    fn foreign_in(&self, member: &MemberName) -> Option<&ForeignObjects> {
+        let state = self.members.get(member).filter(|state| state.duplicate_of.is_none())?;
+        Some(&state.foreign).filter(|objects| !objects.is_empty())
     }
 
     fn secrets_of(&self, plan: &RepositoryPlan, member: &MemberName) -> BTreeSet<ObjectName> {
