@@ -55,7 +55,7 @@ pub struct ClaimReport {
     pub secret: Option<ObjectName>,
     /// The newest run of whatever owner that Kopia knew of after the claim.
     pub last_run_start: Option<Timestamp>,
-    /// A run of whomever may have begun between the first reading of the owner and the last.
+    /// A run of whomever may have begun between the reading of the owner and the first time it was read back.
     pub run_began: bool,
     /// It may have become the recorded owner, even where it did not end well.
     pub may_be_owner: bool,

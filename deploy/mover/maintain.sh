@@ -545,13 +545,14 @@ claim() {
         set_owner
     fi
     read_back 1
+    # Somebody else may have taken the repository after the owner was read, and be in the middle of a run. Whatever begins
+    # from now on has to pass the owner that was set.
+    ask 'run_began($before)'
+    run_began=$answer
     say "    waiting $HUB_READ_BACK_SECONDS s"
     sleep "$HUB_READ_BACK_SECONDS" &
     wait $!
     read_back 2
-    # Somebody else may have taken the repository after the owner was read, and be in the middle of a run.
-    ask 'run_began($before)'
-    run_began=$answer
     finish Claimed "$HUB_OWNER is the recorded owner, read back twice"
 }
 

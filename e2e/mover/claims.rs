@@ -84,19 +84,24 @@ fn an_owner_that_flips_back_between_the_read_backs_makes_the_claim_ineffective()
 }
 
 #[test]
-fn a_claim_tells_that_a_run_began_while_it_was_under_way() {
+fn a_claim_tells_of_a_run_that_began_between_reading_and_setting_the_owner() {
     let mut bench = Bench::new();
-    bench.connect_as("root@before", "connect", &[]);
+    bench.claim_as("root@before");
     assert!(bench.kopia("root@before", &["maintenance", "run", "--full"]).status.success());
-    assert_eq!(bench.run("claim").expect(Outcome::Claimed).run_began, Some(false), "it ended before");
-    bench.set("HUB_READ_BACK_SECONDS", "15");
     for arguments in [&["maintenance", "run"][..], &["maintenance", "run", "--full"]] {
-        let done = bench.calls("maintenance info");
+        bench.set("KOPIA_STANDIN_FAULT", "slow-set");
+        let before = bench.calls("maintenance set");
         let child = bench.start("claim");
-        until("the first read-back", || bench.calls("maintenance info") >= done + 2);
-        bench.connect_as(ME, "connect", &[]);
-        assert!(bench.kopia(ME, arguments).status.success());
-        assert_eq!(bench.finish(child).expect(Outcome::Claimed).run_began, Some(true), "{arguments:?}");
+        until("the owner to be set", || bench.calls("maintenance set") > before);
+        bench.set("KOPIA_STANDIN_FAULT", "");
+        bench.claim_as("somebody@else");
+        assert!(bench.kopia("somebody@else", arguments).status.success());
+        let report = bench.finish(child).expect(Outcome::Claimed);
+        let found = report.previous_owner.as_deref();
+        assert_eq!((found, report.run_began), (Some("root@before"), Some(true)), "{arguments:?}");
+        bench.claim_as("root@before");
+        assert_eq!(bench.run("claim").expect(Outcome::Claimed).run_began, Some(false), "it began before");
+        bench.claim_as("root@before");
     }
 }
 

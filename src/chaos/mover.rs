@@ -35,6 +35,8 @@ pub struct Life {
     found: Option<String>,
     /// How many runs had begun in the repository when a claim read its owner.
     runs_before: Option<u64>,
+    /// Had more begun when it read its own name back?
+    run_began: Option<bool>,
     /// The owner that it read last.
     seen: Option<String>,
     written: bool,
@@ -80,6 +82,7 @@ impl Trial<'_> {
             began: None,
             found: None,
             runs_before: None,
+            run_began: None,
             seen: None,
             written: false,
             stalls,
@@ -224,6 +227,9 @@ impl Trial<'_> {
         let runs = self.kopia.runs;
         let Some(life) = self.members[site].pods.get_mut(&number) else { return };
         life.seen = Some(owner.to_owned());
+        if !first && life.run_began.is_none() {
+            life.run_began = life.runs_before.map(|before| before != runs);
+        }
         if first {
             life.runs_before = Some(runs);
             life.found = Some(owner.to_owned());
@@ -246,7 +252,7 @@ impl Trial<'_> {
         let text = |text: &Option<String>| text.as_ref().map_or("null".to_owned(), |it| format!("\"{it}\""));
         let written = match life.role {
             Role::Claim { .. } => {
-                let began = life.runs_before.is_none_or(|before| before != self.kopia.runs);
+                let began = life.run_began.map_or("null".to_owned(), |began| began.to_string());
                 format!(",\"ownerWritten\":{},\"runBegan\":{began}", life.written)
             }
             Role::Run { .. } => String::new(),

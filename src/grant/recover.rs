@@ -44,10 +44,12 @@ pub(super) fn outdated(input: &Input<'_>, grant: &Grant, found: &Former) -> Step
 }
 
 /// Rule: objects of a later grant than any that the ledger knows are taken up, not cleared away. They may be all that tells
-/// of its epoch, where the ledger was put back from an old backup and somebody else is the recorded owner by now.
+/// of its epoch, where the ledger was put back from an old backup and somebody else is the recorded owner by now. In the
+/// holder's own member an epoch that is too high is taken for an edit, and put right like any other: its runs tell.
 pub(super) fn overtaken(input: &Input<'_>) -> Option<Step> {
     let grant = input.grant.filter(|grant| grant.phase != Phase::Recovering && input.keeps(Rule::LaterTakenUp))?;
-    let later = input.evidence.iter().map(|it| &it.former).filter(|former| former.epoch >= grant.next_epoch());
+    let elsewhere = input.evidence.iter().map(|it| &it.former).filter(|former| former.cluster != grant.cluster);
+    let later = elsewhere.filter(|former| former.epoch >= grant.next_epoch());
     let found = later.max_by_key(|former| former.epoch)?;
     let text = format!("objects in {} are of epoch {}, which the ledger does not know", found.cluster, found.epoch);
     Some(outdated(input, grant, found).saying("Recovering", text))

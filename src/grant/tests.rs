@@ -168,6 +168,8 @@ fn objects_of_a_later_grant_are_taken_up_before_they_are_cleared() {
     let later = stands(active.epoch + 1);
     let stops = step(&Input { evidence: &later, ..input(&plan, Some(&active), ClaimJob::Absent) });
     assert_eq!((granted(&stops).phase, granted(&stops).highest_epoch), (Phase::Recovering, active.epoch + 1));
+    let edited = [Evidence { former: from("a", active.epoch + 1), deadline_seconds: 600 }];
+    assert!(step(&Input { evidence: &edited, ..input(&plan, Some(&active), ClaimJob::Absent) }).run, "put right");
     // Given to a claim that did not come through: the ledger knows it.
     let resumed = Grant { highest_epoch: active.epoch + 1, ..active };
     assert!(step(&Input { evidence: &later, ..input(&plan, Some(&resumed), ClaimJob::Absent) }).run);
