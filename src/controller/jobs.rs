@@ -203,15 +203,16 @@ fn last_fire(cron: &CronState, due: &Due, window: SignedDuration, end: Timestamp
 }
 
 /// Until when a suspended CronJob, let go, would start a run at once: it catches up the last fire time that is not older
-/// than its starting deadline. At the next one it would start one anyway.
+/// than its starting deadline. None where the next one comes before that: there would always be one.
 pub fn missed_until(cron: &CronState, due: &Due, now: Timestamp) -> Option<Timestamp> {
     if !cron.suspend {
         return None;
     }
     let window = SignedDuration::from_secs(starting_deadline(&due.schedule).into());
     let last = last_fire(cron, due, window, now)?;
+    let until = last.checked_add(window).ok()?;
     let next = due.schedule.next_after(now, &due.zone.time_zone());
-    last.checked_add(window).ok().into_iter().chain(next).min()
+    next.is_none_or(|next| until < next).then_some(until)
 }
 
 /// The Job of a run by hand. It has ended once what its Pod tells is there, or is not to be had.

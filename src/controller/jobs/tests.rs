@@ -79,9 +79,25 @@ fn cron_job(last_schedule: Option<&str>) -> OwnedObject {
 }
 
 fn hourly() -> Due {
-    let schedule: crate::schedule::Schedule = "0 * * * *".parse().unwrap();
+    due("0 * * * *")
+}
+
+fn due(schedule: &str) -> Due {
+    let schedule: crate::schedule::Schedule = schedule.parse().unwrap();
     let key = crate::names::RepositoryKey::of_tuple(["s3", "bucket"]);
     Due { schedule: schedule.fix(&key, None).unwrap(), zone: "UTC".parse().unwrap(), deadline_seconds: 600 }
+}
+
+#[test]
+fn a_cron_job_is_let_go_once_it_has_nothing_to_catch_up_and_one_that_always_has_at_once() {
+    let mut cron = cron_job(Some("01:00:00")).cron.unwrap();
+    assert_eq!(missed_until(&cron, &hourly(), at("02:00:30")), None, "it goes on anyway");
+    cron.suspend = true;
+    assert_eq!(missed_until(&cron, &hourly(), at("01:30:00")), None, "nothing was missed");
+    assert_eq!(missed_until(&cron, &hourly(), at("02:00:30")), Some(at("02:30:00")));
+    assert_eq!(missed_until(&cron, &hourly(), at("02:30:01")), None, "too old to be caught up");
+    assert_eq!(missed_until(&cron, &due("* * * * *"), at("02:00:30")), None);
+    assert_eq!(missed_until(&cron, &due("*/2 * * * *"), at("02:00:30")), Some(at("02:01:00")));
 }
 
 #[test]
