@@ -170,8 +170,8 @@ pub struct RunReport {
     pub previous_owner: Option<String>,
     /// Claim: may the owner have been written? None where nobody can tell: then it may have been.
     pub owner_written: Option<bool>,
-    /// Claim: has a run of whomever begun between the reading of the owner and the first time it was read back? None where that is not
-    /// known.
+    /// Claim: has a run of whomever begun between the reading of the owner and the first time it was read back? None
+    /// where that is not known.
     pub run_began: Option<bool>,
     pub epoch: Option<u64>,
     /// Kopia's version.

@@ -227,12 +227,11 @@ impl Trial<'_> {
         let runs = self.kopia.runs;
         let Some(life) = self.members[site].pods.get_mut(&number) else { return };
         life.seen = Some(owner.to_owned());
-        if !first && life.run_began.is_none() {
-            life.run_began = life.runs_before.map(|before| before != runs);
-        }
         if first {
             life.runs_before = Some(runs);
             life.found = Some(owner.to_owned());
+        } else if life.run_began.is_none() {
+            life.run_began = life.runs_before.map(|before| before != runs);
         }
     }
 

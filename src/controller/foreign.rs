@@ -43,6 +43,11 @@ pub struct Adoption {
 }
 
 impl Adoption {
+    fn of(member: &MemberName, (kind, name): (ForeignKind, &ObjectName), object: &ForeignObject, act: Act) -> Self {
+        let (uid, resource_version) = (object.uid.clone(), object.resource_version.clone());
+        Self { member: member.clone(), kind, name: name.clone(), uid, resource_version, act }
+    }
+
     /// As `plan` shows it; none where nothing but the note goes.
     pub fn change(&self) -> Option<Change> {
         let kind = match self.kind {
@@ -155,14 +160,8 @@ impl World {
             let Some(object) = state.foreign.get(&(kind, name.clone())) else { return };
             let last = state.adopted_at.get(&object.uid).copied();
             let terms = Terms { hub, now, last, time_factor };
-            found.extend(adoption::decide(kind, object, wish, terms).map(|act| Adoption {
-                member: member.clone(),
-                kind,
-                name: name.clone(),
-                uid: object.uid.clone(),
-                resource_version: object.resource_version.clone(),
-                act,
-            }));
+            let act = adoption::decide(kind, object, wish, terms);
+            found.extend(act.map(|act| Adoption::of(member, (kind, name), object, act)));
         };
         let may_write = |member: &MemberName| is_written_to(self, member);
         for contender in contenders.iter().filter(|it| may_write(&it.member)) {
@@ -210,14 +209,8 @@ impl World {
             let Some(here) = self.here(id, member).filter(|here| here.live() == 0) else { continue };
             for (kind, name, object) in here.adopted {
                 let terms = Terms { hub, now: Timestamp::UNIX_EPOCH, last: None, time_factor: 1 };
-                found.extend(adoption::decide(kind, object, Wish::Resume, terms).map(|act| Adoption {
-                    member: member.clone(),
-                    kind,
-                    name: name.clone(),
-                    uid: object.uid.clone(),
-                    resource_version: object.resource_version.clone(),
-                    act,
-                }));
+                let act = adoption::decide(kind, object, Wish::Resume, terms);
+                found.extend(act.map(|act| Adoption::of(member, (kind, name), object, act)));
             }
         }
         found

@@ -45,6 +45,12 @@ impl Bench {
         self.hub.actor("user").merge(MEMBERS, ("", "eu"), &json!({"spec": spec})).unwrap();
     }
 
+    /// Once the member is known.
+    async fn adopts(&self) {
+        self.until("the member is known", || self.of_member("Reachable")).await;
+        self.adopt(&json!({"adoptForeign": true}));
+    }
+
     fn condition(&self, kind: &str) -> Option<(String, String)> {
         condition(&self.ledger()?, kind)
     }
@@ -70,6 +76,15 @@ impl Bench {
     }
 }
 
+/// A hub that maintains a repository, and somebody else's object for it.
+async fn beside(theirs: &Value) -> Bench {
+    let bench = Bench::start(60).await;
+    bench.member_apply(theirs);
+    bench.back_up("bucket", &json!({}));
+    bench.policy(&json!({}));
+    bench
+}
+
 fn condition(status: &Value, kind: &str) -> Option<(String, String)> {
     let found = status["conditions"].as_array()?.iter().find(|it| it["type"] == kind)?;
     let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
@@ -78,10 +93,7 @@ fn condition(status: &Value, kind: &str) -> Option<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_maintainer_is_reported_with_what_ends_it_and_left_alone() {
-    let bench = Bench::start(60).await;
-    bench.member_apply(&alien());
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
+    let bench = beside(&alien()).await;
     bench.maintained().await;
     let message = bench.is("Contended", "ForeignMaintainer").await;
     let command =
@@ -97,10 +109,7 @@ async fn another_maintainer_is_reported_with_what_ends_it_and_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_adopted_is_let_go_again_when_the_operator_no_longer_wants_it_or_the_hub_no_longer_maintains() {
-    let bench = Bench::start(60).await;
-    bench.member_apply(&alien());
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
+    let bench = beside(&alien()).await;
     bench.is("Contended", "ForeignMaintainer").await;
     bench.adopt(&json!({"adoptForeign": true}));
     bench.alien_is(true, true).await;
@@ -135,12 +144,8 @@ async fn what_was_adopted_is_let_go_again_when_the_operator_no_longer_wants_it_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_retired_gets_back_what_was_suspended_there() {
-    let mut bench = Bench::start(60).await;
-    bench.member_apply(&alien());
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.until("the member is known", || bench.of_member("Reachable")).await;
-    bench.adopt(&json!({"adoptForeign": true}));
+    let mut bench = beside(&alien()).await;
+    bench.adopts().await;
     bench.alien_is(true, true).await;
     bench.maintained().await;
     let version = bench.settled().await;
@@ -155,12 +160,8 @@ async fn a_member_that_is_retired_gets_back_what_was_suspended_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_somebody_lets_go_by_hand_is_reported_and_not_fought_over() {
-    let bench = Bench::start(60).await;
-    bench.member_apply(&alien());
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.until("the member is known", || bench.of_member("Reachable")).await;
-    bench.adopt(&json!({"adoptForeign": true}));
+    let bench = beside(&alien()).await;
+    bench.adopts().await;
     bench.alien_is(true, true).await;
     bench.maintained().await;
     bench.is("Contended", "Resolved").await;
@@ -224,15 +225,11 @@ async fn what_volsyncs_own_operator_made_is_suspended_at_its_owner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_hubs_cron_job_is_reported_and_left_to_that_hub() {
-    let bench = Bench::start(60).await;
     let mut theirs = alien();
     theirs["metadata"]["labels"] = json!({labels::MAINTENANCE: "true", labels::MANAGED_BY: labels::MANAGED_BY_VALUE,
         labels::HUB: "another", labels::REPOSITORY: id("bucket")});
-    bench.member_apply(&theirs);
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.until("the member is known", || bench.of_member("Reachable")).await;
-    bench.adopt(&json!({"adoptForeign": true}));
+    let bench = beside(&theirs).await;
+    bench.adopts().await;
     bench.maintained().await;
     let message = bench.is("Contended", "ForeignMaintainer").await;
     assert!(message.contains("it belongs to the hub \"another\""), "{message}");
