@@ -206,7 +206,7 @@ fn each_right_that_is_taken_away_is_named_and_hinders_nothing_else_and_none_is_s
         set_up(stage).await?;
         let hub = start_hub(stage).await?;
         for bucket in MEMBERS.into_iter().chain(["direct"]) {
-            stage.maintained(bucket).await?;
+            stage.let_go(bucket).await?;
         }
         of_references(stage).await?;
         let began = std::time::Instant::now();

@@ -168,6 +168,18 @@ impl Stage {
         self.repository_when(bucket, "to be maintained", |status| status["grant"]["phase"] == "Active").await
     }
 
+    /// Waits until it is maintained and its CronJob has been let go, which the ledger says a moment earlier.
+    pub async fn let_go(&self, bucket: &str) -> Result<(), Fail> {
+        let status = self.maintained(bucket).await?["status"].clone();
+        let holder = self.member(status["grant"]["cluster"].as_str().unwrap_or_default())?;
+        let id = id(&self.repository(bucket).await?);
+        wait_for(&format!("the CronJob of {bucket} to be let go"), LONG, async || {
+            let seen = cron_job(holder, &id).await?;
+            Ok(Seen::when(seen["spec"]["suspend"] == false, seen["spec"].to_string()))
+        })
+        .await
+    }
+
     /// Waits until a condition of a policy or MemberCluster has this status and reason; returns its message.
     pub async fn condition(
         &self,
