@@ -62,8 +62,14 @@ fn run(args: &Args) -> Result<bool, String> {
         let known = || rules.keys().cloned().collect::<Vec<_>>().join(", ");
         without = without.and(*rules.get(name).ok_or_else(|| format!("no rule {name}; there are {}", known()))?);
     }
-    let campaign =
-        Campaign { seed: args.seed, schedules: args.schedules, without, only: args.only.clone(), stop: args.stop };
+    let campaign = Campaign {
+        seed: args.seed,
+        schedules: args.schedules,
+        without,
+        only: args.only.clone(),
+        stop: args.stop,
+        unless: None,
+    };
     if let Some(seed) = args.replay {
         let (schedule, verdict, lines) = campaign.replay(&Fleet::new()?, seed);
         println!("{schedule:#?}\n{}\n{verdict:#?}", lines.join("\n"));

@@ -76,9 +76,8 @@ pub fn unix(at: Millis) -> i64 {
 
 /// All rules, by name.
 pub fn rules() -> BTreeMap<String, Rule> {
-    const ALL: [Rule; 18] = [
+    const ALL: [Rule; 17] = [
         Rule::EpochsOnce,
-        Rule::SuspendFirst,
         Rule::ClaimVerified,
         Rule::FormerDrained,
         Rule::DrainFirst,

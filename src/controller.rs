@@ -20,6 +20,7 @@ pub mod inherited;
 pub mod jobs;
 pub mod look;
 pub mod member_state;
+mod merge;
 pub mod observe;
 pub mod observed;
 pub mod preview;

@@ -5,8 +5,8 @@
 //! then may the CronJob run. Each step can be taken by a process that knows nothing but the ledger and the members.
 //!
 //! `claim` is how a holder becomes the recorded owner, `handover` how a grant moves and what becomes of one whose
-//! claim did not come through, `manual` is one run by hand, `drain` how long earlier grants are waited for, `recover` what is done where the
-//! ledger is lost or older than what is found.
+//! claim did not come through, `manual` is one run by hand, `drain` how long earlier grants are waited for, `merge` what becomes of the
+//! grants of ids that are one repository, `recover` what is done where the ledger is lost or older than what is found.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::names::{MemberName, ObjectName};
 use crate::outcome::Outcome;
-use crate::plan::fleet::{Drain, Former, Grant, NotReady, Phase};
+use crate::plan::fleet::{Drain, Former, Grant, Merged, NotReady, Phase};
 use crate::plan::result::{Assignment, Push, RepositoryPlan, State};
 use crate::render::pod::Permit;
 use crate::time::{after, scaled};
@@ -23,11 +23,13 @@ mod claim;
 mod drain;
 mod handover;
 mod manual;
+mod merge;
 mod recover;
 mod rules;
 
 pub use claim::rest;
 pub use manual::{ByHand, ManualJob};
+pub use merge::Other;
 pub use rules::Rule;
 
 /// On top of every wait: clocks differ, and so do the moments at which a Pod starts and is told to stop.
@@ -118,6 +120,10 @@ pub struct Input<'a> {
     pub plan: &'a RepositoryPlan,
     pub grant: Option<&'a Grant>,
     pub drain: &'a [Drain],
+    /// Grants under other ids of this repository.
+    pub others: &'a [Other],
+    /// What the record kept while another one stood for it.
+    pub merged: Option<&'a Merged>,
     /// The ledger's entries, for how often one failed before.
     pub not_ready: &'a [NotReady],
     pub claim: ClaimJob,
@@ -172,7 +178,7 @@ impl Input<'_> {
 
     /// The ledger names no holder, and objects of this hub stand somewhere.
     fn ledger_is_lost(&self) -> bool {
-        self.grant.is_none() && !self.evidence.is_empty()
+        self.grant.is_none() && self.merged.is_none() && !self.evidence.is_empty()
     }
 }
 
@@ -254,8 +260,13 @@ pub fn step(input: &Input<'_>) -> Step {
         (Push::Keep, _, Some(grant)) if !input.plan.frozen => return handover::held(input, grant),
         _ => return Step::rest(),
     };
-    if let Some(step) = recover::overtaken(input) {
+    if let Some(step) = merge::absorb(input, assignment).or_else(|| recover::overtaken(input)) {
         return step;
+    }
+    match (input.grant, input.merged) {
+        (None, Some(merged)) if input.wanted() => return merge::split(input, merged, assignment),
+        (None, Some(_)) => return Step::rest(),
+        _ => {}
     }
     match input.grant {
         None if input.ledger_is_lost() => recover::lost(input, assignment),

@@ -3,6 +3,7 @@
 pub mod conditions;
 pub mod history;
 pub mod member;
+pub mod merged;
 pub mod policy;
 pub mod repository;
 pub mod size;

@@ -118,7 +118,8 @@ pub struct KopiaRepositoryStatus {
     #[serde(default, rename = "uniqueID", skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "lenient::or_default")]
     pub unique_id: Option<String>,
-    /// Maintained, Suspended, Disabled, NoPolicy, NoCandidate, Held or Frozen.
+    /// Maintained, Suspended, Disabled, NoPolicy, NoCandidate, Held or Frozen; Merged where another KopiaRepository stands
+    /// for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "lenient::or_default")]
     pub state: Option<String>,
@@ -139,6 +140,11 @@ pub struct KopiaRepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "lenient::grant")]
     pub grant: Option<GrantStatus>,
+    /// Where it was found to be the same repository as another KopiaRepository: that one, which has a grant for both. It
+    /// stays, for its epochs, until this one has a grant of its own again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub merged: Option<MergedStatus>,
     /// Members that may still run something of this repository; never shortened.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[serde(deserialize_with = "lenient::entries")]
@@ -220,6 +226,28 @@ pub struct GrantStatus {
     pub from: Option<FormerStatus>,
 }
 
+/// Another KopiaRepository stands for this one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MergedStatus {
+    /// Its id, as id16.
+    pub into: String,
+    /// The grant that this one had, where its claim had come through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub from: Option<FormerStatus>,
+    /// The largest deadline that a run under it may have had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    #[schemars(range(min = 0))]
+    pub deadline_seconds: Option<i64>,
+    /// The highest epoch that this one was ever granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    #[schemars(range(min = 0))]
+    pub highest_epoch: Option<i64>,
+}
+
 /// How one grant came to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GrantRecord {
@@ -230,7 +258,8 @@ pub struct GrantRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "lenient::or_default")]
     pub from: Option<String>,
-    /// A fixed word: first grant, pinned, holder lost, failover, automatic failover, claim failed, claimed anew, recovered.
+    /// A fixed word: first grant, pinned, holder lost, failover, automatic failover, claim failed, claimed anew, recovered,
+    /// merged, split.
     pub why: String,
     /// When the ledger named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -74,8 +74,7 @@ pub fn orders(fleet: &Fleet, work: &Work, step: &Step) -> Vec<Order> {
     if work.ledger_is_lost() {
         return orders;
     }
-    let planned = work.target.as_ref().map(|target| &target.member);
-    for (member, (_, guard)) in work.firing.iter().filter(|(member, _)| Some(member) != planned) {
+    for (member, (_, guard)) in work.to_suspend() {
         let site = fleet.site(member);
         orders.extend(site.map(|site| Order::Suspend { site, guard: guard.clone(), suspend: true, former: true }));
     }

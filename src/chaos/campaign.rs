@@ -2,7 +2,7 @@
 
 use super::report::Hits;
 use super::schedule::Schedule;
-use super::shrink::shrink;
+use super::shrink::{fails, shrink};
 use super::trial::{Trial, Verdict};
 use super::{Fleet, Millis, Without};
 
@@ -13,6 +13,8 @@ pub struct Campaign {
     pub seed: u64,
     pub schedules: u64,
     pub without: Without,
+    /// A schedule that fails already without these tells nothing.
+    pub unless: Option<Without>,
     /// Kinds of faults; all where empty.
     pub only: Vec<String>,
     /// Ends at the first that fails.
@@ -55,7 +57,7 @@ impl Campaign {
             found.events += verdict.events;
             found.looks += verdict.looks;
             found.slowest = found.slowest.max(verdict.recovered.map(|wait| (wait, seed)));
-            if verdict.violation.is_some() {
+            if verdict.violation.is_some() && !self.fails_anyway(fleet, &schedule) {
                 found.failed.push((seed, verdict));
                 if self.stop {
                     break;
@@ -63,6 +65,10 @@ impl Campaign {
             }
         }
         found
+    }
+
+    fn fails_anyway(&self, fleet: &Fleet, schedule: &Schedule) -> bool {
+        self.unless.is_some_and(|unless| fails(fleet, schedule, unless).is_some())
     }
 
     /// One schedule as it is, step by step.
@@ -75,7 +81,7 @@ impl Campaign {
 
     /// A schedule that fails, as short as it can be made, step by step.
     pub fn explain(&self, fleet: &Fleet, seed: u64) -> (Schedule, Verdict, Vec<String>) {
-        let schedule = shrink(fleet, &Schedule::of(seed, &self.only), self.without);
+        let schedule = shrink(fleet, &Schedule::of(seed, &self.only), self.without, self.unless);
         let mut hits = Hits::default();
         let (verdict, lines) = Trial::new(fleet, &schedule, self.without, &mut hits).recorded().play();
         (schedule, verdict, lines)

@@ -6,14 +6,19 @@ use super::schedule::Schedule;
 use super::trial::Trial;
 use super::{SECOND, Without};
 
-fn fails(fleet: &Fleet, schedule: &Schedule, without: Without) -> Option<&'static str> {
+/// How it fails, if it does.
+pub fn fails(fleet: &Fleet, schedule: &Schedule, without: Without) -> Option<&'static str> {
     let mut hits = Hits::default();
     Trial::new(fleet, schedule, without, &mut hits).play().0.violation.map(|it| it.kind())
 }
 
-/// The shortest schedule that was found.
-pub fn shrink(fleet: &Fleet, failing: &Schedule, without: Without) -> Schedule {
+/// The shortest schedule that was found, among those that do not fail with other rules gone already.
+pub fn shrink(fleet: &Fleet, failing: &Schedule, without: Without, unless: Option<Without>) -> Schedule {
     let Some(kind) = fails(fleet, failing, without) else { return failing.clone() };
+    let still = |schedule: &Schedule| {
+        fails(fleet, schedule, without) == Some(kind)
+            && unless.is_none_or(|unless| fails(fleet, schedule, unless).is_none())
+    };
     let mut best = failing.clone();
     loop {
         let before = best.clone();
@@ -22,7 +27,7 @@ pub fn shrink(fleet: &Fleet, failing: &Schedule, without: Without) -> Schedule {
             index -= 1;
             let mut fewer = best.clone();
             fewer.faults.remove(index);
-            if fails(fleet, &fewer, without) == Some(kind) {
+            if still(&fewer) {
                 best = fewer;
             }
         }
@@ -35,7 +40,7 @@ pub fn shrink(fleet: &Fleet, failing: &Schedule, without: Without) -> Schedule {
                 }
                 fewer.faults.remove(first);
                 fewer.faults.remove(second);
-                if fails(fleet, &fewer, without) == Some(kind) {
+                if still(&fewer) {
                     best = fewer;
                 }
             }
@@ -44,10 +49,7 @@ pub fn shrink(fleet: &Fleet, failing: &Schedule, without: Without) -> Schedule {
         for index in 0..best.faults.len() {
             let mut rounder = best.clone();
             rounder.faults[index].0 -= rounder.faults[index].0 % (10 * SECOND);
-            if rounder != best
-                && rounder.faults.is_sorted_by_key(|it| it.0)
-                && fails(fleet, &rounder, without) == Some(kind)
-            {
+            if rounder != best && rounder.faults.is_sorted_by_key(|it| it.0) && still(&rounder) {
                 best = rounder;
             }
         }

@@ -50,6 +50,13 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// Somebody else wrote a KopiaRepository since it was read.
+    pub(super) fn conflict(name: &str) -> Self {
+        Self { retry: Duration::ZERO, ..Self::new("Conflict", format!("KopiaRepository {name} changed")) }
+    }
+}
+
 impl From<CallError> for Trouble {
     fn from(error: CallError) -> Self {
         let (reason, retry) = match &error.class {

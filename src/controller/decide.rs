@@ -45,6 +45,8 @@ pub fn decide(work: &Work, seen: &BTreeMap<MemberName, Seen>, now: Timestamp, te
     grant::step(&grant::Input {
         plan: &work.plan,
         grant: work.grant.as_ref(),
+        others: &work.others,
+        merged: work.merged.as_ref(),
         not_ready: &not_ready,
         drain: &work.drain,
         claim: work.claim.clone(),
@@ -82,6 +84,7 @@ pub fn status(
         due: due.as_ref(),
         runs: runs.map(|run| run.run.clone()).collect(),
         unique_id: unique_id.as_deref(),
+        merges: !work.others.is_empty(),
         contended: foreign::told(&work.contenders).filter(|_| foreign::is_in_the_way(work.plan.state)),
         ready_again: ready_again.as_ref().map(|(member, secret)| (member, secret.clone())),
         now,

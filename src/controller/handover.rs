@@ -16,9 +16,7 @@ impl Engine {
     /// Suspends the CronJobs of earlier holders. One that refuses does not keep the others from it.
     pub(super) async fn suspend_former(&self, work: &Work) -> Result<(), Trouble> {
         let mut result = Ok(());
-        // The planned member's own is suspended by what is pushed there.
-        let planned = work.target.as_ref().map(|target| &target.member);
-        for (member, (name, guard)) in work.firing.iter().filter(|(member, _)| Some(member) != planned) {
+        for (member, (name, guard)) in work.to_suspend() {
             let done = match self.member(member) {
                 Ok(client) => client.set_suspended(name, guard, true).await.map_err(Trouble::from),
                 Err(trouble) => Err(trouble),

@@ -61,11 +61,15 @@ pub fn suspended(world: &World, id: RepositoryId, hub_id: &str, member: &MemberN
     cron_jobs(&here, hub_id).find(|(.., cron)| cron.suspend).map(|(name, object, _)| (name.clone(), object.into()))
 }
 
-/// Epochs that our CronJobs and Jobs of a repository bear, the highest of each member.
-pub fn evidence(world: &World, id: RepositoryId, hub_id: &str) -> Vec<Evidence> {
+/// Epochs that our CronJobs and Jobs of a repository bear, by all of its ids, the highest of each member.
+pub fn evidence(world: &World, ids: &[RepositoryId], hub_id: &str) -> Vec<Evidence> {
     let mut found: BTreeMap<&MemberName, Evidence> = BTreeMap::new();
     let epoch = |annotations: &BTreeMap<Box<str>, Box<str>>| annotations.get(labels::EPOCH)?.parse::<u64>().ok();
-    for (member, here) in world.places(id).filter_map(|member| Some((member, world.here(id, member)?))) {
+    let of_id = |id: &RepositoryId| {
+        let id = *id;
+        world.places(id).filter_map(move |member| Some((member, world.here(id, member)?)))
+    };
+    for (member, here) in ids.iter().flat_map(of_id) {
         let cron_jobs = cron_jobs(&here, hub_id);
         let cron_jobs =
             cron_jobs.filter_map(|(_, object, cron)| Some((epoch(&object.annotations)?, cron.active_deadline_seconds)));

@@ -55,6 +55,9 @@ impl Engine {
                 self.release_orphans(id).await;
                 self.competed_for(id, Vec::new());
                 self.claims_nothing(id);
+                if let Err(trouble) = self.tell_merged(id, now).await {
+                    self.later(id, &trouble);
+                }
                 return;
             };
             causes::decided(&work);
@@ -126,6 +129,9 @@ impl Engine {
     }
 
     async fn pass(&self, work: &Work, now: Timestamp) -> Result<Next, Trouble> {
+        if self.leads() && !self.observes(work) && self.end_taken_over(work, now).await? {
+            return Ok(Next::Again);
+        }
         let step = self.decide(work, now);
         if step.claim.is_none() || !self.leads() {
             self.claims_nothing(work.id);
@@ -229,11 +235,7 @@ impl Engine {
             Err(LedgerError::Conflict(name)) => {
                 let current = self.ledger.get(work.id).await?;
                 self.known(work, current);
-                Err(Trouble {
-                    reason: "Conflict",
-                    message: format!("KopiaRepository {name} changed"),
-                    retry: Duration::ZERO,
-                })
+                Err(Trouble::conflict(&name))
             }
             Err(error) => Err(error.into()),
         }

@@ -9,17 +9,18 @@ use super::contacts;
 use super::foreign::Adoption;
 use super::holders::{self, Firing};
 use super::jobs::{self, EndedRun, Late, Look};
+use super::merge;
 use super::push::Standing;
 use super::reconcile::due;
 use super::world::World;
 use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
-use crate::grant::{ClaimJob, Evidence, ManualJob, Recorded, Seen};
+use crate::grant::{ClaimJob, Evidence, ManualJob, Other, Recorded, Seen};
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
 use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
 use crate::outcome::Outcome;
-use crate::plan::fleet::{Contact, Drain, Grant, Phase};
+use crate::plan::fleet::{Contact, Drain, Grant, Merged, Phase};
 use crate::plan::foreign::Contender;
 use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
@@ -32,6 +33,11 @@ pub struct Work {
     /// None: the ledger does not know it yet.
     pub object: Option<Arc<KopiaRepository>>,
     pub grant: Option<Grant>,
+    /// What the record kept while another one stood for it.
+    pub merged: Option<Merged>,
+    /// Grants under other ids, and of these ids the ones that this record's grant has taken over.
+    pub others: Vec<Other>,
+    pub taken_over: Vec<Other>,
     pub claim: ClaimJob,
     pub claim_job: Option<(ObjectName, Guard)>,
     pub runs: Vec<EndedRun>,
@@ -111,8 +117,11 @@ impl Work {
         let object = world.ledger.get(&id).cloned();
         let record = object.as_deref().map(observe::ledger);
         let run_now = record.as_ref().and_then(|record| record.run_now.clone());
-        let (grant, mut drain) = record.map(|record| (record.grant, record.drain)).unwrap_or_default();
+        let (grant, merged, mut drain) =
+            record.map(|record| (record.grant, record.merged, record.drain)).unwrap_or_default();
         contacts::shorten_unknown(&mut drain, &world.planner.fleet().members);
+        let (taken_over, others): (Vec<_>, Vec<_>) =
+            merge::others(world, &plan).into_iter().partition(|other| other.is_taken_over(grant.as_ref(), &drain));
         let status = object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default();
         let holder = grant.as_ref().and_then(|grant| world.here(id, &grant.cluster));
         let holder = holder.as_ref();
@@ -149,8 +158,8 @@ impl Work {
             missed_until = cron_job.and_then(|(object, due)| jobs::missed_until(object.cron.as_ref()?, due, now));
         }
         runs.sort_by_key(|run| run.report.ended);
-        let evidence = holders::evidence(world, id, hub_id);
-        let recorded = grant.as_ref().map_or(0, |grant| grant.epoch.max(grant.highest_epoch));
+        let evidence = holders::evidence(world, &plan.ids, hub_id);
+        let recorded = merge::highest_epoch(world, &plan.ids);
         let target = target(world, id, (hub_id, namespace), &plan);
         let places = drain.iter().map(|entry| (&entry.cluster, entry.ids_or(&plan.ids)));
         let places = places.chain(grant.iter().map(|grant| (&grant.cluster, &plan.ids[..])));
@@ -166,11 +175,13 @@ impl Work {
             id,
             adoptions: world.adoptions(&plan, &contenders, hub_id, now),
             contenders,
-            leftovers: leftovers(world, id, hub_id, &plan),
+            leftovers: plan.ids.iter().flat_map(|id| leftovers(world, *id, hub_id, &plan)).collect(),
             highest_epoch: evidence.iter().map(|it| it.former.epoch).chain([recorded]).max().unwrap_or(0),
             seen,
             firing: firing.collect(),
-            unread: ledger_is_lost(grant.as_ref(), &evidence).then(|| holders::unread(world).cloned()).flatten(),
+            unread: ledger_is_lost(grant.as_ref(), merged.as_ref(), &evidence)
+                .then(|| holders::unread(world).cloned())
+                .flatten(),
             suspended: grant.as_ref().and_then(|grant| holders::suspended(world, id, hub_id, &grant.cluster)),
             reachable: target.as_ref().is_some_and(|target| target.contact == Contact::Synced),
             evidence,
@@ -183,6 +194,9 @@ impl Work {
             plan,
             object,
             grant,
+            merged,
+            others,
+            taken_over,
             claim,
             claim_job,
             pod_missing: holder.is_some_and(|here| jobs::pod_missing(here, now)),
@@ -206,6 +220,13 @@ impl Work {
         }
     }
 
+    /// CronJobs of earlier holders. The planned member's own is suspended by what is pushed there.
+    pub fn to_suspend(&self) -> impl Iterator<Item = &(MemberName, Firing)> {
+        let planned = self.target.as_ref().map(|target| &target.member);
+        let own = self.id.object_name();
+        self.firing.iter().filter(move |(member, (name, _))| Some(member) != planned || *name.name != *own)
+    }
+
     /// The owner that the latest run of the holder found instead of this grant's.
     pub fn turned_away(&self, hub_id: &str) -> Option<Recorded> {
         let grant = self.grant.as_ref()?;
@@ -218,7 +239,7 @@ impl Work {
 
     /// Objects of a grant that the ledger has lost are evidence: they stay as they are.
     pub fn ledger_is_lost(&self) -> bool {
-        ledger_is_lost(self.grant.as_ref(), &self.evidence)
+        ledger_is_lost(self.grant.as_ref(), self.merged.as_ref(), &self.evidence)
     }
 
     /// What stands there may be needed again, and what runs there is waited for. Nothing is, where nothing is to stand.
@@ -239,8 +260,8 @@ impl Work {
     }
 }
 
-fn ledger_is_lost(grant: Option<&Grant>, evidence: &[Evidence]) -> bool {
-    grant.map_or(!evidence.is_empty(), |grant| grant.phase == Phase::Recovering)
+fn ledger_is_lost(grant: Option<&Grant>, merged: Option<&Merged>, evidence: &[Evidence]) -> bool {
+    grant.map_or(merged.is_none() && !evidence.is_empty(), |grant| grant.phase == Phase::Recovering)
 }
 
 pub fn is_claimed(status: &KopiaRepositoryStatus) -> bool {
@@ -303,7 +324,7 @@ fn target(world: &World, id: RepositoryId, (hub_id, namespace): (&str, &str), pl
     })
 }
 
-/// What stands where it should not. Only in members that were read completely: missing is not empty.
+/// What stands under one id where it should not. Only in members that were read completely: missing is not empty.
 fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) -> Vec<Leftover> {
     let wanted = match &plan.push {
         Push::Objects(assignment) => Some(&**assignment),
@@ -313,7 +334,7 @@ fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPla
     let ca = secret::ca_name(id);
     let mut leftovers = Vec::new();
     for member in world.places(id) {
-        let wanted_here = wanted.filter(|assignment| assignment.member == *member);
+        let wanted_here = wanted.filter(|assignment| assignment.member == *member && assignment.id == id);
         let Some(here) = world.here(id, member).filter(|_| holders::is_written_to(world, member)) else { continue };
         let mut leftover = Leftover { member: member.clone(), cron_job: None, secrets: Vec::new(), live: 0 };
         // Where it is maintained, only the copy of a CA that is not named any more.

@@ -7,7 +7,20 @@ use jiff::Timestamp;
 
 /// All repositories that the fleet's Secrets point at; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Repositories(Arc<Mutex<BTreeMap<String, Repository>>>);
+pub struct Repositories(Arc<Mutex<Store>>);
+
+#[derive(Debug, Default)]
+struct Store {
+    by_location: BTreeMap<String, Repository>,
+    /// Other locations of theirs, as a store has that goes by several host names.
+    aliases: BTreeMap<String, String>,
+}
+
+impl Store {
+    fn resolve<'a>(&'a self, location: &'a str) -> &'a str {
+        self.aliases.get(location).map_or(location, String::as_str)
+    }
+}
 
 /// One place in a store.
 #[derive(Clone, Debug)]
@@ -26,7 +39,7 @@ pub struct Repository {
 }
 
 impl Repositories {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Repository>> {
+    fn lock(&self) -> MutexGuard<'_, Store> {
         // Every change is one assignment; a panic elsewhere leaves them whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -45,18 +58,27 @@ impl Repositories {
             runs: 0,
             collisions: 0,
         };
-        self.lock().insert(location.to_owned(), repository);
+        self.lock().by_location.insert(location.to_owned(), repository);
+    }
+
+    /// From now on `location` is another name for what lies at `of`.
+    pub fn alias(&self, location: &str, of: &str) {
+        self.lock().aliases.insert(location.to_owned(), of.to_owned());
     }
 
     pub fn get(&self, location: &str) -> Option<Repository> {
-        self.lock().get(location).cloned()
+        let store = self.lock();
+        store.by_location.get(store.resolve(location)).cloned()
     }
+
     pub fn all(&self) -> BTreeMap<String, Repository> {
-        self.lock().clone()
+        self.lock().by_location.clone()
     }
 
     /// Changes one; none where it does not exist.
     pub fn change<T>(&self, location: &str, change: impl FnOnce(&mut Repository) -> T) -> Option<T> {
-        self.lock().get_mut(location).map(change)
+        let mut store = self.lock();
+        let location = store.resolve(location).to_owned();
+        store.by_location.get_mut(&location).map(change)
     }
 }

@@ -79,10 +79,11 @@ pub(super) fn claim(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -
     }
 }
 
-/// Rule: the CronJobs of earlier holders are suspended before the claim; those that can't be reached are not waited for.
+/// The CronJobs of earlier holders are suspended before the claim, so that no run of theirs is turned away by it; those
+/// that can't be reached are not waited for.
 fn start(input: &Input<'_>, grant: &Grant) -> Step {
     let patience = input.after(grant.since.unwrap_or(input.now), SUSPEND_PATIENCE);
-    if input.keeps(Rule::SuspendFirst) && drain::may_fire(input) && input.now < patience {
+    if drain::may_fire(input) && input.now < patience {
         return claims(&grant.cluster, Step { wake: Some(patience), ..Step::rest() });
     }
     let issued = input.now.as_second();

@@ -3,7 +3,7 @@
 use super::{ClaimJob, Input, LedgerChange, Rule, Step, claim, drain, manual};
 use crate::api::kopia_repository::DEADLINE_UNKNOWN;
 use crate::outcome::Outcome;
-use crate::plan::fleet::{Former, Grant, Phase};
+use crate::plan::fleet::{Drain, Former, Grant, Phase};
 use crate::plan::result::Assignment;
 
 /// Another member than the grant's should hold it.
@@ -90,7 +90,9 @@ fn untouched(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step 
 /// again.
 pub(super) fn resume(input: &Input<'_>, grant: &Grant, from: &Former) -> Step {
     let of_former = input.drain.iter().find(|entry| entry.cluster == from.cluster);
-    let drain: Vec<_> = input.drain.iter().filter(|entry| entry.cluster != from.cluster).cloned().collect();
+    // Under several ids it may have had a CronJob of another name, of which something may still run.
+    let stays = |entry: &&Drain| entry.cluster != from.cluster || input.plan.ids.len() > 1;
+    let drain: Vec<_> = input.drain.iter().filter(stays).cloned().collect();
     let until = grant.until.filter(|until| input.now < *until);
     let next = Grant {
         cluster: from.cluster.clone(),

@@ -6,8 +6,6 @@
 pub enum Rule {
     /// Each grant has an epoch that none had before, also where a later one did not come through.
     EpochsOnce,
-    /// The CronJobs of earlier holders are suspended before the claim.
-    SuspendFirst,
     /// Only a claim that was read back makes a holder.
     ClaimVerified,
     /// Whoever held the repository before is waited for.

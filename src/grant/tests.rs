@@ -46,6 +46,8 @@ pub(super) fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, clai
         plan,
         grant,
         drain: &[],
+        others: &[],
+        merged: None,
         not_ready: &[],
         claim,
         seen: &NOTHING_SEEN,

@@ -123,6 +123,8 @@ pub struct LedgerRecord {
     /// As Kopia itself reported it after a connect.
     pub unique_id: Option<Box<str>>,
     pub grant: Option<Grant>,
+    /// Another record stands for this one, or did until now.
+    pub merged: Option<Merged>,
     pub drain: Vec<Drain>,
     pub not_ready: Vec<NotReady>,
     pub pin: Option<MemberName>,
@@ -164,6 +166,17 @@ impl Grant {
     pub fn next_epoch(&self) -> u64 {
         self.epoch.max(self.highest_epoch).saturating_add(1)
     }
+}
+
+/// What a record keeps of its grant while another one stands for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The grant that it had, where its claim had come through.
+    pub from: Option<Former>,
+    /// The largest deadline that a run under it may have had, seconds.
+    pub deadline_seconds: u32,
+    /// The highest epoch that it was ever granted.
+    pub highest_epoch: u64,
 }
 
 /// An earlier grant of this hub, as Kopia's recorded owner names it.

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::fleet::{
-    Contact, Drain, Fleet, Former, Grant, Labels, LedgerRecord, MemberRecord, NotReady, Observation, Phase,
+    Contact, Drain, Fleet, Former, Grant, Labels, LedgerRecord, MemberRecord, Merged, NotReady, Observation, Phase,
     PushedCronJob, SourceRecord, SourceRepository,
 };
 use super::readiness::DEFAULT_DOMAIN;
 use crate::api::kopia_repository::{
-    DEADLINE_UNKNOWN, DrainStatus, GrantPhase, GrantStatus, KopiaRepository, NotReadyStatus,
+    DEADLINE_UNKNOWN, DrainStatus, GrantPhase, GrantStatus, KopiaRepository, MergedStatus, NotReadyStatus,
 };
 use crate::api::member_cluster::{Lifecycle, MemberCluster};
 use crate::identity::Overrides;
@@ -70,6 +70,7 @@ pub fn ledger(object: &KopiaRepository) -> LedgerRecord {
         location: status.location.map(Into::into),
         unique_id: status.unique_id.filter(|id| !id.is_empty()).map(Into::into),
         grant: status.grant.as_ref().map(grant),
+        merged: status.merged.as_ref().map(merged),
         drain: status.drain.iter().map(drain).collect(),
         not_ready: status.not_ready.iter().map(not_ready).collect(),
         pin: spec.cluster.as_deref().filter(|name| !name.is_empty()).map(MemberName::from),
@@ -98,6 +99,14 @@ fn grant(status: &GrantStatus) -> Grant {
         deadline_seconds: status.deadline_seconds.map_or(DEADLINE_UNKNOWN, deadline),
         highest_epoch: status.highest_epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
         from: status.from.as_ref().map(|from| former(&from.cluster, from.epoch)),
+    }
+}
+
+fn merged(status: &MergedStatus) -> Merged {
+    Merged {
+        from: status.from.as_ref().map(|from| former(&from.cluster, from.epoch)),
+        deadline_seconds: status.deadline_seconds.map_or(DEADLINE_UNKNOWN, deadline),
+        highest_epoch: status.highest_epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::fleet::{Fleet, MemberRecord, Observation, PlanOptions};
+use super::fleet::{Fleet, LedgerRecord, MemberRecord, Observation, PlanOptions};
 use super::result::RepositoryPlan;
 use super::{holder, references};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId, RepositoryKey, SourceKey};
@@ -108,6 +108,12 @@ impl Planner {
     /// The id under which a repository is planned; none where nothing means this one.
     pub fn representing(&self, id: RepositoryId) -> Option<RepositoryId> {
         Some(self.keys_of(&self.groups.of(id)).first()?.id())
+    }
+
+    /// The records of these ids, where they tell of them and not of another repository of the same short id.
+    pub fn records<'a>(&'a self, ids: &'a [RepositoryId]) -> impl Iterator<Item = (RepositoryId, &'a LedgerRecord)> {
+        let records = ids.iter().filter_map(|id| Some((*id, self.fleet.ledger.get(id)?)));
+        records.filter(|(id, record)| !groups::is_foreign(&self.index, *id, record))
     }
 
     /// The Secrets by which the sources of a member mean one of these ids.

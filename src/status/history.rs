@@ -16,6 +16,8 @@ pub struct Before<'a> {
     pub status: &'a KopiaRepositoryStatus,
     /// The policy asks for failover by itself.
     pub automatic: bool,
+    /// Other ids had grants of their own.
+    pub merges: bool,
 }
 
 /// Takes down what the ledger is about to say.
@@ -42,9 +44,15 @@ pub fn record(history: &mut Vec<GrantRecord>, before: Before<'_>, next: &Grant, 
 }
 
 /// CamelCase, a fixed word.
-fn why(Before { spec, status, automatic }: Before<'_>, next: &Grant) -> &'static str {
+fn why(Before { spec, status, automatic, merges }: Before<'_>, next: &Grant) -> &'static str {
     let away = status.state.as_deref() == Some("Held") && status.reason.as_deref() == Some("HolderUnreachable");
+    if merges {
+        return "Merged";
+    }
     let Some(before) = &status.grant else {
+        if status.merged.is_some() {
+            return "Split";
+        }
         return if next.from.is_some() { "Recovered" } else { "FirstGrant" };
     };
     let given_up = |it: &GivenUp| it.cluster == before.cluster && it.epoch == before.epoch;
@@ -83,7 +91,7 @@ mod tests {
         let (mut history, spec) = (Vec::new(), KopiaRepositorySpec::default());
         let mut before = KopiaRepositoryStatus::default();
         let mut step = |phase, epoch: u64, time: &str, history: &mut Vec<GrantRecord>| {
-            let said = Before { spec: &spec, status: &before, automatic: false };
+            let said = Before { spec: &spec, status: &before, automatic: false, merges: false };
             record(history, said, &Grant { phase, ..grant("eu", epoch) }, at(time));
             before = status(&json!({"cluster": "eu", "epoch": epoch, "phase": "Active"}));
         };
@@ -112,7 +120,7 @@ mod tests {
         let held = json!({"cluster": "eu", "epoch": 4, "phase": "Active"});
         let told_under = |automatic, spec: &serde_json::Value, status: &KopiaRepositoryStatus, next: &Grant| {
             let (spec, mut history) = (serde_json::from_value(spec.clone()).unwrap(), Vec::new());
-            let before = Before { spec: &spec, status, automatic };
+            let before = Before { spec: &spec, status, automatic, merges: false };
             record(&mut history, before, next, at("2026-06-01T12:00:00Z"));
             (history[0].why.clone(), history[0].from.clone())
         };

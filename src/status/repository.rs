@@ -31,6 +31,8 @@ pub struct Input<'a> {
     pub runs: Vec<RunStatus>,
     /// As the latest Job reported it.
     pub unique_id: Option<&'a str>,
+    /// A new grant is for other ids too, that had grants of their own.
+    pub merges: bool,
     /// Who else maintains it, and what ends that.
     pub contended: Option<String>,
     /// A claim of this (member, namespace/name) went well: it is ready again.
@@ -124,9 +126,10 @@ fn change_grant(
                 Push::Objects(assignment) => assignment.settings.failover.automatic,
                 Push::Keep | Push::Remove => false,
             };
-            let before = history::Before { spec, status: before, automatic };
+            let before = history::Before { spec, status: before, automatic, merges: input.merges };
             history::record(&mut status.history, before, grant, input.now);
             status.grant = Some(grant_status(grant));
+            status.merged = None;
             status.drain = drain.iter().map(drain_status).collect();
         }
         Some(LedgerChange::Manual { drain, seen }) => {

@@ -47,6 +47,11 @@ pub fn id(bucket: &str) -> String {
     Fixture::new(&["eu"]).source("eu/default/db", bucket).id_of("eu/default/db").to_string()
 }
 
+/// Where the stand-in for the repository in a bucket lies.
+pub fn place_of(bucket: &str) -> String {
+    format!("s3 s3.amazonaws.com {bucket}")
+}
+
 pub fn name(bucket: &str) -> String {
     format!("kopia-maintenance-{}", id(bucket))
 }
@@ -164,8 +169,7 @@ impl Bench {
         if object["kind"] == "Secret"
             && let Some(place) = object["stringData"]["KOPIA_REPOSITORY"].as_str()
         {
-            let bucket = place.trim_start_matches("s3://").trim_end_matches('/');
-            let place = format!("s3 s3.amazonaws.com {bucket}");
+            let place = place_of(place.trim_start_matches("s3://").trim_end_matches('/'));
             if self.repositories.get(&place).is_none() {
                 self.repositories.create(&place, "password", "maintenance@volsync");
             }
@@ -229,6 +233,12 @@ impl Bench {
     pub fn ledger(&self) -> Option<Value> {
         let mut found = self.hub.actor("user").list("hub.volsync.backube", "kopiarepositories").into_iter();
         found.next().map(|object| object["status"].clone())
+    }
+
+    /// The KopiaRepository of a bucket.
+    pub fn repository(&self, bucket: &str) -> Option<Value> {
+        let name = format!("kr-{}", id(bucket));
+        self.hub.actor("user").get("hub.volsync.backube", "kopiarepositories", "", &name)
     }
 
     pub async fn until<T>(&self, what: &str, mut found: impl FnMut() -> Option<T>) -> T {

@@ -56,6 +56,8 @@ impl Protocol {
             plan,
             grant: grant.as_ref(),
             drain: &drain,
+            others: &[],
+            merged: None,
             not_ready: &[],
             claim: record.map_or(ClaimJob::Unknown, |record| world.claim_job(record, lying)),
             seen: &seen,

@@ -227,6 +227,7 @@ impl World {
         let text = |index: Index| Box::from(self.id(index).to_string());
         LedgerRecord {
             drain: Vec::new(),
+            merged: None,
             // Mostly its own; now and then that of another.
             key: ledger.key.map(|index| {
                 let own = self.keys.iter().find(|key| key.id() == id).copied().unwrap();

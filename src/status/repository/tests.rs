@@ -70,6 +70,7 @@ fn write(object: &mut KopiaRepository, change: impl FnOnce(&mut Facts)) -> Kopia
         due: facts.due.as_ref(),
         runs: facts.runs,
         unique_id: facts.unique_id,
+        merges: false,
         contended: facts.contended.map(str::to_owned),
         ready_again: None,
         now: facts.now,

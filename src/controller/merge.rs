@@ -1,0 +1,85 @@
+//! Several ids that are one repository: the first of them stands for all, and the records of the others say so.
+
+use jiff::Timestamp;
+use tracing::info;
+
+use super::act::Trouble;
+use super::engine::Engine;
+use super::work::Work;
+use super::world::World;
+use crate::grant::Other;
+use crate::hub::ledger::LedgerError;
+use crate::names::RepositoryId;
+use crate::plan::fleet::{LedgerRecord, Merged};
+use crate::plan::result::RepositoryPlan;
+use crate::status::merged;
+
+/// Grants in the records of a repository's other ids.
+pub fn others(world: &World, plan: &RepositoryPlan) -> Vec<Other> {
+    let others = world.planner.records(&plan.ids).filter(|(id, _)| *id != plan.id);
+    let other = |(id, record): (RepositoryId, &LedgerRecord)| {
+        Some(Other { id, grant: record.grant.clone()?, drain: record.drain.clone() })
+    };
+    others.filter_map(other).collect()
+}
+
+/// The highest epoch that any record of a repository knows.
+pub fn highest_epoch(world: &World, ids: &[RepositoryId]) -> u64 {
+    let of = |record: &LedgerRecord| {
+        let grant = record.grant.as_ref().map_or(0, |grant| grant.epoch.max(grant.highest_epoch));
+        grant.max(record.merged.as_ref().map_or(0, |merged| merged.highest_epoch))
+    };
+    world.planner.records(ids).map(|(_, record)| of(record)).max().unwrap_or(0)
+}
+
+impl Engine {
+    /// Grants that this repository has taken over come to their end, before anything else happens under its own. True:
+    /// everything is to be looked at anew.
+    pub(super) async fn end_taken_over(&self, work: &Work, now: Timestamp) -> Result<bool, Trouble> {
+        for other in &work.taken_over {
+            self.stands_for(other.id, work.id, Some(&other.merged()), now).await?;
+            info!(repository = %work.id, merged = %other.id, epoch = other.grant.epoch, "has taken over its grant");
+        }
+        Ok(!work.taken_over.is_empty())
+    }
+
+    /// The record of an id for which another one stands says so. A grant in it stays until that one has taken it over.
+    pub(super) async fn tell_merged(&self, id: RepositoryId, now: Timestamp) -> Result<(), Trouble> {
+        let into = {
+            let world = self.world();
+            let record = world.planner.fleet().ledger.get(&id);
+            let into = world.planner.representing(id).filter(|into| *into != id);
+            into.filter(|_| record.is_some_and(|record| record.grant.is_none()))
+        };
+        match into.filter(|_| self.leads() && !self.settings.observe) {
+            Some(into) => self.stands_for(id, into, None, now).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn stands_for(
+        &self,
+        id: RepositoryId,
+        into: RepositoryId,
+        ended: Option<&Merged>,
+        now: Timestamp,
+    ) -> Result<(), Trouble> {
+        let Some(object) = self.world().ledger.get(&id).cloned() else { return Ok(()) };
+        let status = merged::status(&object, into, ended, now);
+        if object.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        let written = match self.ledger.write(&object, status).await {
+            Err(LedgerError::Conflict(name)) => {
+                let current = self.ledger.get(id).await?;
+                self.world().set_ledger(id, Some(current));
+                return Err(Trouble::conflict(&name));
+            }
+            written => written?,
+        };
+        self.metrics.ledger_written();
+        let dirty = self.world().set_ledger(id, Some(written));
+        dirty.into_iter().filter(|dirty| *dirty != id).for_each(|dirty| self.repositories.add(dirty));
+        Ok(())
+    }
+}
