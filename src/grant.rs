@@ -131,6 +131,8 @@ pub struct Input<'a> {
     pub seen: &'a BTreeMap<MemberName, Seen>,
     /// The latest run under this grant found this owner instead, and did nothing.
     pub turned_away: Option<Recorded>,
+    /// Another repository stands there than at the time of the claim: it was wiped and made anew.
+    pub replaced: bool,
     /// The planned member can be reached and has been read.
     pub reachable: bool,
     /// The highest epoch seen anywhere: in the ledger, and on our objects in the members.
@@ -143,6 +145,8 @@ pub struct Input<'a> {
     pub unread: Option<&'a MemberName>,
     /// Members are being read: until then nothing is granted that nobody holds.
     pub settling_until: Option<Timestamp>,
+    /// The present name of the grant's member, where it is registered under another one now.
+    pub known_as: Option<&'a MemberName>,
     /// UID of the planned member's cluster, where known.
     pub cluster_uid: Option<&'a str>,
     pub by_hand: ByHand<'a>,

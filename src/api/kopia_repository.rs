@@ -259,7 +259,7 @@ pub struct GrantRecord {
     #[serde(deserialize_with = "lenient::or_default")]
     pub from: Option<String>,
     /// A fixed word: first grant, pinned, holder lost, failover, automatic failover, claim failed, claimed anew, recovered,
-    /// merged, split.
+    /// merged, split, replaced.
     pub why: String,
     /// When the ledger named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,8 +22,8 @@ use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
 use crate::outcome::Outcome;
 use crate::plan::fleet::{Contact, Drain, Grant, Merged, Phase};
 use crate::plan::foreign::Contender;
-use crate::plan::observe;
 use crate::plan::result::{Push, RepositoryPlan};
+use crate::plan::{holder, observe};
 use crate::render::{secret, support};
 use crate::telemetry::trace;
 
@@ -33,6 +33,8 @@ pub struct Work {
     /// None: the ledger does not know it yet.
     pub object: Option<Arc<KopiaRepository>>,
     pub grant: Option<Grant>,
+    /// The present name of the grant's member, where that is another one.
+    pub known_as: Option<MemberName>,
     /// What the record kept while another one stood for it.
     pub merged: Option<Merged>,
     /// Grants under other ids, and of these ids the ones that this record's grant has taken over.
@@ -193,6 +195,7 @@ impl Work {
             observed: world.planner.is_observed(&plan),
             plan,
             object,
+            known_as: grant.as_ref().and_then(|grant| holder::known_as(world.planner.fleet(), grant)).cloned(),
             grant,
             merged,
             others,
@@ -225,6 +228,16 @@ impl Work {
         let planned = self.target.as_ref().map(|target| &target.member);
         let own = self.id.object_name();
         self.firing.iter().filter(move |(member, (name, _))| Some(member) != planned || *name.name != *own)
+    }
+
+    /// A run tells of another repository at this place than the ledger, or told of one since the grant was claimed.
+    pub fn replaced(&self) -> bool {
+        let status = self.status();
+        let fresh = self.runs.iter().rev().filter(|run| !run.recorded).find_map(|run| run.report.unique_id.as_ref());
+        let news = fresh.zip(status.unique_id.as_ref()).is_some_and(|(fresh, known)| fresh != known);
+        let since = self.grant.as_ref().and_then(|grant| grant.since);
+        let told = status.conditions.iter().find(|it| it.type_ == "Replaced" && it.status == "True");
+        news || told.zip(since).is_some_and(|(told, since)| told.last_transition_time.0 > since)
     }
 
     /// The owner that the latest run of the holder found instead of this grant's.

@@ -191,6 +191,8 @@ pub(super) fn anew(input: &Input<'_>, grant: &Grant, assignment: &Assignment, re
         Recorded::Unknown => return running(),
         Recorded::Ours(found) if found.epoch >= grant.next_epoch() => return recover::outdated(input, grant, found),
         Recorded::Ours(found) => Some(found.clone()),
+        // Whoever made it anew is its first owner, and nobody took anything.
+        Recorded::Foreign if input.replaced => None,
         // Rule: whoever took it is let be for a day. To claim it more often would be a fight.
         Recorded::Foreign => {
             let again = input.after(grant.since.unwrap_or(input.now), CONTENDED_RETRY);

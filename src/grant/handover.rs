@@ -38,7 +38,8 @@ fn begin(input: &Input<'_>, grant: &Grant, assignment: &Assignment, from: Option
             format!("{} holds the grant and {member} follows once it can be reached and has been read", grant.cluster),
         );
     }
-    let drain = drain::with(input, grant.cluster.clone(), Some(grant.deadline_seconds));
+    let held_by = input.known_as.unwrap_or(&grant.cluster);
+    let drain = drain::with(input, held_by.clone(), Some(grant.deadline_seconds));
     // A claim that may have come through, and of which nobody knows whom it replaced, and what began meanwhile.
     let unseen = grant.phase == Phase::Claiming && from.as_ref() == Some(&former(grant));
     let next = claim::claiming(input, assignment, from);

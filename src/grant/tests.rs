@@ -52,6 +52,7 @@ pub(super) fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, clai
         claim,
         seen: &NOTHING_SEEN,
         turned_away: None,
+        replaced: false,
         reachable: true,
         highest_epoch: grant.map_or(0, |grant| grant.epoch),
         evidence: &[],
@@ -59,6 +60,7 @@ pub(super) fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, clai
         ledger_since: None,
         settling_until: None,
         by_hand: ByHand::default(),
+        known_as: None,
         cluster_uid: None,
         now: at(60),
         time_factor: 1,
@@ -544,4 +546,24 @@ proptest! {
             prop_assert!(waited || matches!(before.phase, Phase::Resuming | Phase::Active));
         }
     }
+}
+
+#[test]
+fn a_member_that_has_another_name_now_takes_its_own_grant_over_and_waits_for_itself() {
+    let (plan, held) = (plan("new"), grant("old", Phase::Active));
+    let new = MemberName::from("new");
+    let moved = step(&Input { known_as: Some(&new), ..input(&plan, Some(&held), ClaimJob::Unknown) });
+    let Some(LedgerChange::Grant(next, drain)) = &moved.ledger else { panic!("{moved:?}") };
+    let former = Former { cluster: "old".into(), epoch: held.epoch };
+    assert_eq!((&next.cluster, next.epoch, next.from.as_ref()), (&new, held.epoch + 1, Some(&former)));
+    assert_eq!(drain.iter().map(|it| &it.cluster).collect::<Vec<_>>(), [&new]);
+}
+
+#[test]
+fn a_repository_that_was_made_anew_is_claimed_without_waiting_a_day() {
+    let (plan, held) = (plan("a"), grant("a", Phase::Active));
+    let refused = Input { turned_away: Some(Recorded::Foreign), ..input(&plan, Some(&held), ClaimJob::Absent) };
+    assert!(step(&refused).ledger.is_none());
+    let anew = step(&Input { replaced: true, ..refused });
+    assert!(matches!(anew.ledger, Some(LedgerChange::Grant(next, _)) if next.epoch == held.epoch + 1));
 }

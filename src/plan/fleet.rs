@@ -43,6 +43,8 @@ pub struct MemberRecord {
     /// the fleet can't be reached.
     pub away_since: Option<Timestamp>,
     pub lifecycle: Lifecycle,
+    /// UID of its namespace kube-system, where known.
+    pub cluster_uid: Option<Box<str>>,
 }
 
 impl MemberRecord {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::direct::{Match, Origin};
-use super::fleet::{Contact, Fleet, PlanOptions, PushedCronJob, SecretState, SourceRecord};
+use super::fleet::{Contact, Fleet, Grant, MemberRecord, PlanOptions, PushedCronJob, SecretState, SourceRecord};
 use super::{references, selector};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId, SourceKey};
 use crate::policy::{self, PolicyClaim, PolicyTarget};
@@ -12,6 +12,19 @@ use crate::time::{after, scaled};
 /// How far the hub can see a member. One without a registration is as good as unreachable.
 pub fn contact(fleet: &Fleet, member: &MemberName) -> Contact {
     fleet.members.get(member).map_or(Contact::Unreachable, |record| record.contact)
+}
+
+/// The name under which the cluster of a grant is known now, where the member that the grant names can't be reached and
+/// another one is the same cluster.
+pub fn known_as<'a>(fleet: &'a Fleet, grant: &Grant) -> Option<&'a MemberName> {
+    let uid = grant.cluster_uid.as_deref()?;
+    if contact(fleet, &grant.cluster) != Contact::Unreachable {
+        return None;
+    }
+    let is = |(name, record): &(&MemberName, &MemberRecord)| {
+        **name != grant.cluster && record.contact != Contact::Unreachable && record.cluster_uid.as_deref() == Some(uid)
+    };
+    fleet.members.iter().find(is).map(|(name, _)| name)
 }
 
 /// Absence means something there.
@@ -167,7 +180,7 @@ pub fn failover(
 /// Could a policy match a source that the hub can't see now, because its member is not synced?
 pub fn may_be_hidden<'a>(fleet: &Fleet, mut claims: impl Iterator<Item = &'a PolicyClaim>) -> bool {
     claims.any(|claim| {
-        let unseen = |(name, record): (&MemberName, &super::fleet::MemberRecord)| {
+        let unseen = |(name, record): (&MemberName, &MemberRecord)| {
             record.contact != Contact::Synced && selector::admits(&claim.clusters, name, &record.labels)
         };
         fleet.members.iter().any(unseen)

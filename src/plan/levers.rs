@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::candidates;
-use super::fleet::{Former, Grant, LedgerRecord, NotReady, Phase};
+use super::fleet::{Fleet, Former, Grant, LedgerRecord, NotReady, Phase};
 use super::result::Candidate;
+use super::{candidates, holder};
 use crate::names::{MemberName, ObjectName, RepositoryId, RepositoryKey};
 
 /// The records of one repository, taken together.
@@ -12,6 +12,8 @@ use crate::names::{MemberName, ObjectName, RepositoryId, RepositoryKey};
 pub struct Levers<'a> {
     /// The grant with the highest epoch, then that of the smallest id.
     pub grant: Option<&'a Grant>,
+    /// See [`holder::known_as`].
+    pub known_as: Option<&'a MemberName>,
     pub pin: Pin<'a>,
     /// The latest end of all freezes, over or not.
     pub frozen_until: Option<Timestamp>,
@@ -57,6 +59,17 @@ pub fn of<'a>(records: impl IntoIterator<Item = (&'a LedgerRecord, bool)>) -> Le
 }
 
 impl<'a> Levers<'a> {
+    /// With the names that the fleet's clusters have now.
+    #[must_use]
+    pub fn named(self, fleet: &'a Fleet) -> Self {
+        Self { known_as: self.grant.and_then(|grant| holder::known_as(fleet, grant)), ..self }
+    }
+
+    /// The member of the grant, by its present name.
+    pub fn held_by(&self) -> Option<&'a MemberName> {
+        self.known_as.or_else(|| self.grant.map(|grant| &grant.cluster))
+    }
+
     pub fn frozen(&self, now: Timestamp) -> bool {
         self.frozen_until.is_some_and(|until| now < until)
     }
@@ -72,7 +85,7 @@ impl<'a> Levers<'a> {
     pub fn holder(&self, now: Timestamp, candidates: &[Candidate]) -> Option<&'a MemberName> {
         let grant = self.grant?;
         if grant.phase != Phase::Claiming {
-            return Some(&grant.cluster);
+            return self.held_by();
         }
         let failed = self.any_rests(&grant.cluster, now) && !candidates::stands(candidates, &grant.cluster);
         let is_reachable = |it: &Candidate| it.member == grant.cluster && it.reachable;

@@ -32,6 +32,7 @@ pub fn member(object: Option<&MemberCluster>, contact: Contact) -> MemberRecord 
             contact,
             away_since: None,
             lifecycle: Lifecycle::Active,
+            cluster_uid: None,
         };
     };
     let domain = object.spec.cluster_domain.trim_matches('.').to_ascii_lowercase();
@@ -44,6 +45,7 @@ pub fn member(object: Option<&MemberCluster>, contact: Contact) -> MemberRecord 
         contact,
         away_since: away_since(object).filter(|_| contact == Contact::Unreachable),
         lifecycle: object.spec.lifecycle,
+        cluster_uid: object.status.as_ref().and_then(|status| status.cluster_uid.as_deref()).map(Into::into),
     }
 }
 

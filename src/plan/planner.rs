@@ -2,6 +2,7 @@
 
 mod decide;
 mod groups;
+mod holdings;
 mod index;
 mod repository;
 mod slice;
@@ -17,6 +18,7 @@ use super::{holder, references};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId, RepositoryKey, SourceKey};
 use crate::policy::PolicyClaim;
 use groups::Groups;
+use holdings::Holdings;
 use index::Index;
 
 /// Keeps the fleet and what follows from it.
@@ -26,8 +28,7 @@ pub struct Planner {
     fleet: Fleet,
     index: Index,
     groups: Groups,
-    /// The repositories whose grant a member holds.
-    held: BTreeMap<MemberName, BTreeSet<RepositoryId>>,
+    held: Holdings,
     /// How many sources and policies want each Secret.
     wants: BTreeMap<PlacedName, u32>,
 }
@@ -63,7 +64,7 @@ impl Planner {
             fleet: Fleet::default(),
             index: Index::default(),
             groups: Groups::default(),
-            held: BTreeMap::new(),
+            held: Holdings::default(),
             wants: BTreeMap::new(),
         }
     }
@@ -223,6 +224,9 @@ impl Planner {
     fn affected_by_member(&self, name: &MemberName, record: Option<&MemberRecord>, affected: &mut Affected) {
         affected.ids.extend(self.ids_in(name));
         let known = self.fleet.members.get(name);
+        // It may have had another name when it was granted what it holds.
+        let uids = known.into_iter().chain(record).filter_map(|record| record.cluster_uid.as_deref());
+        affected.ids.extend(uids.flat_map(|uid| self.held.of_cluster(uid)));
         let place = |record: &MemberRecord| {
             let MemberRecord { labels, cluster_domain, cidrs, .. } = record;
             (labels.clone(), cluster_domain.clone(), cidrs.clone())
@@ -236,7 +240,7 @@ impl Planner {
     /// Ids that a member has to do with.
     fn ids_in(&self, member: &MemberName) -> BTreeSet<RepositoryId> {
         let of_sources = self.index.by_member.get(member).into_iter().flatten().map(RepositoryKey::id);
-        let held = self.held.get(member).into_iter().flatten().copied();
+        let held = self.held.of(member);
         let matches = self.index.directs.values().flat_map(|direct| &direct.matches);
         let named = matches.filter(|(_, found)| found.members.contains_key(member)).map(|(key, _)| key.id());
         of_sources.chain(held).chain(named).collect()
@@ -268,7 +272,7 @@ impl Planner {
     /// Ids that a member holds without a CronJob that tells which Secret it uses.
     fn ids_held_blindly(&self, member: &MemberName) -> Vec<RepositoryId> {
         let told = |id: &RepositoryId| holder::copied(&self.fleet, &self.options, &[*id], member).is_some();
-        self.held.get(member).into_iter().flatten().copied().filter(|id| !told(id)).collect()
+        self.held.of(member).filter(|id| !told(id)).collect()
     }
 
     fn claims(&self) -> impl Iterator<Item = &PolicyClaim> {
@@ -313,13 +317,7 @@ impl Planner {
             && let Some(record) = fleet.ledger.get(&id)
         {
             groups.unlink(id, record);
-            for member in record.holders() {
-                let Some(ids) = held.get_mut(member) else { continue };
-                ids.remove(&id);
-                if ids.is_empty() {
-                    held.remove(member);
-                }
-            }
+            held.forget(id, record);
         }
     }
 
@@ -342,9 +340,7 @@ impl Planner {
             && let Some(record) = fleet.ledger.get(&id)
         {
             groups.link(id, record);
-            for member in record.holders() {
-                held.entry(member.clone()).or_default().insert(id);
-            }
+            held.note(id, record);
         }
     }
 }

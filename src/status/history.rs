@@ -18,6 +18,8 @@ pub struct Before<'a> {
     pub automatic: bool,
     /// Other ids had grants of their own.
     pub merges: bool,
+    /// Another repository stands there than at the time of the claim.
+    pub replaced: bool,
 }
 
 /// Takes down what the ledger is about to say.
@@ -44,7 +46,7 @@ pub fn record(history: &mut Vec<GrantRecord>, before: Before<'_>, next: &Grant, 
 }
 
 /// CamelCase, a fixed word.
-fn why(Before { spec, status, automatic, merges }: Before<'_>, next: &Grant) -> &'static str {
+fn why(Before { spec, status, automatic, merges, replaced }: Before<'_>, next: &Grant) -> &'static str {
     let away = status.state.as_deref() == Some("Held") && status.reason.as_deref() == Some("HolderUnreachable");
     if merges {
         return "Merged";
@@ -60,6 +62,8 @@ fn why(Before { spec, status, automatic, merges }: Before<'_>, next: &Grant) -> 
         "ClaimFailed"
     } else if before.phase == GrantPhase::Recovering {
         "Recovered"
+    } else if replaced && before.cluster == next.cluster.as_str() {
+        "Replaced"
     } else if before.cluster == next.cluster.as_str() {
         "ClaimedAnew"
     } else if spec.failover.as_ref().is_some_and(given_up) {
@@ -91,7 +95,7 @@ mod tests {
         let (mut history, spec) = (Vec::new(), KopiaRepositorySpec::default());
         let mut before = KopiaRepositoryStatus::default();
         let mut step = |phase, epoch: u64, time: &str, history: &mut Vec<GrantRecord>| {
-            let said = Before { spec: &spec, status: &before, automatic: false, merges: false };
+            let said = Before { spec: &spec, status: &before, automatic: false, merges: false, replaced: false };
             record(history, said, &Grant { phase, ..grant("eu", epoch) }, at(time));
             before = status(&json!({"cluster": "eu", "epoch": epoch, "phase": "Active"}));
         };
@@ -120,7 +124,7 @@ mod tests {
         let held = json!({"cluster": "eu", "epoch": 4, "phase": "Active"});
         let told_under = |automatic, spec: &serde_json::Value, status: &KopiaRepositoryStatus, next: &Grant| {
             let (spec, mut history) = (serde_json::from_value(spec.clone()).unwrap(), Vec::new());
-            let before = Before { spec: &spec, status, automatic, merges: false };
+            let before = Before { spec: &spec, status, automatic, merges: false, replaced: false };
             record(&mut history, before, next, at("2026-06-01T12:00:00Z"));
             (history[0].why.clone(), history[0].from.clone())
         };

@@ -33,6 +33,8 @@ pub struct Input<'a> {
     pub unique_id: Option<&'a str>,
     /// A new grant is for other ids too, that had grants of their own.
     pub merges: bool,
+    /// Another repository stands there than at the time of the claim.
+    pub replaced: bool,
     /// Who else maintains it, and what ends that.
     pub contended: Option<String>,
     /// A claim of this (member, namespace/name) went well: it is ready again.
@@ -126,7 +128,8 @@ fn change_grant(
                 Push::Objects(assignment) => assignment.settings.failover.automatic,
                 Push::Keep | Push::Remove => false,
             };
-            let before = history::Before { spec, status: before, automatic, merges: input.merges };
+            let before =
+                history::Before { spec, status: before, automatic, merges: input.merges, replaced: input.replaced };
             history::record(&mut status.history, before, grant, input.now);
             status.grant = Some(grant_status(grant));
             status.merged = None;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::bench::{Bench, NAMESPACE, id, name};
+use super::bench::{Bench, NAMESPACE, id, name, place_of};
 use crate::sim::SimCluster;
 
 fn pin(bench: &Bench, cluster: &Value) {
@@ -104,4 +104,23 @@ async fn a_lost_ledger_is_taken_up_with_a_higher_epoch() {
     bench.until("it is let go", || bench.cron_job("bucket").filter(|it| it["spec"]["suspend"] == false)).await;
     let repository = bench.repositories.all().into_values().next().unwrap();
     assert_eq!((repository.owner.as_str(), repository.collisions), ("volsync-hub-2@eu.hub-t", 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_was_wiped_and_made_anew_is_claimed_at_once() {
+    let bench = Bench::start(60).await;
+    bench.back_up("bucket", &json!({}));
+    bench.policy(&json!({}));
+    bench.maintained().await;
+    bench.repositories.create(&place_of("bucket"), "password", "somebody@laptop");
+    bench.repositories.change(&place_of("bucket"), |it| it.unique_id = "ab".repeat(32)).unwrap();
+    bench.job_of("bucket", false);
+    let moved = bench.until("it is claimed anew", || bench.ledger().filter(held_by("eu", 2))).await;
+    assert_eq!(moved["history"][0]["why"], "Replaced");
+    assert_eq!(moved["uniqueID"], "ab".repeat(32).as_str());
+    let replaced = moved["conditions"].as_array().unwrap().iter().find(|it| it["type"] == "Replaced").unwrap();
+    assert_eq!((&replaced["status"], &replaced["reason"]), (&json!("True"), &json!("UniqueIDChanged")));
+    let owner = bench.repositories.get(&place_of("bucket")).unwrap().owner;
+    assert_eq!(owner, "volsync-hub-2@eu.hub-t");
+    bench.until("it is let go", || bench.cron_job("bucket").filter(|it| it["spec"]["suspend"] == false)).await;
 }

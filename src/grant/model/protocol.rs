@@ -65,6 +65,7 @@ impl Protocol {
                 let refused = world.member(record.site).refused.filter(|(epoch, _)| *epoch == record.epoch);
                 Some(recorded(refused?.1))
             }),
+            replaced: false,
             reachable: target.is_some_and(|member| !world.member(member).away),
             highest_epoch: evidence.iter().map(|it| it.former.epoch).max().unwrap_or(0).max(known),
             evidence: &evidence,
@@ -72,6 +73,7 @@ impl Protocol {
             ledger_since: Some(time(SHORT)),
             settling_until: None,
             by_hand: ByHand::default(),
+            known_as: None,
             cluster_uid: None,
             now: time(0),
             time_factor: FACTOR,

@@ -75,7 +75,8 @@ impl<'a> Shown<'a> {
     fn of(planner: &'a Planner, group: &'a Group, keys: Vec<RepositoryKey>, now: Timestamp) -> Option<Self> {
         let key = *keys.first()?;
         let records = group.ids.iter().filter_map(|id| Some((*id, planner.fleet.ledger.get(id)?)));
-        let levers = levers::of(records.map(|(id, record)| (record, is_foreign(&planner.index, id, record))));
+        let levers = levers::of(records.map(|(id, record)| (record, is_foreign(&planner.index, id, record))))
+            .named(&planner.fleet);
         let (members, outlooks, directs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut shown = Self { planner, group, key, keys, members, outlooks, directs, levers, now };
         for key in shown.keys.clone() {
@@ -119,7 +120,7 @@ impl<'a> Shown<'a> {
         let competitors = self.competitors();
         let winner = competitors.first().copied();
         let mut candidates: Vec<Candidate> = winner.map(|winner| self.candidates(winner)).unwrap_or_default();
-        let held_by = self.levers.grant.map(|grant| &grant.cluster);
+        let held_by = self.levers.held_by();
         let bound_to = self.levers.holder(self.now, &candidates);
         let holder_stands = bound_to.is_some_and(|holder| candidates::stands(&candidates, holder));
         let pin_holds = candidates::pin(&mut candidates, &self.levers.pin);

@@ -115,6 +115,10 @@ pub enum Op {
     Relist(&'static str),
 }
 
+fn uid_of(member: &str) -> String {
+    format!("uid-{member}")
+}
+
 fn member_record() -> impl Strategy<Value = MemberRecord> {
     let contact = select(vec![Contact::Synced, Contact::Synced, Contact::Syncing, Contact::Unreachable]);
     let network = (prop::bool::weighted(0.3), prop::bool::weighted(0.3));
@@ -128,14 +132,17 @@ fn member_record() -> impl Strategy<Value = MemberRecord> {
                 .collect::<Vec<_>>(),
         ),
     );
-    (any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.2), network, contact).prop_map(
-        |(labelled, eligible, paused, (networked, named), (contact, away, lifecycle))| {
+    // Now and then one that had another name when the grant was given.
+    let uid = prop::option::weighted(0.7, select(MEMBERS.to_vec()));
+    (any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.2), network, (contact, uid)).prop_map(
+        |(labelled, eligible, paused, (networked, named), ((contact, away, lifecycle), uid))| {
             let mut record = testing::member();
             record.labels = if labelled { labels(&[("zone", "a")]) } else { labels(&[]) };
             record.cidrs = if networked { vec!["10.0.0.0/8".parse().unwrap()] } else { Vec::new() };
             record.cluster_domain = if named { "corp.example".into() } else { record.cluster_domain };
             let away_since = away.map(World::after);
-            MemberRecord { eligible, paused, contact, away_since, lifecycle, ..record }
+            let cluster_uid = uid.map(|name| uid_of(name).into());
+            MemberRecord { eligible, paused, contact, away_since, lifecycle, cluster_uid, ..record }
         },
     )
 }
@@ -236,7 +243,11 @@ impl World {
             backend: Some("s3".into()),
             location: Some("from the ledger".into()),
             unique_id: ledger.unique_id.map(|unique_id| unique_id.to_string().into()),
-            grant: ledger.grant.map(|(cluster, epoch, phase)| Grant { phase, ..grant(cluster, epoch) }),
+            grant: ledger.grant.map(|(cluster, epoch, phase)| Grant {
+                phase,
+                cluster_uid: Some(uid_of(cluster).into()),
+                ..grant(cluster, epoch)
+            }),
             not_ready: ledger
                 .rests
                 .iter()

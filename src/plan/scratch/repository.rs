@@ -66,7 +66,8 @@ impl<'a> Repository<'a> {
         let levers = levers::of(
             ids.iter()
                 .filter_map(|id| world.fleet.ledger.get(id).map(|record| (record, world.is_foreign(*id, record)))),
-        );
+        )
+        .named(world.fleet);
         Some(Self { world, id: key.id(), key, keys, sources, directs, levers, remarks, ids })
     }
 
@@ -116,7 +117,7 @@ impl<'a> Repository<'a> {
     }
 
     fn holder(&self) -> Option<&'a MemberName> {
-        self.levers.grant.map(|grant| &grant.cluster)
+        self.levers.held_by()
     }
 
     /// No match: nothing of ours may stand. What can't be seen may match, though, and deletes nothing.

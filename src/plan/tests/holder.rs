@@ -415,3 +415,24 @@ fn a_direct_holder_that_is_not_admitted_loses_the_grant_also_where_the_hub_has_t
     fleet.held(id, "c2", 2).policy("p", &admitting(&["c1"]));
     assert_eq!(said(&fleet.only()), maintained("c1"));
 }
+
+#[test]
+fn a_cluster_that_is_registered_under_another_name_holds_what_it_held() {
+    let mut fleet = Fixture::new(&["new", "other"]);
+    fleet.default_policy().source("new/app/one", "bucket").source("other/app/one", "bucket");
+    let id = fleet.only().id;
+    fleet.ledger(id, |record| record.grant = Some(Grant { cluster_uid: Some("uid".into()), ..grant("old", 7) }));
+    let before = fleet.only();
+    assert_eq!((before.state, before.cluster), (State::Held, Some("old".into())));
+    for name in ["new", "other"] {
+        fleet.fleet.members.get_mut(&name.into()).unwrap().cluster_uid = Some("uid".into());
+        let plan = fleet.only();
+        assert_eq!((plan.state, plan.cluster, plan.epoch), (State::Maintained, Some(name.into()), Some(7)));
+        fleet.fleet.members.get_mut(&name.into()).unwrap().cluster_uid = None;
+    }
+    // One that nobody can reach is no better.
+    let record = fleet.fleet.members.get_mut(&"new".into()).unwrap();
+    (record.cluster_uid, record.contact) = (Some("uid".into()), Contact::Unreachable);
+    let plan = fleet.only();
+    assert_eq!((plan.state, plan.cluster), (State::Held, Some("old".into())));
+}

@@ -71,6 +71,7 @@ fn write(object: &mut KopiaRepository, change: impl FnOnce(&mut Facts)) -> Kopia
         runs: facts.runs,
         unique_id: facts.unique_id,
         merges: false,
+        replaced: false,
         contended: facts.contended.map(str::to_owned),
         ready_again: None,
         now: facts.now,
