@@ -21,6 +21,8 @@ pub mod breaker;
 pub mod call;
 pub mod client;
 mod contact;
+#[cfg(feature = "sim")]
+pub mod crash;
 pub mod error;
 pub mod event;
 mod exec;

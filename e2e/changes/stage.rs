@@ -73,17 +73,21 @@ impl Stage {
 
     /// Starts a hub and waits until it is ready.
     pub async fn start_hub(&self, args: &[&str]) -> Result<Hub, Fail> {
+        let mut hub = Hub::start(&self.fleet, &self.hub_options(args))?;
+        hub.ready().await?;
+        Ok(hub)
+    }
+
+    /// What a hub of this stage is started with.
+    pub fn hub_options(&self, args: &[&str]) -> Options {
         // Everything here is on loopback addresses, which no Secret may point the hub at otherwise.
         let usual =
             ["--allow-loopback".to_owned(), format!("--hub-id={HUB_ID}"), format!("--time-factor={TIME_FACTOR}")];
-        let options = Options {
+        Options {
             args: usual.into_iter().chain(args.iter().map(|arg| (*arg).to_owned())).collect(),
             kubeconfigs: Some(self.registered.clone()),
             ..Options::default()
-        };
-        let mut hub = Hub::start(&self.fleet, &options)?;
-        hub.ready().await?;
-        Ok(hub)
+        }
     }
 
     /// Puts the kubeconfig that was made for a member where the hub finds it.

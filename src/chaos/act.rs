@@ -11,7 +11,7 @@ use crate::member::Guard;
 use crate::member::event::OwnedKind;
 use crate::plan::fleet::Contact;
 use crate::plan::result::{Assignment, Push};
-use crate::render::cron_job::claim_name;
+use crate::render::cron_job::{claim_name, manual_name};
 use crate::render::pod::Permit;
 
 /// One request to a member, or why none is made.
@@ -35,6 +35,13 @@ pub enum Order {
         epoch: u64,
         permit: Permit,
         attempt: String,
+    },
+    /// A run by hand.
+    Manual {
+        site: Site,
+        name: String,
+        epoch: u64,
+        deadline: u32,
     },
     DeleteJob {
         site: Site,
@@ -60,6 +67,7 @@ impl Order {
             Self::Suspend { site, .. }
             | Self::Apply { site, .. }
             | Self::Claim { site, .. }
+            | Self::Manual { site, .. }
             | Self::DeleteJob { site, .. }
             | Self::DeleteCronJob { site, .. }
             | Self::List { site } => Some(*site),
@@ -128,6 +136,14 @@ fn push(
     });
     if !stands {
         orders.push(Order::Apply { site, spec, guard: standing.map(Guard::from) });
+    }
+    if let Some(token) = &step.manual {
+        orders.push(Order::Manual {
+            site,
+            name: manual_name(assignment.id, token),
+            epoch: work.epoch(),
+            deadline: assignment.settings.active_deadline_seconds,
+        });
     }
     if let (Some(permit), Some(grant)) = (&step.claim, &work.grant) {
         orders.push(Order::Claim {

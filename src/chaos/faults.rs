@@ -6,6 +6,7 @@ use super::hub::News;
 use super::schedule::{FOREIGN, Fault};
 use super::trial::{Event, Trial};
 use super::{HOUR, MINUTE, Millis, REPLICAS, SECOND, SITES, Site, stamp};
+use crate::api::kopia_repository::GivenUp;
 
 /// Whoever is no hub.
 pub const FOREIGNER: &str = "someone@elsewhere";
@@ -22,6 +23,15 @@ impl Trial<'_> {
                 let name = self.fleet.names[site].to_string();
                 self.edit(|object| object.spec.cluster = Some(name));
             }
+            Fault::RunNow => {
+                let token = format!("token-{}", self.number());
+                self.edit(|object| object.spec.run_now = Some(token));
+            }
+            Fault::Failover => self.edit(|object| {
+                let grant = object.status.as_ref().and_then(|status| status.grant.as_ref());
+                object.spec.failover =
+                    grant.map(|grant| GivenUp { cluster: grant.cluster.clone(), epoch: grant.epoch });
+            }),
             Fault::Unpin => self.edit(|object| object.spec.cluster = None),
             Fault::Freeze => {
                 let until = Time(stamp(self.now + 24 * HOUR));

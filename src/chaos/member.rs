@@ -146,6 +146,12 @@ impl Trial<'_> {
                 }
                 Answer::Done(None)
             }
+            Order::Manual { name, epoch, deadline, .. } => {
+                if !self.members[site].jobs.contains_key(name.as_str()) {
+                    self.make_job(site, name, Role::Manual, *epoch, *deadline);
+                }
+                Answer::Done(None)
+            }
             Order::DeleteJob { name, guard, .. } => match self.members[site].jobs.get(name.as_str()) {
                 Some(job) if !job.version.is(guard) => Answer::Conflict,
                 _ => {
@@ -249,7 +255,7 @@ impl Trial<'_> {
         job.ended = Some((good, at));
         job.version.number = number;
         let job = job.clone();
-        if matches!(job.role, Role::Claim { .. }) {
+        if !matches!(job.role, Role::Run { .. }) {
             self.after(HOUR, Event::Expire(site, Rc::clone(&job.name)));
         }
         self.emit(site, &Snapshot::Job(Rc::clone(&job.name), Some(job)));

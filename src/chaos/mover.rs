@@ -254,7 +254,7 @@ impl Trial<'_> {
                 let began = life.run_began.map_or("null".to_owned(), |began| began.to_string());
                 format!(",\"ownerWritten\":{},\"runBegan\":{began}", life.written)
             }
-            Role::Run { .. } => String::new(),
+            Role::Run { .. } | Role::Manual => String::new(),
         };
         let start = last_run.map_or("null".to_owned(), |at| at.to_string());
         let report = format!(

@@ -50,8 +50,15 @@ pub struct CronJob {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    Run { cron_job: u64 },
-    Claim { permit: Permit, attempt: String },
+    Run {
+        cron_job: u64,
+    },
+    /// A run by hand.
+    Manual,
+    Claim {
+        permit: Permit,
+        attempt: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +149,7 @@ impl Job {
         let mut its_labels = fleet.labels.clone();
         let mut annotations = marked(fleet, site, self.epoch);
         let role = match &self.role {
-            Role::Run { .. } => "run",
+            Role::Run { .. } | Role::Manual => "run",
             Role::Claim { attempt, .. } => {
                 annotations.insert(labels::ATTEMPT.into(), attempt.as_str().into());
                 "claim"

@@ -14,6 +14,10 @@ const TRIES: usize = 60;
 pub enum Fault {
     Pin(Site),
     Unpin,
+    /// Another run is asked for by hand.
+    RunNow,
+    /// The grant of this moment is given up, which means something only where its holder can't be reached.
+    Failover,
     Freeze,
     Thaw,
     Eligible(Site, bool),
@@ -101,9 +105,11 @@ pub enum Fault {
 }
 
 /// Names of all kinds, as in the table of hits.
-pub const KINDS: [&str; 28] = [
+pub const KINDS: [&str; 30] = [
     "Pin",
     "Unpin",
+    "RunNow",
+    "Failover",
     "Freeze",
     "Thaw",
     "Eligible",
@@ -139,6 +145,8 @@ impl Fault {
         match self {
             Self::Pin(_) => "Pin",
             Self::Unpin => "Unpin",
+            Self::RunNow => "RunNow",
+            Self::Failover => "Failover",
             Self::Freeze => "Freeze",
             Self::Thaw => "Thaw",
             Self::Eligible(..) => "Eligible",
@@ -210,7 +218,8 @@ impl Schedule {
             match random.below(100) {
                 0..=9 => moment = resumes(&mut random, moment, &mut faults),
                 10..=19 => moment = recovers(&mut random, moment, &mut faults),
-                20..=34 => {}
+                20..=27 => moment = gives_up(&mut random, moment, &mut faults),
+                28..=39 => {}
                 _ => faults.push((moment, mover(&mut random))),
             }
             for _ in 0..random.between(0, 5) {
@@ -245,7 +254,9 @@ fn site(random: &mut Random) -> Site {
 
 /// What makes a repository move, or holds it.
 fn mover(random: &mut Random) -> Fault {
-    match random.below(22) {
+    match random.below(24) {
+        22 => Fault::RunNow,
+        23 => Fault::Failover,
         0..=8 => Fault::Pin(site(random)),
         9 => Fault::Unpin,
         10..=13 => Fault::Eligible(site(random), random.percent(25)),
@@ -265,7 +276,9 @@ fn trouble(random: &mut Random) -> Fault {
     let replica = random.index(2);
     let short = random.between(SECOND, 40 * SECOND);
     let long = random.between(MINUTE, 40 * MINUTE);
-    match random.below(42) {
+    match random.below(45) {
+        42 | 43 => Fault::RunNow,
+        44 => Fault::Failover,
         0 | 1 => mover(random),
         2 => Fault::Unpin,
         3 => Fault::Thaw,
@@ -315,6 +328,18 @@ fn recovers(random: &mut Random, moment: Millis, faults: &mut Vec<(Millis, Fault
     let length = random.between(15 * MINUTE, 60 * MINUTE);
     faults.push((back + random.between(0, 2 * MINUTE), Fault::Partition { site: away, length }));
     back + random.between(0, 20 * MINUTE)
+}
+
+/// A member goes away for long, and whoever holds the grant by then is given up. Returns when it gets interesting.
+fn gives_up(random: &mut Random, moment: Millis, faults: &mut Vec<(Millis, Fault)>) -> Millis {
+    let site = site(random);
+    faults.push((moment, Fault::Pin(site)));
+    let away = moment + random.between(MINUTE, 10 * MINUTE);
+    faults.push((away, Fault::Partition { site, length: random.between(5 * MINUTE, 70 * MINUTE) }));
+    faults.push((away + random.between(0, 5 * MINUTE), Fault::Unpin));
+    let given_up = away + random.between(MINUTE, 15 * MINUTE);
+    faults.push((given_up, Fault::Failover));
+    given_up
 }
 
 fn stage(random: &mut Random) -> u8 {

@@ -116,6 +116,10 @@ pub struct RunArgs {
     #[cfg(any(feature = "e2e", feature = "sim"))]
     #[arg(long, env = "VOLSYNC_HUB_GRANT_FACTOR", value_name = "N", hide = true)]
     pub grant_factor: Option<u32>,
+    /// Ends like a crash after each write
+    #[cfg(any(feature = "e2e", feature = "sim"))]
+    #[arg(long, hide = true)]
+    pub crash_after_write: bool,
 }
 
 pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
@@ -146,6 +150,10 @@ async fn serve(args: &RunArgs) -> Result<(), String> {
     options.leader_election = args.replicas.leader_election;
     #[cfg(any(feature = "e2e", feature = "sim"))]
     let options = with_factors(options, args.time_factor, args.grant_factor);
+    #[cfg(any(feature = "e2e", feature = "sim"))]
+    if args.crash_after_write {
+        crate::member::crash::after_a_write();
+    }
     run::run(config, options, health, cancel).await
 }
 

@@ -61,8 +61,17 @@ pub fn suspended(world: &World, id: RepositoryId, hub_id: &str, member: &MemberN
     cron_jobs(&here, hub_id).find(|(.., cron)| cron.suspend).map(|(name, object, _)| (name.clone(), object.into()))
 }
 
-/// Epochs that our CronJobs and Jobs of a repository bear, by all of its ids, the highest of each member.
-pub fn evidence(world: &World, ids: &[RepositoryId], hub_id: &str) -> Vec<Evidence> {
+/// One grant a minute for two years: an epoch that is so far above all that is known was written by somebody else.
+const EPOCHS_AHEAD_MAX: u64 = 1_000_000;
+
+/// Epochs are for ever: whoever may write to one member must not use them up for all.
+fn is_plausible(epoch: u64, recorded: u64) -> bool {
+    (1..=recorded.saturating_add(EPOCHS_AHEAD_MAX)).contains(&epoch)
+}
+
+/// Epochs that our CronJobs and Jobs of a repository bear, by all of its ids, the highest of each member. `recorded` is
+/// the highest that the ledger knows.
+pub fn evidence(world: &World, ids: &[RepositoryId], hub_id: &str, recorded: u64) -> Vec<Evidence> {
     let mut found: BTreeMap<&MemberName, Evidence> = BTreeMap::new();
     let epoch = |annotations: &BTreeMap<Box<str>, Box<str>>| annotations.get(labels::EPOCH)?.parse::<u64>().ok();
     let of_id = |id: &RepositoryId| {
@@ -75,7 +84,7 @@ pub fn evidence(world: &World, ids: &[RepositoryId], hub_id: &str) -> Vec<Eviden
             cron_jobs.filter_map(|(_, object, cron)| Some((epoch(&object.annotations)?, cron.active_deadline_seconds)));
         let jobs = here.jobs.iter().filter(|(_, job)| job.labels.get(labels::HUB).is_some_and(|hub| **hub == *hub_id));
         let jobs = jobs.filter_map(|(_, job)| Some((epoch(&job.annotations)?, job.active_deadline_seconds)));
-        for (epoch, deadline) in cron_jobs.chain(jobs).filter(|(epoch, _)| *epoch > 0) {
+        for (epoch, deadline) in cron_jobs.chain(jobs).filter(|(epoch, _)| is_plausible(*epoch, recorded)) {
             let deadline = deadline.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(DEADLINE_UNKNOWN);
             let entry = found.entry(member).or_insert_with(|| Evidence {
                 former: Former { cluster: member.clone(), epoch },
@@ -94,4 +103,16 @@ pub fn unread(world: &World) -> Option<&MemberName> {
     let is_gone = |name: &MemberName| world.planner.fleet().members.get(name).is_some_and(MemberRecord::is_forgotten);
     let known = world.members.iter().filter(|(name, state)| state.duplicate_of.is_none() && !is_gone(name));
     known.map(|(name, _)| name).find(|name| world.contact(name) != Contact::Synced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_out_of_all_proportion_is_no_evidence() {
+        assert!(is_plausible(1, 0) && is_plausible(EPOCHS_AHEAD_MAX, 0) && is_plausible(7, 1_000));
+        assert!(!is_plausible(0, 3) && !is_plausible(EPOCHS_AHEAD_MAX + 1, 0));
+        assert!(!is_plausible(999_999_999_999_999, 12) && !is_plausible(u64::MAX, 12));
+    }
 }

@@ -7,6 +7,7 @@ mod failover;
 mod foreign;
 mod handover;
 mod manual;
+mod many;
 mod merging;
 
 use std::time::Duration;

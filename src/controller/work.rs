@@ -160,8 +160,8 @@ impl Work {
             missed_until = cron_job.and_then(|(object, due)| jobs::missed_until(object.cron.as_ref()?, due, now));
         }
         runs.sort_by_key(|run| run.report.ended);
-        let evidence = holders::evidence(world, &plan.ids, hub_id);
         let recorded = merge::highest_epoch(world, &plan.ids);
+        let evidence = holders::evidence(world, &plan.ids, hub_id, recorded);
         let target = target(world, id, (hub_id, namespace), &plan);
         let places = drain.iter().map(|entry| (&entry.cluster, entry.ids_or(&plan.ids)));
         let places = places.chain(grant.iter().map(|grant| (&grant.cluster, &plan.ids[..])));

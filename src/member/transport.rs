@@ -98,7 +98,14 @@ where
                 tokio::time::sleep_until(watches.next_start(key)).await;
             }
             let result = match pass {
-                Some(pass) => pass.send(inner.oneshot(request)).await?,
+                Some(pass) => {
+                    #[cfg(feature = "sim")]
+                    let path = request.uri().path().to_owned();
+                    let answer = pass.send(inner.oneshot(request)).await?;
+                    #[cfg(feature = "sim")]
+                    super::crash::written(&path);
+                    answer
+                }
                 None => inner.oneshot(request).await,
             };
             let counter = match &result {

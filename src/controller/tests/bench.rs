@@ -21,7 +21,7 @@ use crate::web::Health;
 
 pub const NAMESPACE: &str = "volsync-system";
 pub const POLICY: (&str, &str) = ("volsync.backube", "kopiamaintenances");
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 pub struct Bench {
     pub hub: SimCluster,
@@ -147,8 +147,19 @@ impl Bench {
         let member = crate::member::tests::world::cluster(name, &[]).await;
         self.apply(&member, &secret("default", "repo", bucket));
         self.apply(&member, &crate::member::tests::world::source("db"));
-        std::fs::write(self.folder.path().join(format!("{name}.yaml")), member.kubeconfig_yaml()).unwrap();
+        self.register(name, &member);
         member
+    }
+
+    /// Registers one more member, with nothing in it.
+    pub async fn joins(&self, name: &str) -> SimCluster {
+        let member = crate::member::tests::world::cluster(name, &[]).await;
+        self.register(name, &member);
+        member
+    }
+
+    fn register(&self, name: &str, member: &SimCluster) {
+        std::fs::write(self.folder.path().join(format!("{name}.yaml")), member.kubeconfig_yaml()).unwrap();
     }
 
     /// Runs the Jobs of a member.
@@ -165,7 +176,7 @@ impl Bench {
         self.apply(&self.member, object);
     }
 
-    fn apply(&self, cluster: &SimCluster, object: &Value) {
+    pub fn apply(&self, cluster: &SimCluster, object: &Value) {
         if object["kind"] == "Secret"
             && let Some(place) = object["stringData"]["KOPIA_REPOSITORY"].as_str()
         {
