@@ -6,6 +6,7 @@ pub mod crd;
 pub mod demo;
 pub mod document;
 pub mod explain;
+pub mod get;
 pub mod identity;
 pub mod later;
 pub mod levers;
@@ -19,6 +20,7 @@ pub mod plan;
 pub mod run;
 pub mod uninstall;
 pub mod validate;
+pub mod wrong;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Plan(plan::PlanArgs),
     Explain(explain::ExplainArgs),
+    Get(get::GetArgs),
     Crd(crd::CrdArgs),
     Identity(identity::IdentityArgs),
     Validate(validate::ValidateArgs),
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Get(args) => get::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Validate(args) => validate::run(&args),

@@ -10,8 +10,6 @@ pub enum Later {
     #[command(hide = true, disable_help_flag = true)]
     Doctor(Rest),
     #[command(hide = true, disable_help_flag = true)]
-    Get(Rest),
-    #[command(hide = true, disable_help_flag = true)]
     Adopt(Rest),
 }
 
@@ -26,7 +24,6 @@ impl Later {
     fn name(&self) -> &'static str {
         match self {
             Self::Doctor(_) => "doctor",
-            Self::Get(_) => "get",
             Self::Adopt(_) => "adopt",
         }
     }
@@ -37,7 +34,6 @@ impl Later {
                 "the conditions say what is wrong: volsync-hub plan, kubectl get memberclusters, and \
                  kubectl describe kopiarepository kr-ID. See docs/troubleshooting.md"
             }
-            Self::Get(_) => "kubectl get kopiamaintenances,kopiarepositories,memberclusters",
             Self::Adopt(_) => {
                 "give the old hub's id to run as --hub-id, and restore the KopiaRepositories with their status. \
                  See Back up in docs/operations.md"

@@ -39,9 +39,9 @@ pub struct ListArgs {
 /// A stable interface. Sorted by name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Member {
+pub(super) struct Member {
     name: String,
-    labels: BTreeMap<String, String>,
+    pub(super) labels: BTreeMap<String, String>,
     paused: bool,
     eligible: bool,
     lifecycle: Lifecycle,
@@ -56,8 +56,8 @@ struct Member {
     held_count: Option<i64>,
     kubernetes_version: Option<String>,
     #[serde(rename = "clusterUID")]
-    cluster_uid: Option<String>,
-    volsync_image: Option<String>,
+    pub(super) cluster_uid: Option<String>,
+    pub(super) volsync_image: Option<String>,
     credential_expiry: Option<Timestamp>,
     /// Conditions that are not as they should be.
     problems: Vec<Problem>,
@@ -70,6 +70,12 @@ struct Problem {
     reason: String,
     message: String,
 }
+
+/// What is said where there is none.
+pub(super) const NONE: &str = "there is no MemberCluster on the hub: see Register members in docs/operations.md";
+
+pub(super) const HEADINGS: [&str; 9] =
+    ["MEMBER", "REACHABLE", "SYNCED", "SOURCES", "REPOSITORIES", "HELD", "VERSION", "CREDENTIALS END", "REMARKS"];
 
 pub fn run(command: &Members) -> Result<ExitCode, String> {
     match command {
@@ -86,7 +92,7 @@ fn list(args: &ListArgs) -> Result<ExitCode, String> {
     let members = members(&objects);
     output::print(args.output, &members, || table(&members, Timestamp::now()))?;
     if members.is_empty() {
-        anstream::eprintln!("there is no MemberCluster on the hub: see Register members in docs/operations.md");
+        anstream::eprintln!("{NONE}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -97,7 +103,7 @@ fn members(objects: &[MemberCluster]) -> Vec<Member> {
     members
 }
 
-fn member(object: &MemberCluster) -> Member {
+pub(super) fn member(object: &MemberCluster) -> Member {
     let status = object.status.clone().unwrap_or_default();
     let condition = |kind: &str| status.conditions.iter().find(|condition| condition.type_ == kind);
     let word = |kind: &str| condition(kind).map(|condition| condition.status.clone());
@@ -133,32 +139,27 @@ fn member(object: &MemberCluster) -> Member {
 }
 
 fn table(members: &[Member], now: Timestamp) -> Table {
-    let mut table = Table::new([
-        "MEMBER",
-        "REACHABLE",
-        "SYNCED",
-        "SOURCES",
-        "REPOSITORIES",
-        "HELD",
-        "VERSION",
-        "CREDENTIALS END",
-        "REMARKS",
-    ]);
+    let mut table = Table::of(&HEADINGS);
     for member in members {
-        let count = |count: Option<i64>| Cell::from(count.map(|count| count.to_string()).unwrap_or_default());
-        table.row([
-            Cell::from(&member.name),
-            condition(member.reachable.as_deref()),
-            condition(member.synced.as_deref()),
-            count(member.source_count),
-            count(member.repository_count),
-            count(member.held_count),
-            member.kubernetes_version.as_deref().unwrap_or_default().into(),
-            member.credential_expiry.map(|end| relative(end, now)).unwrap_or_default().into(),
-            Cell::new(remarks(member), Tone::Warning),
-        ]);
+        table.row(cells(member, now));
     }
     table
+}
+
+/// As [`HEADINGS`] names them.
+pub(super) fn cells(member: &Member, now: Timestamp) -> Vec<Cell> {
+    let count = |count: Option<i64>| Cell::from(count.map(|count| count.to_string()).unwrap_or_default());
+    vec![
+        Cell::from(&member.name),
+        condition(member.reachable.as_deref()),
+        condition(member.synced.as_deref()),
+        count(member.source_count),
+        count(member.repository_count),
+        count(member.held_count),
+        member.kubernetes_version.as_deref().unwrap_or_default().into(),
+        member.credential_expiry.map(|end| relative(end, now)).unwrap_or_default().into(),
+        Cell::new(remarks(member), Tone::Warning),
+    ]
 }
 
 fn condition(status: Option<&str>) -> Cell {

@@ -82,6 +82,11 @@ impl Table {
         Self { columns: COLUMNS, rows: vec![headings.map(Cell::from).into()] }
     }
 
+    /// Where the number of columns is not known before.
+    pub fn of(headings: &[&str]) -> Self {
+        Self { columns: headings.len(), rows: vec![headings.iter().map(Cell::from).collect()] }
+    }
+
     /// Missing cells stay empty, surplus ones are dropped.
     pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) -> &mut Self {
         let mut cells: Vec<Cell> = cells.into_iter().take(self.columns).collect();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::object::HasSpec;
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -17,6 +17,7 @@ use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberCluster;
 use crate::cli::run::HubArgs;
 use crate::cli::run::hub_config;
+use crate::hub::kinds;
 use crate::member::Class;
 use crate::member::error::classify;
 
@@ -66,15 +67,39 @@ impl Hub {
         self.list("MemberClusters").await
     }
 
-    /// All of a kind, in pages.
+    /// All of a kind as they stand there, with whatever this program does not know of them.
+    pub async fn objects(&self, resource: &ApiResource, what: &str) -> Result<Vec<DynamicObject>, String> {
+        self.pages(&Api::all_with(self.client.clone(), resource), what).await.map_err(|failed| failed.message)
+    }
+
+    /// Under the group where the hub has them, as [`kinds::policy_group`] finds it out; people may not read CRDs.
+    pub async fn policies(&self) -> Result<Vec<DynamicObject>, String> {
+        let of_group = |group: &str| Api::all_with(self.client.clone(), &kinds::policy(group));
+        let found = match self.pages(&of_group(kinds::HUB_GROUP), "KopiaMaintenances").await {
+            Err(Failed { absent: true, .. }) => self.pages(&of_group(kinds::POLICY_GROUP), "KopiaMaintenances").await,
+            other => other,
+        };
+        // VolSync's own kind of that name is namespaced, and no policy of the hub.
+        found
+            .map(|found| found.into_iter().filter(|object: &DynamicObject| object.namespace().is_none()).collect())
+            .map_err(|failed| failed.message)
+    }
+
     async fn list<K>(&self, what: &str) -> Result<Vec<K>, String>
     where
         K: Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned,
     {
-        let api: Api<K> = Api::all(self.client.clone());
+        self.pages(&Api::all(self.client.clone()), what).await.map_err(|failed| failed.message)
+    }
+
+    /// All of a kind, in pages.
+    async fn pages<K>(&self, api: &Api<K>, what: &str) -> Result<Vec<K>, Failed>
+    where
+        K: Clone + fmt::Debug + DeserializeOwned,
+    {
         let (mut all, mut parameters) = (Vec::new(), ListParams::default().limit(PAGE));
         loop {
-            let page = self.timed(("list", what), api.list(&parameters)).await.map_err(|failed| failed.message)?;
+            let page = self.timed(("list", what), api.list(&parameters)).await?;
             all.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = ListParams::default().limit(PAGE).continue_token(&token),
@@ -168,8 +193,9 @@ impl Hub {
         (verb, what): (&str, &str),
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Failed> {
-        let failed = |conflict, detail: &str| Failed {
-            conflict,
+        let failed = |class: Option<&Class>, detail: &str| Failed {
+            conflict: class == Some(&Class::Conflict),
+            absent: matches!(class, Some(Class::NotServed | Class::NotFound)),
             message: format!("failed to {verb} {what} on the hub at {}: {detail}", self.server),
         };
         match tokio::time::timeout(TIMEOUT, request).await {
@@ -177,9 +203,9 @@ impl Hub {
             Ok(Err(error)) => {
                 let (class, detail) = classify(&error);
                 let advice = advice(&class, verb, what).map(|advice| format!("; {advice}")).unwrap_or_default();
-                Err(failed(class == Class::Conflict, &format!("{detail}{advice}")))
+                Err(failed(Some(&class), &format!("{detail}{advice}")))
             }
-            Err(_) => Err(failed(false, &format!("no answer within {} s; repeat the command", TIMEOUT.as_secs()))),
+            Err(_) => Err(failed(None, &format!("no answer within {} s; repeat the command", TIMEOUT.as_secs()))),
         }
     }
 }
@@ -187,6 +213,8 @@ impl Hub {
 struct Failed {
     /// Somebody else wrote it since it was read.
     conflict: bool,
+    /// There is no such object, or no such kind.
+    absent: bool,
     message: String,
 }
 
