@@ -76,7 +76,10 @@ pub fn claim(
     look: Look<'_>,
 ) -> (ClaimJob, Option<(ObjectName, Guard)>) {
     let name = ObjectName::new(namespace, claim_name(id, grant.epoch));
-    let Some(job) = here.state.jobs.get(&name) else { return (ClaimJob::Absent, None) };
+    // Another hub's Job of that name, which is in the way of ours, claimed for that hub.
+    let Some(job) = here.state.jobs.get(&name).filter(|job| !is_strangers(job, hub_id)) else {
+        return (ClaimJob::Absent, None);
+    };
     let guard = Guard { uid: job.uid.clone(), resource_version: job.resource_version.clone() };
     let standing = Some((name.clone(), guard));
     let Some(report) = report(here, &name, job, Role::Claim, look) else { return (ClaimJob::Running, standing) };
@@ -129,12 +132,21 @@ fn is_run(job: &JobRecord) -> bool {
     job.labels.get(labels::ROLE).is_some_and(|role| &**role == Role::Run.as_str())
 }
 
-/// Runs in this member that have ended or have not started in time, oldest first.
-pub fn runs(here: &Here<'_>, member: &MemberName, ledger: &KopiaRepositoryStatus, look: Look<'_>) -> Vec<EndedRun> {
+fn is_strangers(job: &JobRecord, hub_id: &str) -> bool {
+    job.labels.get(labels::HUB).is_some_and(|hub| **hub != *hub_id)
+}
+
+/// Runs of this hub in this member that have ended or have not started in time, oldest first.
+pub fn runs(
+    here: &Here<'_>,
+    (member, hub_id): (&MemberName, &str),
+    ledger: &KopiaRepositoryStatus,
+    look: Look<'_>,
+) -> Vec<EndedRun> {
     let mut runs: Vec<_> = here
         .jobs
         .iter()
-        .filter(|(_, job)| is_run(job))
+        .filter(|(_, job)| is_run(job) && !is_strangers(job, hub_id))
         .filter_map(|(name, job)| ended(here, member, name, job, look))
         .map(|ended| EndedRun { recorded: is_recorded(ledger, &ended.run), ..ended })
         .collect();

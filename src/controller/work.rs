@@ -140,7 +140,9 @@ impl Work {
             .map(|entry| &entry.cluster)
             .filter(|it| grant.as_ref().is_none_or(|grant| grant.cluster != **it))
         {
-            runs.extend(world.here(id, member).iter().flat_map(|here| jobs::runs(here, member, &status, look)));
+            runs.extend(
+                world.here(id, member).iter().flat_map(|here| jobs::runs(here, (member, hub_id), &status, look)),
+            );
         }
         let run_now = run_now.filter(|token| status.run_now_seen.as_deref() != Some(&**token));
         let manual = run_now.as_deref().zip(holder).filter(|_| holder_synced);
@@ -151,7 +153,7 @@ impl Work {
             let cron_job = here.state.owned.get(&(OwnedKind::CronJob, ObjectName::new(namespace, id.object_name())));
             // A member that is away is no proof of anything that has not happened.
             let cron_job = cron_job.filter(|object| holder_synced && is_ours(object, hub_id)).zip(due.as_ref());
-            runs.extend(jobs::runs(here, member, &status, look));
+            runs.extend(jobs::runs(here, (member, hub_id), &status, look));
             runs.extend(cron_job.and_then(|(object, due)| jobs::refused(member, object, due, &status, look)));
             if holder_synced {
                 late = jobs::late((here, member), cron_job, &status, look);

@@ -23,6 +23,8 @@ fn member() -> MemberName {
     "m".into()
 }
 
+const HUB: &str = "hub";
+
 fn marks(role: &str) -> BTreeMap<Box<str>, Box<str>> {
     [(labels::REPOSITORY, ID), (labels::ROLE, role)].map(|(key, value)| (key.into(), value.into())).into()
 }
@@ -101,6 +103,31 @@ fn a_cron_job_is_let_go_once_it_has_nothing_to_catch_up_and_one_that_always_has_
 }
 
 #[test]
+fn jobs_of_another_hub_are_neither_this_hubs_claim_nor_its_runs() {
+    let id: RepositoryId = ID.parse().unwrap();
+    let grant: Grant = crate::plan::testing::grant("m", 1);
+    let mut claimed = complete(&job("claim", "02:00:00"), "02:01:00");
+    let name = ObjectName::new(NAMESPACE, claim_name(id, 1));
+    let nothing = Told::new();
+    let of = |job: &JobRecord| {
+        let state = MemberState { jobs: [(name.clone(), job.clone())].into(), ..MemberState::default() };
+        claim(&Here::whole(&state), (HUB, NAMESPACE), id, &grant, look("02:30:00", &nothing)).0
+    };
+    claimed.labels.insert(labels::HUB.into(), HUB.into());
+    assert_ne!(of(&claimed), ClaimJob::Absent);
+    claimed.labels.insert(labels::HUB.into(), "other".into());
+    assert_eq!(of(&claimed), ClaimJob::Absent);
+    let mut run = complete(&job("run", "02:00:00"), "02:01:00");
+    let ended = |run: &JobRecord| {
+        let ledger = KopiaRepositoryStatus::default();
+        runs(&Here::whole(&state(run.clone())), (&member(), HUB), &ledger, look("02:30:00", &nothing)).len()
+    };
+    assert_eq!(ended(&run), 1);
+    run.labels.insert(labels::HUB.into(), "other".into());
+    assert_eq!(ended(&run), 0);
+}
+
+#[test]
 fn a_run_without_a_container_is_asked_about_after_five_minutes_and_recorded_with_the_reason() {
     let (state, nothing, ledger) = (state(job("run", "02:00:00")), Told::new(), KopiaRepositoryStatus::default());
     let late = |now| late((&Here::whole(&state), &member()), None, &ledger, look(now, &nothing));
@@ -108,7 +135,7 @@ fn a_run_without_a_container_is_asked_about_after_five_minutes_and_recorded_with
     let asked = late("02:05:00");
     assert_eq!((&*asked[0].subject, &*asked[0].about, asked.len()), ("job-uid", "job-uid", 1));
     let told: Told = [("job-uid".into(), vec![event("FailedCreate", "exceeded quota", "02:00:01")])].into();
-    let runs = runs(&Here::whole(&state), &member(), &ledger, look("02:07:00", &told));
+    let runs = runs(&Here::whole(&state), (&member(), HUB), &ledger, look("02:07:00", &told));
     let [run] = runs.as_slice() else { panic!("{runs:?}") };
     assert_eq!((run.run.outcome.as_str(), run.recorded), ("NotStarted", false));
     assert_eq!(run.run.reason.as_deref(), Some("FailedCreate: exceeded quota"));
@@ -131,18 +158,22 @@ fn the_pod_is_asked_where_there_is_one() {
 fn what_was_late_is_recorded_once_and_again_when_it_has_ended_otherwise() {
     let late_job = job("run", "02:00:00");
     let (nothing, empty) = (Told::new(), KopiaRepositoryStatus::default());
-    let first = runs(&Here::whole(&state(late_job.clone())), &member(), &empty, look("02:05:00", &nothing));
+    let first = runs(&Here::whole(&state(late_job.clone())), (&member(), HUB), &empty, look("02:05:00", &nothing));
     let ledger = recorded(&first[0]);
     let standing = state(late_job.clone());
-    let again = runs(&Here::whole(&standing), &member(), &ledger, look("02:30:00", &nothing));
+    let again = runs(&Here::whole(&standing), (&member(), HUB), &ledger, look("02:30:00", &nothing));
     assert!(again[0].recorded);
     assert_eq!(
         late((&Here::whole(&standing), &member()), None, &ledger, look("02:30:00", &nothing)),
         [],
         "nobody asks again"
     );
-    let ended =
-        runs(&Here::whole(&state(complete(&late_job, "02:40:00"))), &member(), &ledger, look("02:50:00", &nothing));
+    let ended = runs(
+        &Here::whole(&state(complete(&late_job, "02:40:00"))),
+        (&member(), HUB),
+        &ledger,
+        look("02:50:00", &nothing),
+    );
     assert_eq!((ended[0].run.outcome.as_str(), ended[0].recorded), ("Succeeded", false));
     assert!(ended[0].job.is_some());
 }
@@ -235,12 +266,13 @@ fn a_run_that_can_not_start_hides_none_that_ends_soon_after() {
     };
     state.pods.insert(ObjectName::new(NAMESPACE, "p"), pod);
     let nothing = Told::new();
-    let first = runs(&Here::whole(&state), &member(), &KopiaRepositoryStatus::default(), look("02:00:05", &nothing));
+    let first =
+        runs(&Here::whole(&state), (&member(), HUB), &KopiaRepositoryStatus::default(), look("02:00:05", &nothing));
     let [first] = first.as_slice() else { panic!("{first:?}") };
     assert_eq!(first.run.outcome, "NotStarted");
     assert!(first.run.end.as_ref().is_some_and(|end| end.0 <= at("02:00:05")), "{:?}", first.run.end);
     let second = complete(&job("run", "02:01:00"), "02:01:20");
     state.jobs.insert(ObjectName::new(NAMESPACE, "k"), second);
-    let both = runs(&Here::whole(&state), &member(), &recorded(first), look("02:02:00", &nothing));
+    let both = runs(&Here::whole(&state), (&member(), HUB), &recorded(first), look("02:02:00", &nothing));
     assert_eq!(both.iter().map(|run| run.recorded).collect::<Vec<_>>(), [true, false], "{both:?}");
 }
