@@ -69,7 +69,7 @@ fn everything() -> Value {
     json!({
         "observedGeneration": 1, "backend": "s3", "location": "l", "key": "k", "uniqueID": "u", "state": "Held",
         "reason": "r", "policy": "p", "shadowedPolicies": ["a"], "drain": [{"cluster": "a", "deadlineSeconds": 1, "ids": ["a"], "clearSince": time}],
-        "grant": {"cluster": "a", "clusterUID": "u", "epoch": 1, "phase": "Active", "since": time, "until": time,
+        "grant": {"cluster": "a", "hub": "h", "clusterUID": "u", "epoch": 1, "phase": "Active", "since": time, "until": time,
             "deadlineSeconds": 1, "highestEpoch": 2, "from": {"cluster": "a", "epoch": 1}},
         "notReady": [{"cluster": "a", "secret": "a/b", "until": time, "reason": "r", "attempts": 1}],
         "clusters": [{"cluster": "a", "sources": 1, "ready": 1}], "clusterCount": 1, "sourceCount": 1,

@@ -23,6 +23,7 @@ pub mod member_state;
 mod merge;
 pub mod observe;
 pub mod observed;
+mod own;
 pub mod preview;
 pub mod push;
 pub mod queue;

@@ -203,6 +203,9 @@ pub struct KopiaRepositoryStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GrantStatus {
     pub cluster: String,
+    /// The id of the hub that made it. Under another one it counts for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
     #[serde(default, rename = "clusterUID", skip_serializing_if = "Option::is_none")]
     pub cluster_uid: Option<String>,
     #[schemars(range(min = 0))]

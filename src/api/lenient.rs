@@ -74,6 +74,7 @@ pub(super) fn grant<'de, D: Deserializer<'de>>(from: D) -> Result<Option<GrantSt
     }
     Ok(Some(GrantStatus::deserialize(&value).unwrap_or_else(|_| GrantStatus {
         cluster: value["cluster"].as_str().unwrap_or_default().to_owned(),
+        hub: value["hub"].as_str().map(str::to_owned),
         cluster_uid: value["clusterUID"].as_str().map(str::to_owned),
         epoch: value["epoch"].as_i64().unwrap_or(0).max(0),
         phase: GrantPhase::Recovering,

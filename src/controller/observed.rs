@@ -126,6 +126,8 @@ impl Observed {
             async move { secrets.run(wanted, hub_tx, cancel).await }
         });
         let mut world = World::new(Planner::new(options.plan.clone()));
+        // Whoever only looks may not know which id the hub was started with.
+        world.hub_id = new_id.map(|_| hub_id.as_str().into());
         let hub = read_hub(&mut world, hub_rx, &published, cancel).await;
         let (supervisor, members) = Supervisor::start(settings, registries, inputs, cancel.clone());
         let supervisor = Arc::new(supervisor);

@@ -10,6 +10,7 @@ use super::causes;
 use super::decide::{self, Terms};
 use super::engine::Engine;
 use super::jobs::{Late, Look, Told};
+use super::own;
 use super::work::Work;
 use crate::api::kopia_repository::KopiaRepository;
 use crate::grant::{ClaimJob, LedgerChange, Step};
@@ -23,6 +24,7 @@ use crate::plan::fleet::Observation;
 use crate::plan::planner::Planner;
 use crate::plan::result::{Push, RepositoryPlan, State};
 use crate::status::repository::Due;
+use crate::status::size;
 use crate::telemetry::trace;
 
 /// Ledger writes in a row for one repository before others get their turn: a grant takes two.
@@ -219,7 +221,9 @@ impl Engine {
             Some(object) => object.clone(),
             None => std::sync::Arc::new(self.ledger.create(work.id).await?),
         };
-        let status = decide::status(&self.world().planner, work, &object, step, now);
+        let mut status = decide::status(&self.world().planner, work, &object, step, now);
+        own::stamp(&mut status, object.status.as_ref(), &self.settings.hub_id);
+        size::fit(&mut status, &object.spec);
         if object.status.as_ref() == Some(&status) {
             return Ok(());
         }

@@ -21,6 +21,7 @@ use super::here::Here;
 use super::index::{Index, Seen};
 use super::inherited::{Clock, Inherited};
 use super::member_state::MemberState;
+use super::own;
 use super::push::Noted;
 
 /// What an event makes necessary.
@@ -33,6 +34,8 @@ pub struct Dirty {
 
 pub struct World {
     pub(super) clock: Clock,
+    /// Grants of other ids are none of this hub's. None: whoever's count.
+    pub(super) hub_id: Option<Box<str>>,
     pub(super) inherited: Inherited,
     pub planner: Planner,
     pub members: BTreeMap<MemberName, MemberState>,
@@ -51,6 +54,7 @@ impl World {
     pub fn new(planner: Planner) -> Self {
         Self {
             clock: Clock::default(),
+            hub_id: None,
             inherited: Inherited::default(),
             planner,
             members: BTreeMap::new(),
@@ -212,6 +216,10 @@ impl World {
 
     /// Also called with what a write of our own returned, so that the next decision need not wait for the watch.
     pub fn set_ledger(&mut self, id: RepositoryId, object: Option<KopiaRepository>) -> BTreeSet<RepositoryId> {
+        let object = object.map(|object| match &self.hub_id {
+            Some(hub_id) => own::disowned(object, hub_id),
+            None => object,
+        });
         let record = object.as_ref().map(|object| Box::new(observe::ledger(object)));
         match object {
             Some(object) => {

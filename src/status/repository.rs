@@ -166,6 +166,8 @@ fn grant_status(grant: &Grant) -> GrantStatus {
     let time = |time: Timestamp| Time(whole_seconds(time));
     GrantStatus {
         cluster: grant.cluster.to_string(),
+        // Of no meaning here: whoever writes the ledger says who it is.
+        hub: None,
         cluster_uid: grant.cluster_uid.as_deref().map(str::to_owned),
         epoch: epoch(grant.epoch),
         phase: match grant.phase {

@@ -127,6 +127,7 @@ mod tests {
             shadowed_policies: (0..SHADOWED_MAX).map(named).collect(),
             grant: Some(GrantStatus {
                 cluster: named(0),
+                hub: Some("h".repeat(32)),
                 cluster_uid: Some("f".repeat(36)),
                 epoch: 12,
                 phase: GrantPhase::Active,
@@ -195,7 +196,7 @@ mod tests {
         let mut usual = full(16, 60);
         usual.drain.clear();
         if let Some(grant) = &mut usual.grant {
-            (grant.highest_epoch, grant.from) = (None, None);
+            (grant.highest_epoch, grant.from, grant.hub) = (None, None, Some("hub-7c73ffbb".to_owned()));
         }
         usual.not_ready.clear();
         usual.shadowed_policies.truncate(2);
