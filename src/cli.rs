@@ -1,5 +1,6 @@
 //! The command line: one module a command. Each returns an exit code, or a sentence for standard error.
 
+pub mod adopt;
 pub mod changes;
 pub mod crd;
 #[cfg(feature = "demo")]
@@ -7,8 +8,8 @@ pub mod demo;
 pub mod document;
 pub mod explain;
 pub mod get;
+pub mod hub_place;
 pub mod identity;
-pub mod later;
 pub mod levers;
 pub mod live;
 pub mod members;
@@ -54,9 +55,8 @@ enum Command {
     Trigger(Box<levers::TriggerArgs>),
     #[command(subcommand)]
     Members(members::Members),
+    Adopt(adopt::AdoptArgs),
     Uninstall(uninstall::UninstallArgs),
-    #[command(flatten)]
-    Later(later::Later),
 }
 
 /// Parses the command line and runs the command.
@@ -80,8 +80,8 @@ pub fn main() -> ExitCode {
         Command::Failover(args) => levers::failover(&args),
         Command::Trigger(args) => levers::trigger(&args),
         Command::Members(command) => members::run(&command),
+        Command::Adopt(args) => adopt::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),
-        Command::Later(command) => later::run(&command),
     };
     match result {
         Ok(code) => code,

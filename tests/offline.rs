@@ -383,21 +383,6 @@ fn explain_says_why_for_an_id_a_source_and_a_location() {
 }
 
 #[test]
-fn commands_that_are_not_there_yet_say_what_does_the_same_until_then() {
-    for (line, words) in [("doctor --help", "docs/troubleshooting.md"), ("adopt --from-hub old", "--hub-id")] {
-        let output = Command::new(env!("CARGO_BIN_EXE_volsync-hub")).args(line.split(' ')).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{line}: {said}");
-        let name = line.split(' ').next().unwrap();
-        let beginning = format!("volsync-hub: the command {name} is not there yet, and nothing was done. Until then: ");
-        assert!(said.starts_with(&beginning) && said.contains(words), "{line}: {said}");
-    }
-    let help = Command::new(env!("CARGO_BIN_EXE_volsync-hub")).arg("--help").output().unwrap();
-    let help = String::from_utf8_lossy(&help.stdout);
-    assert!(help.contains("validate") && help.contains("trigger") && !help.contains("adopt"), "{help}");
-}
-
-#[test]
 fn other_tools_maintenance_is_told_with_what_ends_it() {
     let cron_job = |name: &str, more: &str| {
         format!(

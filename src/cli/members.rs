@@ -1,7 +1,7 @@
 //! `volsync-hub members`: the clusters of the fleet, as the hub sees them, and who is taken out of it.
 
 pub(super) mod bound;
-mod change;
+pub(super) mod change;
 pub(super) mod lifecycle;
 
 use std::collections::BTreeMap;

@@ -173,6 +173,16 @@ pub async fn hub_config(file: Option<&std::path::Path>) -> Result<Config, String
     }
 }
 
+/// The hub's own namespace.
+pub fn namespace(hub: &HubArgs, config: &Config) -> String {
+    match &hub.namespace {
+        Some(namespace) => namespace.clone(),
+        // What a context does not name is called so.
+        None if config.default_namespace == "default" => "volsync-system".to_owned(),
+        None => config.default_namespace.clone(),
+    }
+}
+
 /// What `run`, `plan` and `explain` have in common.
 pub fn options(
     hub: &HubArgs,
@@ -181,12 +191,7 @@ pub fn options(
     config: &Config,
 ) -> Result<Options, String> {
     let plan = decisions.plan_options()?;
-    let namespace = match &hub.namespace {
-        Some(namespace) => namespace.clone(),
-        // What a context does not name is called so.
-        None if config.default_namespace == "default" => "volsync-system".to_owned(),
-        None => config.default_namespace.clone(),
-    };
+    let namespace = namespace(hub, config);
     Ok(Options {
         kubeconfig_dir: members.kubeconfig_dir.clone(),
         include_hub: plan.hub_member.clone(),

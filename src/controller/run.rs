@@ -15,6 +15,7 @@ use super::engine::{Engine, Settings};
 use super::observed::{Observed, Published, Start, hub_client};
 use super::world::Dirty;
 use crate::hub::event::HubEvent;
+use crate::hub::id;
 use crate::hub::lease::Leadership;
 use crate::member::{Fence, MemberEvent};
 use crate::names::MemberName;
@@ -65,6 +66,7 @@ pub async fn run(
 ) -> Result<(), String> {
     let forbidden = Arc::new(Notify::new());
     let (fence, leadership) = election(&config, &options, &forbidden)?;
+    let (reader, _) = hub_client(&config, Fence::shut(), &forbidden)?;
     let fleet = Observed::start(config, &options, Start::Run(fence, forbidden), &cancel).await?;
     let (engine, mut hub, mut members, published) = fleet.into_engine(&options);
     let engine = Arc::new(engine);
@@ -89,6 +91,11 @@ pub async fn run(
         () = pump(&engine, &mut hub, &mut members, &published, &cancel) => None,
         // None of them ends before it is told to: better to start anew than to stand here and do half the work.
         ended = tasks.join_next() => Some(ended),
+        other = renamed(&reader, &options, &engine) => {
+            info!(hub_id = engine.settings.hub_id, other, "the hub shall go on under another id, so it starts anew");
+            cancel.cancel();
+            None
+        }
     };
     if let Some(ended) = broken.filter(|_| !cancel.is_cancelled()) {
         let why = ended.and_then(Result::err).map(|error| format!(": {error}")).unwrap_or_default();
@@ -122,6 +129,15 @@ fn election(
     let (client, _) = hub_client(config, Fence::open(), forbidden)?;
     let leadership = Leadership::new(client, &options.namespace, &options.identity, fence.clone());
     Ok((fence, Some(leadership)))
+}
+
+/// Ends once somebody has the hub go on under another id, with that: everything that is known was learnt under the one
+/// it has. An id that was given on the command line stays.
+async fn renamed(reader: &kube::Client, options: &Options, engine: &Engine) -> String {
+    match options.hub_id {
+        Some(_) => std::future::pending().await,
+        None => id::replaced(reader, &options.namespace, &engine.settings.hub_id).await,
+    }
 }
 
 /// Looks at everything each time this replica begins to lead: what it decided while it stood by is done then.

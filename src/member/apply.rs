@@ -391,6 +391,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_another_hubs_object_names_that_hub() {
+        let told = stranger(&marked(&[(labels::HUB, "two")], &[]), "one").unwrap();
+        assert_eq!(crate::plan::foreign::hubs_named(&told).collect::<Vec<_>>(), ["two"]);
+    }
+
+    #[test]
     fn what_this_hub_applied_stays_its_own_without_any_label() {
         let managed = |manager: &str, operation: &str, labels: &[(&str, &str)]| {
             let entry = ManagedFieldsEntry {

@@ -205,6 +205,12 @@ impl fmt::Display for Contender {
     }
 }
 
+/// The hubs whose objects a condition's message says are in the way: of a contender here, and of what stands under the
+/// name of an object that was to be pushed.
+pub fn hubs_named(message: &str) -> impl Iterator<Item = &str> {
+    message.split("belongs to the hub \"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0))
+}
+
 /// Of one repository, on one line; none where there are none.
 pub fn told(contenders: &[Contender]) -> Option<String> {
     let texts: Vec<_> = contenders.iter().take(TOLD_MAX).map(ToString::to_string).collect();

@@ -5,7 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::object::HasSpec;
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -16,7 +20,7 @@ use super::decide::{Edit, FIELD_MANAGER};
 use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberCluster;
 use crate::cli::run::HubArgs;
-use crate::cli::run::hub_config;
+use crate::cli::run::{hub_config, namespace};
 use crate::hub::kinds;
 use crate::member::Class;
 use crate::member::error::classify;
@@ -38,6 +42,8 @@ pub struct Hub {
     client: Client,
     /// Its address, for errors: people have several clusters.
     server: String,
+    /// Where the hub runs, and keeps what is its own.
+    namespace: String,
 }
 
 /// A generation that the hub's status should tell of.
@@ -49,14 +55,81 @@ pub struct Edited {
 
 impl Hub {
     pub async fn connect(args: &HubArgs) -> Result<Self, String> {
-        Self::of(hub_config(args.hub_kubeconfig.as_deref()).await?)
+        let config = hub_config(args.hub_kubeconfig.as_deref()).await?;
+        let namespace = namespace(args, &config);
+        Ok(Self { namespace, ..Self::of(config)? })
     }
 
     pub fn of(config: Config) -> Result<Self, String> {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = Client::try_from(config)
             .map_err(|error| format!("failed to make a client for the hub at {server}: {error}"))?;
-        Ok(Self { client, server })
+        Ok(Self { client, server, namespace: "volsync-system".to_owned() })
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// One object in the hub's own namespace; none where there is none.
+    pub async fn own<K>(&self, name: &str) -> Result<Option<K>, String>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + fmt::Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
+        let what = format!("{} {}/{name}", K::kind(&()), self.namespace);
+        self.timed(("get", &what), api.get_opt(name)).await.map_err(|failed| failed.message)
+    }
+
+    /// What its API server is; an error where it does not answer.
+    pub async fn version(&self) -> Result<String, String> {
+        let version = self.timed(("ask for", "the version of Kubernetes"), self.client.apiserver_version()).await;
+        version.map(|version| version.git_version).map_err(|failed| failed.message)
+    }
+
+    /// As whom these requests are made.
+    pub async fn whoami(&self) -> Result<String, String> {
+        let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
+        let (parameters, review) = (PostParams::default(), SelfSubjectReview::default());
+        let told = self.timed(("ask", "who this is"), api.create(&parameters, &review)).await;
+        let told = told.map_err(|failed| failed.message)?;
+        Ok(told.status.and_then(|status| status.user_info?.username).unwrap_or_default())
+    }
+
+    pub async fn definition(&self, name: &str) -> Result<Option<CustomResourceDefinition>, String> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let what = format!("CustomResourceDefinition {name}");
+        self.timed(("get", &what), api.get_opt(name)).await.map_err(|failed| failed.message)
+    }
+
+    /// Writes the ConfigMap with the hub's id, on the version that was read; without one it must not be there yet.
+    pub async fn write_id(&self, map: &ConfigMap) -> Result<(), String> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let (name, parameters) =
+            (map.name_any(), PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() });
+        let what = format!("ConfigMap {}/{name}", self.namespace);
+        let written = match map.resource_version() {
+            Some(_) => self.timed(("replace", &what), api.replace(&name, &parameters, map)).await,
+            None => self.timed(("create", &what), api.create(&parameters, map)).await,
+        };
+        written.map(drop).map_err(|failed| {
+            if failed.conflict {
+                format!(
+                    "{what} on the hub at {} was not written: somebody else wrote it meanwhile. Repeat the command",
+                    self.server
+                )
+            } else {
+                failed.message
+            }
+        })
     }
 
     pub async fn repositories(&self) -> Result<Vec<KopiaRepository>, String> {
@@ -194,7 +267,7 @@ impl Hub {
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Failed> {
         let failed = |class: Option<&Class>, detail: &str| Failed {
-            conflict: class == Some(&Class::Conflict),
+            conflict: matches!(class, Some(Class::Conflict | Class::AlreadyExists)),
             absent: matches!(class, Some(Class::NotServed | Class::NotFound)),
             message: format!("failed to {verb} {what} on the hub at {}: {detail}", self.server),
         };
