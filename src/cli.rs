@@ -5,6 +5,7 @@ pub mod changes;
 pub mod crd;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod doctor;
 pub mod document;
 pub mod explain;
 pub mod get;
@@ -55,6 +56,7 @@ enum Command {
     Trigger(Box<levers::TriggerArgs>),
     #[command(subcommand)]
     Members(members::Members),
+    Doctor(doctor::DoctorArgs),
     Adopt(adopt::AdoptArgs),
     Uninstall(uninstall::UninstallArgs),
 }
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Failover(args) => levers::failover(&args),
         Command::Trigger(args) => levers::trigger(&args),
         Command::Members(command) => members::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Adopt(args) => adopt::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),
     };

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 use super::kinds::{HUB_GROUP, POLICY_GROUP};
 use super::{id, lease};
 use crate::member::access::{self, Rule};
-use crate::member::{Class, Member};
+use crate::member::{CallError, Class, Member};
 
 /// Rights change by a person's hand.
 const POLL: Duration = Duration::from_mins(10);
@@ -90,7 +90,7 @@ pub async fn run(hub: Member, uses: Uses, forbidden: Arc<Notify>, told: watch::S
     debug_assert!([HUB_GROUP, POLICY_GROUP].contains(&uses.group));
     let (complete, incomplete) = ((POLL / factor).max(POLL_MIN), (POLL_INCOMPLETE / factor).max(POLL_INCOMPLETE_MIN));
     loop {
-        match access::missing(&hub, needed(&uses).into_iter()).await {
+        match missing(&hub, &uses).await {
             Ok(missing) => tell(&told, &missing),
             // One that serves no such question is not asked for anything; one that does not answer is seen elsewhere.
             Err(error) if error.class == Class::NotServed => return,
@@ -104,6 +104,11 @@ pub async fn run(hub: Member, uses: Uses, forbidden: Arc<Notify>, told: watch::S
             }
         }
     }
+}
+
+/// Those that are missing now; fails where the API server can't be asked.
+pub async fn missing(hub: &Member, uses: &Uses) -> Result<Vec<String>, CallError> {
+    access::missing(hub, needed(uses).into_iter()).await
 }
 
 fn tell(told: &watch::Sender<Missing>, missing: &[String]) {
