@@ -58,7 +58,7 @@ fn an_object_beyond_any_bound_is_refused_with_its_field_and_what_is_allowed() ->
     })
 }
 
-/// Every field of a KopiaRepository's status at once.
+/// Every field of a KopiaRepository's status at once, but `merged`, which is there instead of `grant` and is smaller.
 fn everything() -> Value {
     let time = "2030-01-31T08:00:00Z";
     let kinds = ["Maintained", "Overdue", "Contended", "RunNowPending", "Ambiguous", "Replaced"];

@@ -80,9 +80,9 @@ fn a_hub_that_dies_after_every_write_of_a_hand_over_is_gone_on_from() -> Result<
         // may have arrived.
         let mut from = began;
         for death in deaths.iter().copied() {
-            let lived: Vec<_> = all.iter().filter(|(at, _)| *at > from && *at <= death).collect();
-            if let (Some((first, _)), Some((last, _))) = (lived.first(), lived.last()) {
-                assert!(last.duration_since(*first).as_millis() < AT_ONCE, "went on writing: {lived:#?}");
+            let written: Vec<_> = all.iter().filter(|(at, _)| *at > from && *at <= death).collect();
+            if let (Some((first, _)), Some((last, _))) = (written.first(), written.last()) {
+                assert!(last.duration_since(*first).as_millis() < AT_ONCE, "went on writing: {written:#?}");
             }
             from = death;
         }

@@ -58,7 +58,7 @@ fn two_names_of_one_repository_get_one_grant_and_a_mirror_gets_its_own() -> Resu
         moving.never_two_at_once()?;
 
         // Not in the middle of a run, which would end in the one place and have begun in the other.
-        moving.rests().await?;
+        moving.journal.rests().await?;
         // A mirror is a copy with the same unique id, and with the same recorded owner.
         let other = alias.store(&moving.stage.fleet);
         fs::remove_file(&other)?;

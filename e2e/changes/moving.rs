@@ -1,11 +1,11 @@
 //! A repository that two real members back up to, which is maintained each minute and moves. Whether two runs were ever in it
 //! at once is read in the log that the repository itself keeps.
 
-use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::journal::Journal;
 use super::stage::{LONG, Stage, cron_job, object};
 use crate::harness::Fail;
 use crate::harness::cluster::Cluster;
@@ -22,9 +22,11 @@ const RUN_SECONDS: &str = "4";
 pub const HANDED_OVER: Duration = Duration::from_mins(6);
 
 /// Makes the repository, in which runs last a while.
-pub async fn make(fleet: &Fleet, place: &S3) -> Result<(), Fail> {
+pub async fn make(fleet: &Fleet, place: &S3) -> Result<Journal, Fail> {
     place.create(fleet).await?;
-    Ok(fs::write(place.store(fleet).join("run-seconds"), RUN_SECONDS)?)
+    let journal = Journal::of(place, fleet);
+    journal.runs_take(RUN_SECONDS)?;
+    Ok(journal)
 }
 
 /// One repository that two members back up to, maintained each minute.
@@ -32,6 +34,7 @@ pub struct Moving {
     pub stage: Stage,
     pub bucket: String,
     pub place: S3,
+    pub journal: Journal,
     links: [(&'static str, Link); 2],
 }
 
@@ -45,7 +48,7 @@ impl Moving {
     pub async fn set_at(name: &str, alias: &S3) -> Result<Self, Fail> {
         let stage = Stage::set(name, &MEMBERS).await?;
         let place = S3::bucket(name);
-        make(&stage.fleet, &place).await?;
+        let journal = make(&stage.fleet, &place).await?;
         let (store, other) = (place.store(&stage.fleet), alias.store(&stage.fleet));
         if store != other {
             std::os::unix::fs::symlink(store, other)?;
@@ -60,7 +63,7 @@ impl Moving {
         let links = links.try_into().map_err(|_| "two links")?;
         let policy = objects::policy_in(name, &[name], "schedule: \"* * * * *\"\nactiveDeadlineSeconds: 600");
         stage.fleet.hub.shell.apply(&policy).await?;
-        Ok(Self { stage, bucket: name.to_owned(), place, links })
+        Ok(Self { stage, bucket: name.to_owned(), place, journal, links })
     }
 
     pub fn member(&self, name: &str) -> Result<&Cluster, Fail> {
@@ -89,70 +92,14 @@ impl Moving {
         .await
     }
 
-    pub fn journal(&self) -> Result<Vec<Entry>, Fail> {
-        let log = fs::read_to_string(self.place.store(&self.stage.fleet).join("runs.log"))?;
-        log.lines().map(Entry::read).collect()
-    }
-
     /// Waits until a run of this member begins that had not begun when this was called.
     pub async fn runs_in(&self, member: &str) -> Result<(), Fail> {
-        let before = self.journal()?.len();
-        wait_for(&format!("a run in {member}"), LONG, async || {
-            let news = self.journal()?.split_off(before);
-            Ok(Seen::when(news.iter().any(|entry| entry.begins && entry.is_of(member)), format!("{news:?}")))
-        })
-        .await
-    }
-
-    /// Waits until a run has ended, and no other has begun.
-    pub async fn rests(&self) -> Result<(), Fail> {
-        wait_for("nobody to be inside", LONG, async || {
-            let before = self.journal()?;
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            let after = self.journal()?;
-            let rests = after.len() == before.len() && after.last().is_some_and(|entry| !entry.begins);
-            Ok(Seen::when(rests, format!("{:?}", after.last())))
-        })
-        .await
+        self.journal.runs(&format!("a run in {member}"), |entry| entry.is_of(member)).await
     }
 
     /// Nobody came in while somebody was inside, and no epoch came after a higher one.
     pub fn never_two_at_once(&self) -> Result<(), Fail> {
-        let (mut inside, mut highest): (Option<Entry>, u64) = (None, 0);
-        for entry in self.journal()? {
-            if entry.begins {
-                assert!(inside.is_none(), "{inside:?} and {entry:?}");
-                assert!(entry.epoch >= highest, "{entry:?} after epoch {highest}");
-                highest = entry.epoch;
-                inside = Some(entry);
-            } else {
-                inside = None;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A line of the repository's own log.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    pub begins: bool,
-    /// `volsync-hub-<epoch>@<member>.<hub>`
-    pub client: String,
-    pub epoch: u64,
-}
-
-impl Entry {
-    fn read(line: &str) -> Result<Self, Fail> {
-        let mut words = line.split(' ');
-        let begins = words.next() == Some("begin");
-        let client = words.nth(1).ok_or_else(|| format!("no client in {line:?}"))?.to_owned();
-        let epoch = client.strip_prefix("volsync-hub-").and_then(|rest| rest.split('@').next()?.parse().ok());
-        Ok(Self { begins, epoch: epoch.ok_or_else(|| format!("no epoch in {line:?}"))?, client })
-    }
-
-    fn is_of(&self, member: &str) -> bool {
-        self.client.contains(&format!("@{member}."))
+        self.journal.never_two_at_once()
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::output::Tone;
 use crate::api::kopia_repository::KopiaRepositoryStatus;
 use crate::api::member_cluster::{Lifecycle, MemberCluster};
+use crate::status::merged;
 
 /// The worst is the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -106,6 +107,10 @@ const MILD: [&str; 10] = [
 /// The worst first. Empty: it is maintained, on its way there, or not to be maintained.
 pub fn of_repository(status: Option<&KopiaRepositoryStatus>) -> Vec<Wrong> {
     let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    // Another one stands for it, and tells for both.
+    if status.is_some_and(|status| status.state.as_deref() == Some(merged::STATE)) {
+        return Vec::new();
+    }
     if conditions.is_empty() {
         return vec![Wrong::not_looked_at("Maintained")];
     }

@@ -1,5 +1,6 @@
 //! Which repositories the ledger says that a member holds.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::{MemberName, RepositoryId};
@@ -18,7 +19,7 @@ impl Holdings {
             self.by_name.entry(member.clone()).or_default().insert(id);
         }
         if let Some(uid) = uid_of(record) {
-            self.by_cluster.entry(uid.clone()).or_default().insert(id);
+            self.by_cluster.entry(uid.into()).or_default().insert(id);
         }
     }
 
@@ -44,11 +45,11 @@ impl Holdings {
     }
 }
 
-fn uid_of(record: &LedgerRecord) -> Option<&Box<str>> {
-    record.grant.as_ref()?.cluster_uid.as_ref()
+fn uid_of(record: &LedgerRecord) -> Option<&str> {
+    record.grant.as_ref()?.cluster_uid.as_deref()
 }
 
-fn take<K: Ord + Clone>(held: &mut BTreeMap<K, BTreeSet<RepositoryId>>, by: &K, id: RepositoryId) {
+fn take<K: Ord + Borrow<Q>, Q: Ord + ?Sized>(held: &mut BTreeMap<K, BTreeSet<RepositoryId>>, by: &Q, id: RepositoryId) {
     if let Some(ids) = held.get_mut(by) {
         ids.remove(&id);
         if ids.is_empty() {
