@@ -21,12 +21,19 @@ pub(super) fn may_fire(input: &Input<'_>) -> bool {
 /// What is drained, and one member more. What was seen before a new claim tells nothing about after it.
 /// Without a deadline: of a member that is not known to drain, nobody knows how long its runs may last.
 pub(super) fn with(input: &Input<'_>, cluster: MemberName, deadline_seconds: Option<u32>) -> Vec<Drain> {
+    let known = input.drain.iter().any(|entry| entry.cluster == cluster);
+    let mut drain = and(input, cluster.clone(), deadline_seconds);
+    drain.retain(|entry| known || entry.cluster != cluster || input.keeps(Rule::FormerDrained));
+    drain
+}
+
+/// The same of a member that held no earlier grant: the holder itself.
+pub(super) fn and(input: &Input<'_>, cluster: MemberName, deadline_seconds: Option<u32>) -> Vec<Drain> {
     let clear_since = |it: &Drain| it.clear_since.filter(|_| !input.keeps(Rule::ListsAnew));
     let mut drain: Vec<Drain> =
         input.drain.iter().map(|it| Drain { clear_since: clear_since(it), ..it.clone() }).collect();
     match drain.iter_mut().find(|entry| entry.cluster == cluster) {
         Some(entry) => entry.deadline_seconds = entry.deadline_seconds.max(deadline_seconds.unwrap_or(0)),
-        None if !input.keeps(Rule::FormerDrained) => {}
         None => drain.push(Drain {
             cluster,
             deadline_seconds: deadline_seconds.unwrap_or(DEADLINE_UNKNOWN),

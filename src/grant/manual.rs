@@ -36,7 +36,7 @@ pub(super) fn active(input: &Input<'_>, grant: &Grant) -> Step {
     match (input.by_hand.token.filter(|_| input.wanted()), own) {
         (None, None) => Step { run: true, ..Step::rest() },
         (Some(_), None) => {
-            let drain = drain::with(input, grant.cluster.clone(), Some(grant.deadline_seconds));
+            let drain = drain::and(input, grant.cluster.clone(), Some(grant.deadline_seconds));
             says(Step::grant(grant.clone(), &drain), "the CronJob is suspended for it")
         }
         (Some(token), Some(own)) => match input.by_hand.job {
