@@ -57,6 +57,8 @@ pub struct Repository {
     ledger_lost: bool,
     /// Owners of this hub that were ever recorded, as far as anything tells of them.
     owners: Vec<String>,
+    /// Owners that were given an epoch a second time when nobody could know.
+    unknowable: Vec<String>,
     pub violation: Option<Violation>,
 }
 
@@ -71,6 +73,7 @@ impl Default for Repository {
             runs: 0,
             ledger_lost: false,
             owners: Vec::new(),
+            unknowable: Vec::new(),
             violation: None,
         }
     }
@@ -103,6 +106,11 @@ impl Repository {
     /// `maintenance set --owner`. Once the ledger is lost nobody can know an epoch that only members tell of that can't be
     /// reached; the highest of these is `hidden`.
     pub fn set_owner(&mut self, owner: &str, now: Millis, hidden: u64) {
+        let known = |epoch: u64| !self.ledger_lost || epoch > hidden;
+        if !epoch(owner).is_some_and(known) {
+            // Nor later, when the member can be reached: the epoch has been given.
+            self.unknowable.push(owner.to_owned());
+        }
         if self.owner_sticks {
             return;
         }
@@ -111,8 +119,7 @@ impl Repository {
             return;
         }
         let twin = self.owners.iter().find(|known| epoch(known) == epoch(owner));
-        let known = |epoch: u64| !self.ledger_lost || epoch > hidden;
-        if let Some(first) = twin.filter(|_| epoch(owner).is_some_and(known)) {
+        if let Some(first) = twin.filter(|_| !self.unknowable.iter().any(|it| it == owner)) {
             let violation = Violation::EpochTwice { at: now, first: first.clone(), second: owner.to_owned() };
             self.violation.get_or_insert(violation);
         }

@@ -25,3 +25,13 @@ fn a_seed_is_the_same_again_to_the_bit() {
         assert_eq!(play(), play());
     }
 }
+
+#[test]
+fn each_rule_has_one_row_in_the_table_of_what_happens_without_it() {
+    let page = include_str!("../../docs/exactly-once.md");
+    for rule in rules().into_keys() {
+        let rows =
+            page.lines().filter(|line| line.starts_with("| ") && line.contains(&format!("| `{rule}` |"))).count();
+        assert_eq!(rows, 1, "{rule}: cargo run --release --features sim --example rules -- --schedules 400");
+    }
+}

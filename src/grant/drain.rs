@@ -22,30 +22,31 @@ pub(super) fn may_fire(input: &Input<'_>) -> bool {
 /// Without a deadline: of a member that is not known to drain, nobody knows how long its runs may last.
 pub(super) fn with(input: &Input<'_>, cluster: MemberName, deadline_seconds: Option<u32>) -> Vec<Drain> {
     let known = input.drain.iter().any(|entry| entry.cluster == cluster);
-    let mut drain = and(input, cluster.clone(), deadline_seconds);
-    drain.retain(|entry| known || entry.cluster != cluster || input.keeps(Rule::FormerDrained));
-    drain
+    if known || input.keeps(Rule::FormerDrained) { and(input, cluster, deadline_seconds) } else { anew(input) }
 }
 
 /// The same of a member that held no earlier grant: the holder itself.
 pub(super) fn and(input: &Input<'_>, cluster: MemberName, deadline_seconds: Option<u32>) -> Vec<Drain> {
-    let clear_since = |it: &Drain| it.clear_since.filter(|_| !input.keeps(Rule::ListsAnew));
-    let mut drain: Vec<Drain> =
-        input.drain.iter().map(|it| Drain { clear_since: clear_since(it), ..it.clone() }).collect();
+    let mut drain = anew(input);
     match drain.iter_mut().find(|entry| entry.cluster == cluster) {
         Some(entry) => entry.deadline_seconds = entry.deadline_seconds.max(deadline_seconds.unwrap_or(0)),
         None => drain.push(Drain {
             cluster,
             deadline_seconds: deadline_seconds.unwrap_or(DEADLINE_UNKNOWN),
-            ids: Vec::new(),
+            ids: input.plan.ids.clone(),
             clear_since: None,
         }),
     }
-    for entry in &mut drain {
-        entry.ids = union(&entry.ids, &input.plan.ids);
-    }
     drain.sort_by(|a, b| a.cluster.cmp(&b.cluster));
     drain
+}
+
+/// Whoever is drained already, by all names that the repository has now.
+fn anew(input: &Input<'_>) -> Vec<Drain> {
+    let clear_since = |it: &Drain| it.clear_since.filter(|_| !input.keeps(Rule::ListsAnew));
+    let renewed =
+        |it: &Drain| Drain { clear_since: clear_since(it), ids: union(&it.ids, &input.plan.ids), ..it.clone() };
+    input.drain.iter().map(renewed).collect()
 }
 
 fn union(some: &[RepositoryId], others: &[RepositoryId]) -> Vec<RepositoryId> {
