@@ -3,44 +3,25 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::process::{Command, Stdio};
+mod typed;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use typed::{ONE, Said, TWO};
 use volsync_hub::sim::{Access, Rule, SimCluster};
 
 const LEDGER: (&str, &str) = ("hub.volsync.backube", "kopiarepositories");
-const ONE: &str = "kr-0000000000000001";
-const TWO: &str = "kr-0000000000000002";
 
 struct Stage {
     hub: SimCluster,
     folder: TempDir,
 }
 
-/// What a command said, and with which exit code it ended.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
 impl Stage {
     async fn start() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let hub = SimCluster::start("hub").await.unwrap();
-        for definition in [
-            include_str!("../deploy/crds/kopiamaintenances.yaml"),
-            include_str!("../deploy/crds/kopiarepositories.yaml"),
-            include_str!("../deploy/crds/memberclusters.yaml"),
-        ] {
-            hub.actor("test").apply(&serde_saphyr::from_str(definition).unwrap()).unwrap();
-        }
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("members")).unwrap();
-        std::fs::write(folder.path().join("hub"), hub.kubeconfig_yaml()).unwrap();
+        let (hub, folder) = typed::hub().await;
         Self { hub, folder }
     }
 
@@ -184,19 +165,12 @@ impl Stage {
         })
     }
 
-    /// With standard input that is no terminal.
     async fn say(&self, line: &str) -> Said {
         self.say_as("hub", line).await
     }
 
     async fn say_as(&self, kubeconfig: &str, line: &str) -> Said {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_volsync-hub"));
-        program.args(line.split(' ')).stdin(Stdio::null());
-        program.env("VOLSYNC_HUB_KUBECONFIG", self.folder.path().join(kubeconfig));
-        program.env("VOLSYNC_HUB_KUBECONFIG_DIR", self.folder.path().join("members"));
-        let output = tokio::task::spawn_blocking(move || program.output()).await.unwrap().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+        typed::say(&self.folder, kubeconfig, line).await
     }
 
     fn spec(&self, name: &str) -> Value {

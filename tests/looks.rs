@@ -3,27 +3,18 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::process::{Command, Stdio};
+mod typed;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use typed::{ONE, Said, TWO};
 use volsync_hub::sim::SimCluster;
 
 const GROUP: &str = "hub.volsync.backube";
-const ONE: &str = "kr-0000000000000001";
-const TWO: &str = "kr-0000000000000002";
 
 struct Stage {
     hub: SimCluster,
     folder: TempDir,
-}
-
-/// What a command said, and with which exit code it ended.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
 }
 
 fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
@@ -34,19 +25,9 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
 impl Stage {
     /// A member and two repositories: one is well, the other is another hub's.
     async fn start() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let hub = SimCluster::start("hub").await.unwrap();
-        for definition in [
-            include_str!("../deploy/crds/kopiamaintenances.yaml"),
-            include_str!("../deploy/crds/kopiarepositories.yaml"),
-            include_str!("../deploy/crds/memberclusters.yaml"),
-        ] {
-            hub.actor("test").apply(&serde_saphyr::from_str(definition).unwrap()).unwrap();
-        }
+        let (hub, folder) = typed::hub().await;
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "volsync-system"}});
         hub.actor("test").create(namespace).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("hub"), hub.kubeconfig_yaml()).unwrap();
         let stage = Self { hub, folder };
         stage.create("MemberCluster", "memberclusters", "east", &json!({"sourceCount": 2,
             "conditions": [condition("Reachable", "True", "Answering", ""), condition("Duplicate", "False", "Single", "")]}));
@@ -95,14 +76,8 @@ impl Stage {
         self.hub.actor("test").get("", "configmaps", "volsync-system", "volsync-hub-id").unwrap_or_default()
     }
 
-    /// With standard input that is no terminal.
     async fn say(&self, line: &str) -> Said {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_volsync-hub"));
-        program.args(line.split(' ')).stdin(Stdio::null());
-        program.env("VOLSYNC_HUB_KUBECONFIG", self.folder.path().join("hub"));
-        let output = tokio::task::spawn_blocking(move || program.output()).await.unwrap().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+        typed::say(&self.folder, "hub", line).await
     }
 }
 

@@ -55,6 +55,10 @@ impl Trouble {
     pub(super) fn conflict(name: &str) -> Self {
         Self { retry: Duration::ZERO, ..Self::new("Conflict", format!("KopiaRepository {name} changed")) }
     }
+
+    pub(super) fn is_conflict(&self) -> bool {
+        self.reason == "Conflict"
+    }
 }
 
 impl From<CallError> for Trouble {

@@ -8,9 +8,8 @@ use super::engine::Engine;
 use super::work::Work;
 use super::world::World;
 use crate::grant::Other;
-use crate::hub::ledger::LedgerError;
 use crate::names::RepositoryId;
-use crate::plan::fleet::{LedgerRecord, Merged};
+use crate::plan::fleet::{Grant, LedgerRecord, Merged};
 use crate::plan::result::RepositoryPlan;
 use crate::status::merged;
 
@@ -26,7 +25,7 @@ pub fn others(world: &World, plan: &RepositoryPlan) -> Vec<Other> {
 /// The highest epoch that any record of a repository knows.
 pub fn highest_epoch(world: &World, ids: &[RepositoryId]) -> u64 {
     let of = |record: &LedgerRecord| {
-        let grant = record.grant.as_ref().map_or(0, |grant| grant.epoch.max(grant.highest_epoch));
+        let grant = record.grant.as_ref().map_or(0, Grant::highest);
         grant.max(record.merged.as_ref().map_or(0, |merged| merged.highest_epoch))
     };
     world.planner.records(ids).map(|(_, record)| of(record)).max().unwrap_or(0)
@@ -69,17 +68,6 @@ impl Engine {
         if object.status.as_ref() == Some(&status) {
             return Ok(());
         }
-        let written = match self.ledger.write(&object, status).await {
-            Err(LedgerError::Conflict(name)) => {
-                let current = self.ledger.get(id).await?;
-                self.world().set_ledger(id, Some(current));
-                return Err(Trouble::conflict(&name));
-            }
-            written => written?,
-        };
-        self.metrics.ledger_written();
-        let dirty = self.world().set_ledger(id, Some(written));
-        dirty.into_iter().filter(|dirty| *dirty != id).for_each(|dirty| self.repositories.add(dirty));
-        Ok(())
+        self.write_record(id, &object, status).await.map(drop)
     }
 }

@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::jobs::{Late, Look, Told};
 use super::own;
 use super::work::Work;
-use crate::api::kopia_repository::KopiaRepository;
+use crate::api::kopia_repository::{KopiaRepository, KopiaRepositoryStatus};
 use crate::grant::{ClaimJob, LedgerChange, Step};
 use crate::hub::event::HubEvent;
 use crate::hub::ledger::LedgerError;
@@ -156,7 +156,7 @@ impl Engine {
             Ok(None) => step,
             Ok(Some((note, until))) => Step { note: Some(note.clone()), wake: Some(*until), ..step },
             // A conflict is over before anybody could read of it.
-            Err(trouble) if trouble.reason == "Conflict" => step,
+            Err(trouble) if trouble.is_conflict() => step,
             Err(trouble) => Step { note: Some((trouble.reason, trouble.message.clone())), ..step },
         };
         self.write_ledger(work, &told, now).await?;
@@ -228,33 +228,51 @@ impl Engine {
             return Ok(());
         }
         let before = object.status.clone().unwrap_or_default();
-        let write = self.ledger.write(&object, status);
+        let written = self.write_record(work.id, &object, status).await;
+        if let Ok(written) = &written {
+            self.tell(work, &before, written);
+        }
+        // Also where somebody else wrote it: what they wrote is known now.
+        if written.as_ref().err().is_none_or(Trouble::is_conflict) {
+            self.looks_after(work);
+        }
+        written.map(drop)
+    }
+
+    /// Writes a status on the version that was read, and takes what stands there then as known, whoever wrote it.
+    pub(super) async fn write_record(
+        &self,
+        id: RepositoryId,
+        read: &KopiaRepository,
+        status: KopiaRepositoryStatus,
+    ) -> Result<KopiaRepository, Trouble> {
+        let write = self.ledger.write(read, status);
         match write.instrument(info_span!(target: trace::TARGET, "ledger")).await {
             Ok(written) => {
                 self.metrics.ledger_written();
-                self.tell(work, &before, &written);
-                self.known(work, written);
-                Ok(())
+                self.known(id, written.clone());
+                Ok(written)
             }
             Err(LedgerError::Conflict(name)) => {
-                let current = self.ledger.get(work.id).await?;
-                self.known(work, current);
+                let current = self.ledger.get(id).await?;
+                self.known(id, current);
                 Err(Trouble::conflict(&name))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn known(&self, work: &Work, object: KopiaRepository) {
-        let mut world = self.world();
-        let ids = world.set_ledger(work.id, Some(object));
-        let policies: Vec<_> = work.plan.policy.iter().chain(&work.plan.shadowed).cloned().collect();
-        drop(world);
-        for id in ids.into_iter().filter(|id| *id != work.id) {
-            self.repositories.add(id);
+    fn known(&self, id: RepositoryId, object: KopiaRepository) {
+        let ids = self.world().set_ledger(id, Some(object));
+        for other in ids.into_iter().filter(|other| *other != id) {
+            self.repositories.add(other);
         }
-        for name in policies {
-            self.policies.add(name);
+    }
+
+    /// Policies and members that tell of this repository.
+    fn looks_after(&self, work: &Work) {
+        for name in work.plan.policy.iter().chain(&work.plan.shadowed) {
+            self.policies.add(name.clone());
         }
         for member in work.plan.cluster.iter().chain(&work.plan.holder) {
             self.members.add(member.clone());

@@ -71,10 +71,7 @@ async fn a_cron_job_does_not_stand_before_its_ca_of_which_one_key_is_copied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_go_in_the_reverse_order_and_the_secret_after_the_last_job() {
-    let bench = Bench::start(60).await;
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.maintained().await;
+    let bench = Bench::maintaining("bucket").await;
     // Suspended, so that nobody here runs it; it may go on any time.
     let job = bench.job_of("bucket", true);
     bench.hub.actor("user").delete(POLICY.0, POLICY.1, "", "nightly").unwrap();
@@ -248,10 +245,7 @@ fn ready(bench: &Bench) -> Option<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_is_new_is_told_of_its_repositories_though_their_records_say_what_they_said() {
-    let mut bench = Bench::start(60).await;
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.maintained().await;
+    let mut bench = Bench::maintaining("bucket").await;
     bench.settled().await;
     bench.stop().await;
     // The same policy anew, while nobody looks: it is told of before the member has been read.

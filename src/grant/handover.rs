@@ -107,7 +107,7 @@ pub(super) fn resume(input: &Input<'_>, grant: &Grant, from: &Former) -> Step {
         since: Some(input.now),
         until,
         deadline_seconds: of_former.map_or(DEADLINE_UNKNOWN, |entry| entry.deadline_seconds),
-        highest_epoch: if input.keeps(Rule::EpochsOnce) { grant.epoch.max(grant.highest_epoch) } else { 0 },
+        highest_epoch: if input.keeps(Rule::EpochsOnce) { grant.highest() } else { 0 },
         from: None,
     };
     Step::grant(next, &drain).saying("Resuming", format!("{} did not claim; {} goes on", grant.cluster, from.cluster))

@@ -19,13 +19,13 @@ impl Other {
         Merged {
             from: settled(&self.grant),
             deadline_seconds: self.grant.deadline_seconds,
-            highest_epoch: self.grant.epoch.max(self.grant.highest_epoch),
+            highest_epoch: self.grant.highest(),
         }
     }
 
     /// Does this record, the one that stands for all, account for the grant? Then that one has come to its end.
     pub fn is_taken_over(&self, grant: Option<&Grant>, drain: &[Drain]) -> bool {
-        let later = grant.is_some_and(|grant| grant.epoch > self.grant.epoch.max(self.grant.highest_epoch));
+        let later = grant.is_some_and(|grant| grant.epoch > self.grant.highest());
         let held = &self.grant.cluster;
         let waits = |entry: &Drain| entry.cluster == *held && entry.ids.contains(&self.id);
         later && (held.as_str().is_empty() || drain.iter().any(waits))

@@ -164,9 +164,14 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// The highest epoch that it knows to have been given.
+    pub fn highest(&self) -> u64 {
+        self.epoch.max(self.highest_epoch)
+    }
+
     /// An epoch that no grant of this repository has had.
     pub fn next_epoch(&self) -> u64 {
-        self.epoch.max(self.highest_epoch).saturating_add(1)
+        self.highest().saturating_add(1)
     }
 }
 

@@ -61,6 +61,15 @@ impl Bench {
         Self::start_with(time_factor, 50).await
     }
 
+    /// One that maintains the repository in a bucket by now.
+    pub async fn maintaining(bucket: &str) -> Self {
+        let bench = Self::start(60).await;
+        bench.back_up(bucket, &json!({}));
+        bench.policy(&json!({}));
+        bench.maintained().await;
+        bench
+    }
+
     pub async fn start_with(time_factor: u32, max_claims: usize) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let hub = SimCluster::start("hub").await.unwrap();

@@ -91,10 +91,7 @@ async fn where_no_claim_can_start_the_former_holder_goes_on_under_its_epoch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_ledger_is_taken_up_with_a_higher_epoch() {
-    let mut bench = Bench::start(60).await;
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.maintained().await;
+    let mut bench = Bench::maintaining("bucket").await;
     bench.stop().await;
     let repository = format!("kr-{}", id("bucket"));
     bench.hub.actor("user").delete("hub.volsync.backube", "kopiarepositories", "", &repository).unwrap();
@@ -108,10 +105,7 @@ async fn a_lost_ledger_is_taken_up_with_a_higher_epoch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_that_was_wiped_and_made_anew_is_claimed_at_once() {
-    let bench = Bench::start(60).await;
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.maintained().await;
+    let bench = Bench::maintaining("bucket").await;
     bench.repositories.create(&place_of("bucket"), "password", "somebody@laptop");
     bench.repositories.change(&place_of("bucket"), |it| it.unique_id = "ab".repeat(32)).unwrap();
     bench.job_of("bucket", false);

@@ -14,10 +14,7 @@ fn seen(token: &'static str) -> impl Fn(&Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_new_token_starts_one_run_while_the_cron_job_is_suspended() {
-    let mut bench = Bench::start(60).await;
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.maintained().await;
+    let mut bench = Bench::maintaining("bucket").await;
     // One that is due in the same minute goes on, and is waited for.
     bench.job_of("bucket", false);
     bench.lever(&json!({"runNow": "first"}));
@@ -49,10 +46,7 @@ async fn each_new_token_starts_one_run_while_the_cron_job_is_suspended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_run_by_hand_while_it_is_frozen() {
-    let bench = Bench::start(60).await;
-    bench.back_up("bucket", &json!({}));
-    bench.policy(&json!({}));
-    bench.maintained().await;
+    let bench = Bench::maintaining("bucket").await;
     bench.lever(&json!({"frozenUntil": "2999-01-01T00:00:00Z", "reason": "audit"}));
     bench.until("it is frozen", || suspended(&bench, true)).await;
     bench.lever(&json!({"runNow": "now"}));

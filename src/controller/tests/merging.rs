@@ -54,10 +54,7 @@ async fn merged(bench: &Bench, other: &SimCluster, first: &str, second: &str, ep
 /// A store goes by two names of which the hub does not know that they are one.
 async fn one_store_by_two_names(newcomer_is_smaller: bool) {
     let (known, unknown) = buckets(newcomer_is_smaller);
-    let bench = Bench::start(60).await;
-    bench.back_up(known, &json!({}));
-    bench.policy(&json!({}));
-    bench.maintained().await;
+    let bench = Bench::maintaining(known).await;
     bench.repositories.alias(&place_of(&unknown), &place_of(known));
     // A run that goes on while it is found out.
     bench.job_of(known, false);
@@ -89,10 +86,7 @@ async fn a_newcomer_that_is_a_known_repository_and_has_the_smaller_id_stands_for
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_is_taken_for_the_same_until_the_operator_says_otherwise() {
     let (original, mirror) = buckets(false);
-    let bench = Bench::start(60).await;
-    bench.back_up(original, &json!({}));
-    bench.policy(&json!({}));
-    bench.maintained().await;
+    let bench = Bench::maintaining(original).await;
     let unique = bench.repositories.get(&place_of(original)).unwrap().unique_id;
     bench.repositories.create(&place_of(&mirror), "password", "maintenance@volsync");
     bench.repositories.change(&place_of(&mirror), |it| it.unique_id.clone_from(&unique)).unwrap();
