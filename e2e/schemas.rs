@@ -74,7 +74,7 @@ fn everything() -> Value {
         "notReady": [{"cluster": "a", "secret": "a/b", "until": time, "reason": "r", "attempts": 1}],
         "clusters": [{"cluster": "a", "sources": 1, "ready": 1}], "clusterCount": 1, "sourceCount": 1,
         "runs": [{"cluster": "a", "outcome": "Failed"}], "lastOutcome": "Failed", "lastSuccess": time, "nextRun": time,
-        "consecutiveFailures": 1, "runNowSeen": "a", "history": [{"epoch": 1, "cluster": "a", "why": "Pinned"}], "conditions": kinds.map(condition),
+        "consecutiveFailures": 1, "runNowUnderWay": "a", "runNowSeen": "a", "history": [{"epoch": 1, "cluster": "a", "why": "Pinned"}], "conditions": kinds.map(condition),
     })
 }
 

@@ -67,11 +67,12 @@ fn sentences() -> Vec<(&'static str, String)> {
 const FENCE: Rule = Rule::OwnerExact;
 
 /// What has to come together for what a rule is against, where chance does not bring it about soon.
-const WHERE_TO_LOOK: [&[&str]; 4] = [
+const WHERE_TO_LOOK: [&[&str]; 5] = [
     &["ClaimStalls", "ForeignOwner", "Pin"],
     &["Pin", "LateController", "RunStalls", "SlowStart"],
     &["Pin", "ClaimDies", "ClaimStalls", "ForeignOwner", "MemberClock", "RunStalls"],
     &["Pin", "LoseLedger", "Partition", "RunStalls"],
+    &["RunNow", "RequestLate"],
 ];
 
 /// The first schedule at which anything goes wrong, as short as it can be made.

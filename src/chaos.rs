@@ -76,7 +76,7 @@ pub fn unix(at: Millis) -> i64 {
 
 /// All rules, by name.
 pub fn rules() -> BTreeMap<String, Rule> {
-    const ALL: [Rule; 17] = [
+    const ALL: [Rule; 18] = [
         Rule::EpochsOnce,
         Rule::ClaimVerified,
         Rule::FormerDrained,
@@ -91,6 +91,7 @@ pub fn rules() -> BTreeMap<String, Rule> {
         Rule::AllRead,
         Rule::NobodyBetween,
         Rule::LaterTakenUp,
+        Rule::NamedFirst,
         Rule::OwnerExact,
         Rule::PermitExact,
         Rule::ReadBack,

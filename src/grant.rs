@@ -211,8 +211,8 @@ pub struct Step {
 pub enum LedgerChange {
     /// Replaces the grant and what is drained.
     Grant(Grant, Vec<Drain>),
-    /// A run by hand is over: what is drained, and the token that was acted upon.
-    Manual { drain: Vec<Drain>, seen: Option<Box<str>> },
+    /// A run by hand begins or is over: what is drained, the token whose Job may be made, the one that was acted upon.
+    Manual { drain: Vec<Drain>, under_way: Option<Box<str>>, seen: Option<Box<str>> },
     /// The claim failed: this Secret of this member makes room for the next.
     NotReady(NotReady),
 }

@@ -188,6 +188,10 @@ pub struct KopiaRepositoryStatus {
     #[schemars(length(max = 3))]
     #[serde(deserialize_with = "lenient::entries")]
     pub history: Vec<GrantRecord>,
+    /// The value of runNow whose Job may have been made and has not been seen to end. No other one is acted upon before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub run_now_under_way: Option<String>,
     /// The value of runNow that was acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "lenient::or_default")]

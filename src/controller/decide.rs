@@ -59,7 +59,12 @@ pub fn decide(work: &Work, seen: &BTreeMap<MemberName, Seen>, now: Timestamp, te
         unread: work.unread.as_ref(),
         ledger_since: work.object.as_ref().and_then(|object| Some(object.metadata.creation_timestamp.as_ref()?.0)),
         settling_until: work.settling_until,
-        by_hand: grant::ByHand { token: work.run_now.as_deref(), job: work.manual, missed_until: work.missed_until },
+        by_hand: grant::ByHand {
+            token: work.run_now.as_ref().map(|it| &*it.token),
+            under_way: work.run_now.as_ref().is_some_and(|it| it.under_way),
+            job: work.manual,
+            missed_until: work.missed_until,
+        },
         known_as: work.known_as.as_ref(),
         cluster_uid: uid.as_deref(),
         now,

@@ -20,7 +20,7 @@ use crate::member::Guard;
 use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
 use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
 use crate::outcome::Outcome;
-use crate::plan::fleet::{Contact, Drain, Grant, Merged, Phase};
+use crate::plan::fleet::{Contact, Drain, Grant, Merged, Phase, RunNow};
 use crate::plan::foreign::Contender;
 use crate::plan::result::{Push, RepositoryPlan};
 use crate::plan::{holder, observe};
@@ -59,8 +59,8 @@ pub struct Work {
     pub seen: BTreeMap<MemberName, Seen>,
     /// CronJobs of `drain` that may still start Jobs.
     pub firing: Vec<(MemberName, Firing)>,
-    /// `spec.runNow`, while it has not been acted upon, and its Job.
-    pub run_now: Option<Box<str>>,
+    /// What was asked for by hand and has not been acted upon, and its Job.
+    pub run_now: Option<RunNow>,
     pub manual: ManualJob,
     /// Until when the holder's CronJob would start a run at once, were it let go.
     pub missed_until: Option<Timestamp>,
@@ -144,9 +144,8 @@ impl Work {
                 world.here(id, member).iter().flat_map(|here| jobs::runs(here, (member, hub_id), &status, look)),
             );
         }
-        let run_now = run_now.filter(|token| status.run_now_seen.as_deref() != Some(&**token));
-        let manual = run_now.as_deref().zip(holder).filter(|_| holder_synced);
-        let manual = manual.map(|(token, here)| jobs::manual(here, namespace, (id, token), now)).unwrap_or_default();
+        let manual = run_now.as_ref().zip(holder).filter(|_| holder_synced);
+        let manual = manual.map(|(it, here)| jobs::manual(here, namespace, (id, &it.token), now)).unwrap_or_default();
         let (mut late, mut next_look, mut missed_until) = (Vec::new(), None, None);
         if let (Some(grant), Some(here)) = (&grant, holder) {
             let member = &grant.cluster;

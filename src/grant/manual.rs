@@ -5,18 +5,24 @@
 //! a suspend that was acknowledged may be followed by one Job more: so here as in a hand-over two lists have to show
 //! that nothing runs. The ledger's entry for the holder itself in `drain` says that its CronJob is suspended for this,
 //! so that any replica can go on from there.
+//!
+//! A request that makes a Job may be given up and arrive long after. So before the first one is sent the ledger names
+//! the token: from then on no other Job by hand is made, whatever `spec.runNow` says, and the CronJob stays suspended
+//! until this one has ended. Its name is made from the token, so that the late request finds it there.
 
 use jiff::Timestamp;
 
 use super::drain::{self, Look};
-use super::{Input, LedgerChange, Step};
+use super::{Input, LedgerChange, Rule, Step};
 use crate::plan::fleet::{Drain, Grant, Phase};
 
 /// What is known of a run that is asked for by hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByHand<'a> {
-    /// `spec.runNow`, while it has not been acted upon.
+    /// The one under way; else `spec.runNow`, while it has not been acted upon.
     pub token: Option<&'a str>,
+    /// The ledger names it: a request that makes its Job may have been sent.
+    pub under_way: bool,
     /// The Job of that token, in the grant's member.
     pub job: ManualJob,
     /// Until when the CronJob, let go, would start a run that it has missed meanwhile.
@@ -33,13 +39,14 @@ pub enum ManualJob {
 
 pub(super) fn active(input: &Input<'_>, grant: &Grant) -> Step {
     let own = input.drain.iter().find(|entry| entry.cluster == grant.cluster);
-    match (input.by_hand.token.filter(|_| input.wanted()), own) {
+    match (input.by_hand.token.filter(|_| input.by_hand.under_way || input.wanted()), own) {
         (None, None) => Step { run: true, ..Step::rest() },
         (Some(_), None) => {
             let drain = drain::and(input, grant.cluster.clone(), Some(grant.deadline_seconds));
             says(Step::grant(grant.clone(), &drain), "the CronJob is suspended for it")
         }
         (Some(token), Some(own)) => match input.by_hand.job {
+            ManualJob::Absent if !input.wanted() => awaited(),
             ManualJob::Absent => quiet(input, grant, own, token),
             ManualJob::Running => says(Step::rest(), "it goes on"),
             ManualJob::Ended => over(input, grant, Some(token)),
@@ -62,6 +69,9 @@ fn quiet(input: &Input<'_>, grant: &Grant, own: &Drain, token: &str) -> Step {
     };
     let wake = |at: Timestamp| (at < Timestamp::MAX).then_some(at);
     match drain::quiet(input, own, seen, Timestamp::MIN) {
+        Look::Over if !input.by_hand.under_way && input.keeps(Rule::NamedFirst) => {
+            Step::write(LedgerChange::Manual { drain: input.drain.to_vec(), under_way: Some(token.into()), seen: None })
+        }
         Look::Over => says(Step { manual: Some(token.into()), ..Step::rest() }, "it starts"),
         Look::Clear(since) => says(kept(Some(since)), "nothing else runs"),
         Look::List => {
@@ -89,7 +99,7 @@ fn over(input: &Input<'_>, grant: &Grant, token: Option<&str>) -> Step {
             format!("it has ended; the CronJob goes on at {until:.0}, for it would start at once what it has missed");
         return says(Step { wake: Some(until), ..Step::rest() }, &text);
     }
-    Step::write(LedgerChange::Manual { drain: others(input, grant), seen: token.map(Into::into) })
+    Step::write(LedgerChange::Manual { drain: others(input, grant), under_way: None, seen: token.map(Into::into) })
 }
 
 /// Nothing new is pushed: a run by hand that has begun comes to its end, and the CronJob is let go as it stands.
@@ -97,11 +107,27 @@ pub(super) fn held(input: &Input<'_>, grant: &Grant) -> Step {
     if !input.drain.iter().any(|entry| entry.cluster == grant.cluster) {
         return Step::rest();
     }
+    if let (true, Some(token)) = (input.by_hand.under_way, input.by_hand.token) {
+        return match input.by_hand.job {
+            ManualJob::Absent => awaited(),
+            ManualJob::Running => says(Step::rest(), "it goes on"),
+            ManualJob::Ended => Step::write(LedgerChange::Manual {
+                drain: input.drain.to_vec(),
+                under_way: None,
+                seen: Some(token.into()),
+            }),
+        };
+    }
     if input.seen.get(&grant.cluster).is_none_or(|seen| seen.live > 0) {
         return says(Step::rest(), "what runs is waited for");
     }
     let next = Grant { phase: Phase::Resuming, since: Some(input.now), ..grant.clone() };
     Step::grant(next, &others(input, grant))
+}
+
+/// The request that makes the Job may be on its way: the CronJob stays suspended until the Job is there and has ended.
+fn awaited() -> Step {
+    says(Step::rest(), "it was about to start, and does once the repository is maintained again")
 }
 
 fn others(input: &Input<'_>, grant: &Grant) -> Vec<Drain> {
@@ -128,6 +154,7 @@ mod tests {
         grant: Grant,
         drain: Vec<Drain>,
         seen: BTreeMap<MemberName, Seen>,
+        under_way: Option<Box<str>>,
     }
 
     impl Stage {
@@ -138,11 +165,14 @@ mod tests {
                 grant: grant("a", Phase::Active),
                 drain: Vec::new(),
                 seen: BTreeMap::from([("a".into(), seen)]),
+                under_way: None,
             }
         }
 
         fn step(&self, now: i64, by_hand: ByHand<'_>) -> Step {
             let (seen, drain) = (&self.seen, &self.drain[..]);
+            let token = self.under_way.as_deref().or(by_hand.token);
+            let by_hand = ByHand { token, under_way: self.under_way.is_some(), ..by_hand };
             let input = input(&self.plan, Some(&self.grant), ClaimJob::Absent);
             step(&Input { seen, drain, by_hand, now: at(now), ..input })
         }
@@ -154,14 +184,16 @@ mod tests {
         fn wrote(&mut self, step: &Step) {
             match step.ledger.clone() {
                 Some(LedgerChange::Grant(grant, drain)) => (self.grant, self.drain) = (grant, drain),
-                Some(LedgerChange::Manual { drain, .. }) => self.drain = drain,
+                Some(LedgerChange::Manual { drain, under_way, .. }) => {
+                    (self.drain, self.under_way) = (drain, under_way);
+                }
                 other => panic!("nothing is written: {other:?}"),
             }
         }
     }
 
     fn asked(job: ManualJob) -> ByHand<'static> {
-        ByHand { token: Some("1"), job, missed_until: None }
+        ByHand { token: Some("1"), under_way: false, job, missed_until: None }
     }
 
     fn listed(began: i64, clear: bool) -> Listed {
@@ -193,6 +225,9 @@ mod tests {
         assert!(waits.manual.is_none() && waits.list.is_empty() && waits.wake == Some(at(64)), "{waits:?}");
         assert_eq!(stage.step(64, asked(ManualJob::Absent)).list.len(), 1);
         stage.sees(|seen| seen.listed = Some(listed(64, true)));
+        let named = stage.step(65, asked(ManualJob::Absent));
+        assert!(named.manual.is_none(), "the ledger names it first");
+        stage.wrote(&named);
         assert_eq!(stage.step(65, asked(ManualJob::Absent)).manual.as_deref(), Some("1"));
         let runs = stage.step(66, asked(ManualJob::Running));
         assert!(!runs.run && runs.manual.is_none() && runs.ledger.is_none(), "{runs:?}");
@@ -221,7 +256,10 @@ mod tests {
         let waits = stage.step(100, ended);
         assert!(!waits.run && waits.ledger.is_none() && waits.wake == Some(at(500)), "{waits:?}");
         let over = stage.step(500, ended);
-        assert_eq!(over.ledger, Some(LedgerChange::Manual { drain: Vec::new(), seen: Some("1".into()) }));
+        assert_eq!(
+            over.ledger,
+            Some(LedgerChange::Manual { drain: Vec::new(), under_way: None, seen: Some("1".into()) })
+        );
         stage.wrote(&over);
         assert!(stage.step(501, ByHand::default()).run);
     }
@@ -234,12 +272,42 @@ mod tests {
         assert!(stage.step(1, ByHand::default()).ledger.is_none(), "what runs is waited for");
         stage.sees(|seen| seen.live = 0);
         let over = stage.step(2, ByHand::default());
-        assert_eq!(over.ledger, Some(LedgerChange::Manual { drain: Vec::new(), seen: None }));
+        assert_eq!(over.ledger, Some(LedgerChange::Manual { drain: Vec::new(), under_way: None, seen: None }));
         stage.plan.state = State::Frozen;
         let frozen = stage.step(2, asked(ManualJob::Absent));
-        assert_eq!(frozen.ledger, Some(LedgerChange::Manual { drain: Vec::new(), seen: None }), "it starts after it");
+        assert_eq!(
+            frozen.ledger,
+            Some(LedgerChange::Manual { drain: Vec::new(), under_way: None, seen: None }),
+            "it starts after it"
+        );
         stage.drain.clear();
         assert_eq!(stage.step(3, asked(ManualJob::Absent)).ledger, None);
+    }
+
+    /// The request that makes its Job may arrive at any time.
+    #[test]
+    fn one_that_the_ledger_names_comes_to_its_end_whatever_is_asked_for_by_then() {
+        let mut stage = Stage::new();
+        stage.wrote(&stage.step(0, asked(ManualJob::Absent)));
+        stage.drain[0].clear_since = Some(at(4));
+        stage.sees(|seen| (seen.suspended, seen.listed) = (true, Some(listed(64, true))));
+        stage.wrote(&stage.step(65, asked(ManualJob::Absent)));
+        assert_eq!(stage.under_way.as_deref(), Some("1"));
+        for now in [ByHand::default(), ByHand { token: Some("2"), ..ByHand::default() }] {
+            assert_eq!(stage.step(66, now).manual.as_deref(), Some("1"), "{now:?}");
+            assert!(!stage.step(66, now).run);
+        }
+        let maintained = stage.plan.clone();
+        for push in [stage.plan.push.clone(), Push::Keep] {
+            stage.plan = RepositoryPlan { push, state: State::Held, ..maintained.clone() };
+            for job in [ManualJob::Absent, ManualJob::Running] {
+                let waits = stage.step(67, ByHand { job, ..ByHand::default() });
+                assert!(!waits.run && waits.manual.is_none() && waits.ledger.is_none(), "{waits:?}");
+            }
+            let ended = stage.step(68, ByHand { job: ManualJob::Ended, ..ByHand::default() });
+            let Some(LedgerChange::Manual { under_way: None, seen, .. }) = ended.ledger else { panic!("{ended:?}") };
+            assert_eq!(seen.as_deref(), Some("1"));
+        }
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Rule {
     NobodyBetween,
     /// Objects of a later grant than the ledger's are taken up before they are removed.
     LaterTakenUp,
+    /// A run by hand is named by the ledger before its Job is made, and no other is made until it has ended.
+    NamedFirst,
     /// Script: a run goes on only if the recorded owner is its own, letter for letter.
     OwnerExact,
     /// Script: a claim replaces the one owner that its permit names.

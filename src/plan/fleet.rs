@@ -133,7 +133,7 @@ pub struct LedgerRecord {
     pub frozen_until: Option<Timestamp>,
     pub same_as: Option<Box<str>>,
     pub distinct_from: Option<Box<str>>,
-    pub run_now: Option<Box<str>>,
+    pub run_now: Option<RunNow>,
     /// The grant that the operator gives up, although its member can't be reached.
     pub failover: Option<Former>,
 }
@@ -143,6 +143,14 @@ impl LedgerRecord {
     pub fn holders(&self) -> impl Iterator<Item = &MemberName> {
         self.grant.iter().map(|grant| &grant.cluster).chain(self.drain.iter().map(|entry| &entry.cluster))
     }
+}
+
+/// A run that was asked for by hand and has not been acted upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunNow {
+    pub token: Box<str>,
+    /// The request that makes its Job may have been sent.
+    pub under_way: bool,
 }
 
 /// The right to maintain a repository.

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::fleet::{
     Contact, Drain, Fleet, Former, Grant, Labels, LedgerRecord, MemberRecord, Merged, NotReady, Observation, Phase,
-    PushedCronJob, SourceRecord, SourceRepository,
+    PushedCronJob, RunNow, SourceRecord, SourceRepository,
 };
 use super::readiness::DEFAULT_DOMAIN;
 use crate::api::kopia_repository::{
-    DEADLINE_UNKNOWN, DrainStatus, GrantPhase, GrantStatus, KopiaRepository, MergedStatus, NotReadyStatus,
+    DEADLINE_UNKNOWN, DrainStatus, GrantPhase, GrantStatus, KopiaRepository, KopiaRepositorySpec,
+    KopiaRepositoryStatus, MergedStatus, NotReadyStatus,
 };
 use crate::api::member_cluster::{Lifecycle, MemberCluster};
 use crate::identity::Overrides;
@@ -67,6 +68,7 @@ pub fn ledger(object: &KopiaRepository) -> LedgerRecord {
     let spec = &object.spec;
     let status = object.status.clone().unwrap_or_default();
     LedgerRecord {
+        run_now: run_now(spec, &status),
         key: status.key.as_deref().and_then(|key| key.parse().ok()),
         backend: status.backend.map(Into::into),
         location: status.location.map(Into::into),
@@ -79,9 +81,16 @@ pub fn ledger(object: &KopiaRepository) -> LedgerRecord {
         frozen_until: spec.frozen_until.as_ref().map(|until| until.0),
         same_as: spec.same_as.as_deref().filter(|text| !text.is_empty()).map(Into::into),
         distinct_from: spec.distinct_from.as_deref().filter(|text| !text.is_empty()).map(Into::into),
-        run_now: spec.run_now.as_deref().map(Into::into),
         failover: spec.failover.as_ref().map(|given_up| former(&given_up.cluster, given_up.epoch)),
     }
+}
+
+fn run_now(spec: &KopiaRepositorySpec, status: &KopiaRepositoryStatus) -> Option<RunNow> {
+    if let Some(token) = &status.run_now_under_way {
+        return Some(RunNow { token: token.as_str().into(), under_way: true });
+    }
+    let asked = spec.run_now.as_deref().filter(|token| status.run_now_seen.as_deref() != Some(token));
+    asked.map(|token| RunNow { token: token.into(), under_way: false })
 }
 
 fn grant(status: &GrantStatus) -> Grant {

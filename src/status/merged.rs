@@ -43,6 +43,7 @@ pub fn status(
         shadowed_policies: Vec::new(),
         grant: before.grant.filter(|_| ended.is_none()),
         merged: Some(merged),
+        run_now_under_way: before.run_now_under_way.filter(|_| ended.is_none()),
         drain: if ended.is_some() { Vec::new() } else { before.drain },
         clusters: Vec::new(),
         cluster_count: None,
