@@ -23,3 +23,4 @@ mod shrink;
 mod stage;
 mod stale_secret;
 mod surroundings;
+mod waves;

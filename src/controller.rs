@@ -29,9 +29,11 @@ pub mod push;
 pub mod queue;
 pub mod reconcile;
 pub mod report;
+mod rollout;
 pub mod run;
 pub mod tell;
 #[cfg(all(test, feature = "demo"))]
 mod tests;
+mod waves;
 pub mod work;
 pub mod world;

@@ -145,6 +145,8 @@ pub fn fields(kind: Kind, wanted: &Value, live: &Value) -> Vec<Field> {
         found.retain(|field| !of_data(&field.path) && !is_annotation(field, labels::SOURCE_VERSION));
         found.extend(contents(&wanted["data"], &live["data"]));
     }
+    // When it was written, which is no difference.
+    found.retain(|field| !is_annotation(field, labels::REVISION_SINCE));
     // A hash says no more than the fields that it stands for.
     if found.iter().any(|field| !is_annotation(field, labels::APPLIED_HASH)) {
         found.retain(|field| !is_annotation(field, labels::APPLIED_HASH));

@@ -39,6 +39,10 @@ pub const SOURCE_VERSION: &str = "hub.volsync.backube/source-version";
 pub const TRACEPARENT: &str = "hub.volsync.backube/traceparent";
 /// Which attempt at claiming an epoch a Job belongs to.
 pub const ATTEMPT: &str = "hub.volsync.backube/attempt";
+/// On CronJobs: what image, script and rendering of the release it has, and since when; what its policy asked for.
+pub const REVISION: &str = "hub.volsync.backube/revision";
+pub const REVISION_SINCE: &str = "hub.volsync.backube/revision-since";
+pub const SETTINGS: &str = "hub.volsync.backube/settings";
 /// On the Job of a run by hand: its token.
 pub const RUN_NOW: &str = "hub.volsync.backube/run-now";
 /// On another tool's object that a hub has suspended: which hub, for which repository, when, and what it was before.

@@ -114,6 +114,8 @@ pub struct Census {
     pub claims: i64,
     /// Repositories that wait for their turn to claim.
     pub claims_waiting: i64,
+    /// Repositories of rollouts that are not through, by how far they are.
+    pub rollout: BTreeMap<&'static str, i64>,
     /// Keys that wait or are worked on, by queue.
     pub queues: BTreeMap<&'static str, i64>,
     pub members: BTreeMap<String, MemberCensus>,
@@ -178,6 +180,8 @@ impl Census {
         hub.register("invalid_policies", "KopiaMaintenance objects that are not valid", gauge(self.invalid_policies));
         hub.register("claims_under_way", "Claim Jobs that have not ended", gauge(self.claims));
         hub.register("claims_waiting", "Repositories that wait for their turn to claim", gauge(self.claims_waiting));
+        let help = "Repositories of a rollout that is not through: waiting, well or bad since";
+        hub.register("rollout_repositories", help, gauges("state", &self.rollout));
         hub.register("queue_depth", "Keys that wait or are worked on, by queue", gauges("queue", &self.queues));
         self.register_members(hub);
     }

@@ -14,6 +14,7 @@ use crate::plan::result::Assignment;
 
 pub mod cron_job;
 pub mod pod;
+mod revision;
 pub mod secret;
 pub mod support;
 

@@ -136,6 +136,7 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
             mover_image: None,
             max_claims: 50,
             shrink_hold: Duration::from_mins(10),
+            rollout_wave: jiff::SignedDuration::from_hours(24),
             time_factor: TIME_FACTOR,
             grant_factor: TIME_FACTOR,
         },

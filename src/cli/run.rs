@@ -55,6 +55,9 @@ pub struct MemberArgs {
     /// How long it is not believed that most sources of a member, most policies or the last one are gone at once
     #[arg(long, env = "VOLSYNC_HUB_SHRINK_HOLD", value_name = "DURATION", default_value = "10m", value_parser = super::options::duration)]
     pub shrink_hold: std::time::Duration,
+    /// How long a wave of a rollout of another image or script lasts whose runs tell nothing; 0s: all at once
+    #[arg(long, env = "VOLSYNC_HUB_ROLLOUT_WAVE", value_name = "DURATION", default_value = "24h", value_parser = super::options::duration)]
+    pub rollout_wave: std::time::Duration,
     /// Claims under way in the whole fleet at once
     #[arg(long, env = "VOLSYNC_HUB_MAX_CLAIMS", value_name = "N", default_value_t = 50, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_claims: usize,
@@ -212,6 +215,7 @@ pub fn options(
             mover_image: members.mover_image.clone(),
             max_claims: members.max_claims,
             shrink_hold: members.shrink_hold,
+            rollout_wave: jiff::SignedDuration::try_from(members.rollout_wave).unwrap_or(jiff::SignedDuration::MAX),
             time_factor: 1,
             grant_factor: 1,
         },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Secret;
 use tracing::info;
 
@@ -90,6 +90,8 @@ impl Engine {
         let mut waits = None;
         if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, work.may_push()) {
             waits = self.push(work, step, assignment, target).await?;
+        } else {
+            self.rollouts().forget(work.id);
         }
         if step.remove_claim {
             self.remove_claim(work).await?;
@@ -117,6 +119,7 @@ impl Engine {
         target: &Target,
     ) -> Result<Option<Waits>, Trouble> {
         if target.contact != Contact::Synced {
+            self.rollouts().forget(work.id);
             let message =
                 format!("member {} can't be reached or is being read; what stands there stays", target.member);
             return Err(Trouble::new("MemberUnreachable", message));
@@ -126,7 +129,9 @@ impl Engine {
         let member = self.member(&target.member)?;
         let mut push =
             Push { member: &member, hub_id: &self.settings.hub_id, standing: &target.standing, noted: Vec::new() };
-        let done = self.push_all(&mut push, step, assignment, target, &context).await;
+        let mut cron_job = cron_job::cron_job(assignment, &context, assignment.suspend || !step.run);
+        let cron_job = if self.holds_back(work, target, &mut cron_job) { None } else { Some(&mut cron_job) };
+        let done = self.push_all(&mut push, assignment, target, &context, cron_job).await;
         for note in push.noted.iter().filter(|note| note.written.is_some()) {
             info!(cluster = %target.member, kind = ?note.kind, object = %note.name, repository = %work.id, "applied");
             self.metrics.member_written(note.kind.as_str());
@@ -151,15 +156,17 @@ impl Engine {
     async fn push_all(
         &self,
         push: &mut Push<'_>,
-        step: &Step,
         assignment: &Assignment,
         target: &Target,
         context: &RenderContext<'_>,
+        cron_job: Option<&mut CronJob>,
     ) -> Result<(), Trouble> {
         push.support(context.namespace).await?;
         self.copy_secret(push, assignment, target, context).await?;
         self.copy_ca(push, assignment, target, context).await?;
-        push.cron_job(assignment, context, assignment.suspend || !step.run).await?;
+        if let Some(cron_job) = cron_job {
+            push.cron_job(cron_job).await?;
+        }
         Ok(())
     }
 

@@ -35,6 +35,7 @@ impl Engine {
         let claims = number(world.claims.under_way(Self::now()));
         let claims_waiting = number(world.claims.waiting());
         drop(world);
+        let rollout = self.rollouts().counts();
         for handle in &handles {
             if let Some(census) = members.get_mut(handle.name().as_str()) {
                 sent(census, handle);
@@ -48,6 +49,10 @@ impl Engine {
             invalid_policies: number(policies - valid),
             claims,
             claims_waiting,
+            rollout: [("waiting", rollout.waiting), ("well", rollout.well), ("bad", rollout.bad)]
+                .into_iter()
+                .map(|(state, count)| (state, number(count)))
+                .collect(),
             queues: queues.into_iter().map(|(name, depth)| (name, number(depth))).collect(),
             members,
             usage: usage(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::ApiResource;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use super::deletions::{Deletions, Notice, Turn};
 use super::push::Noted;
 use super::queue::Queue;
 use super::report::Written;
+use super::rollout::Rollouts;
 use super::world::{Dirty, World};
 use crate::grant::Listed;
 use crate::hub::event::HubEvent;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub max_claims: usize,
     /// `--shrink-hold`: how long deletions of most objects at once are not believed.
     pub shrink_hold: Duration,
+    /// `--rollout-wave`: how long a wave of a rollout lasts whose runs tell nothing. Zero: all CronJobs change at once.
+    pub rollout_wave: SignedDuration,
     /// Divides the waits of the protocol; 1 but in test builds.
     pub time_factor: u32,
     /// Divides those between a claim and the first run alone, where a test build leaves all others as they are.
@@ -81,6 +84,8 @@ pub struct Engine {
     problems: Mutex<BTreeMap<String, (&'static str, String)>>,
     /// What consistent lists showed of earlier holders.
     pub(super) lists: Mutex<BTreeMap<(RepositoryId, MemberName), Listed>>,
+    /// What runs another image or script than it should, and gets it in its turn.
+    rollouts: Mutex<Rollouts>,
     /// Failed attempts in a row, for the wait before the next.
     failures: Mutex<BTreeMap<RepositoryId, u32>>,
     /// Since when the source of a copy is gone that should go too. A hub that starts anew counts anew.
@@ -120,6 +125,7 @@ impl Engine {
             told: Mutex::default(),
             problems: Mutex::default(),
             lists: Mutex::default(),
+            rollouts: Mutex::default(),
             failures: Mutex::default(),
             gone: Mutex::default(),
         }
@@ -128,6 +134,10 @@ impl Engine {
     // Steps under the lock are short and leave the world whole, so a poisoned lock is no reason to stop.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn rollouts(&self) -> MutexGuard<'_, Rollouts> {
+        self.rollouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A replica that stands by plans and logs like the one that leads, and writes nothing.

@@ -13,8 +13,7 @@ use crate::member::apply::{Applied, Guard, Pushed, SecretValues};
 use crate::member::event::{CronState, OwnedKind, OwnedObject};
 use crate::member::{CallError, Member};
 use crate::names::{ObjectName, RepositoryId};
-use crate::plan::result::Assignment;
-use crate::render::{self, RenderContext, cron_job, support};
+use crate::render::{self, support};
 
 /// What stands in the member for this repository, as last seen.
 #[derive(Debug, Default)]
@@ -58,14 +57,8 @@ impl Push<'_> {
         self.ensure(OwnedKind::ConfigMap, &mut script).await
     }
 
-    pub async fn cron_job(
-        &mut self,
-        assignment: &Assignment,
-        context: &RenderContext<'_>,
-        suspend: bool,
-    ) -> Result<(), CallError> {
-        let mut wanted: CronJob = cron_job::cron_job(assignment, context, suspend);
-        self.ensure(OwnedKind::CronJob, &mut wanted).await
+    pub async fn cron_job(&mut self, wanted: &mut CronJob) -> Result<(), CallError> {
+        self.ensure(OwnedKind::CronJob, wanted).await
     }
 
     /// Is the copy known to hold this version of its source?
@@ -189,13 +182,30 @@ pub fn name_of<K: Pushed>(object: &K) -> ObjectName {
 
 /// Labels, and annotations of ours, are seen without reading the object.
 fn labels_stand<K: Pushed>(wanted: &K, standing: &OwnedObject) -> bool {
+    stand(wanted, standing, &[labels::SOURCE_VERSION])
+}
+
+fn stand<K: Pushed>(wanted: &K, standing: &OwnedObject, but: &[&str]) -> bool {
     let meta = wanted.meta();
     let labels = meta.labels.iter().flatten();
     let annotations = meta.annotations.iter().flatten();
     labels.into_iter().all(|(key, value)| standing.labels.get(key.as_str()).is_some_and(|it| **it == **value))
         && annotations
-            .filter(|(key, _)| key.as_str() != labels::SOURCE_VERSION)
+            .filter(|(key, _)| !but.contains(&key.as_str()))
             .all(|(key, value)| standing.annotations.get(key.as_str()).is_some_and(|it| **it == **value))
+}
+
+/// Is this CronJob what was asked for, as far as grant and policy go? It may run something else.
+pub fn asks_the_same(wanted: &CronJob, standing: &OwnedObject) -> bool {
+    let Some(cron) = &standing.cron else { return false };
+    let spec = &wanted.spec;
+    let deadline = spec.job_template.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    !standing.deleting
+        && stand(wanted, standing, &[labels::REVISION, labels::REVISION_SINCE])
+        && *cron.schedule == *spec.schedule
+        && cron.time_zone.as_deref() == spec.time_zone.as_deref()
+        && spec.suspend == Some(cron.suspend)
+        && cron.active_deadline_seconds == deadline
 }
 
 /// What is compared: all but the status.

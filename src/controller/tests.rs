@@ -9,6 +9,7 @@ mod handover;
 mod manual;
 mod many;
 mod merging;
+mod rollout;
 
 use std::time::Duration;
 

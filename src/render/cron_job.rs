@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
 use super::pod::{Permit, Role, template};
-use super::{RenderContext, meta};
+use super::{RenderContext, meta, revision};
 use crate::labels;
 use crate::names::RepositoryId;
 use crate::plan::result::Assignment;
@@ -26,6 +26,13 @@ pub const CLAIM_DEADLINE_SECONDS: u32 = 900;
 
 /// A CronJob never carries a permit: it can run only where a claim went before.
 pub fn cron_job(assignment: &Assignment, context: &RenderContext<'_>, suspend: bool) -> batch::CronJob {
+    let mut cron_job = plain(assignment, context, suspend);
+    revision::mark(&mut cron_job, assignment, context);
+    cron_job
+}
+
+/// Without the words for what it was made from.
+pub(super) fn plain(assignment: &Assignment, context: &RenderContext<'_>, suspend: bool) -> batch::CronJob {
     let settings = &assignment.settings;
     // With a limit of 0 the Job would be gone before its outcome is read; the hub deletes it afterwards.
     let keep = |limit: u32| Some(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));

@@ -145,6 +145,7 @@ impl Bench {
                 mover_image: Some("mover:1".to_owned()),
                 max_claims: self.max_claims,
                 shrink_hold: Duration::from_mins(10),
+                rollout_wave: jiff::SignedDuration::from_hours(24),
                 time_factor: self.time_factor,
                 grant_factor: self.time_factor,
             },
