@@ -10,6 +10,7 @@ mod grants;
 mod hostile;
 mod invalid_policies;
 mod journal;
+mod long;
 mod members;
 mod merged;
 mod moving;

@@ -80,20 +80,25 @@ impl Stage {
 
     /// What a hub of this stage is started with.
     pub fn hub_options(&self, args: &[&str]) -> Options {
+        self.hub_options_at(TIME_FACTOR, args)
+    }
+
+    /// The same, with waits that are divided by another factor.
+    pub fn hub_options_at(&self, time_factor: u32, args: &[&str]) -> Options {
         let id = format!("--hub-id={HUB_ID}");
-        self.options(&[&[id.as_str()], args].concat())
+        self.options(time_factor, &[&[id.as_str()], args].concat())
     }
 
     /// Starts one that keeps its id in the ConfigMap, as an installation does.
     pub async fn start_hub_without_id(&self, args: &[&str]) -> Result<Hub, Fail> {
-        let mut hub = Hub::start(&self.fleet, &self.options(args))?;
+        let mut hub = Hub::start(&self.fleet, &self.options(TIME_FACTOR, args))?;
         hub.ready().await?;
         Ok(hub)
     }
 
-    fn options(&self, args: &[&str]) -> Options {
+    fn options(&self, time_factor: u32, args: &[&str]) -> Options {
         // Everything here is on loopback addresses, which no Secret may point the hub at otherwise.
-        let usual = ["--allow-loopback".to_owned(), format!("--time-factor={TIME_FACTOR}")];
+        let usual = ["--allow-loopback".to_owned(), format!("--time-factor={time_factor}")];
         Options {
             args: usual.into_iter().chain(args.iter().map(|arg| (*arg).to_owned())).collect(),
             kubeconfigs: Some(self.registered.clone()),
