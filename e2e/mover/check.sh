@@ -14,7 +14,7 @@ export LC_ALL=C
 kopia=$(command -v -- "${1:?"say which kopia: e2e/mover/check.sh KOPIA"}") || { echo "there is no $1"; exit 2; }
 kopia=$(realpath -- "$kopia")
 script=$(realpath -- "$(dirname -- "${BASH_SOURCE[0]}")/../../deploy/mover/maintain.sh")
-for tool in jq timeout realpath; do
+for tool in jq timeout realpath pkill; do
     command -v "$tool" >/dev/null || { echo "these checks need $tool on the path"; exit 2; }
 done
 
@@ -150,9 +150,47 @@ mover run 8 m2
 holds 'the holder goes on' outcome_is Succeeded
 holds 'no configuration is left behind' is_empty "$folder/tmp"
 
+# Hand-overs: from 8@m2 to 9@m3, whose claim dies half-way, and back to m2.
+mover claim 7 m1 HUB_PERMIT_REPLACES=Former@Before.example
+holds 'the claim of an older grant that comes late is refused' outcome_is ClaimRefused
+holds 'and sets nothing' owner_is "volsync-hub-8@m2.$HUB"
+mover claim 9 m3 HUB_PERMIT_REPLACES="volsync-hub-7@m1.$HUB"
+holds 'a permit for a grant that has gone is refused' outcome_is ClaimRefused
+holds 'and reports who is recorded' field_is previousOwner "volsync-hub-8@m2.$HUB"
+mover run 8 m20
+holds 'a member whose name begins like the holder is fenced off' outcome_is Fenced
+mover run 80 m2
+holds 'an epoch that begins like the one of the holder is not granted' outcome_is NotGranted
+mover run 8 m2
+holds 'the holder goes on where nothing was claimed' outcome_is Succeeded
+
+mover claim 9 m3 HUB_PERMIT_REPLACES="volsync-hub-8@m2.$HUB" HUB_READ_BACK_SECONDS=300 &
+claim=$!
+for _ in {1..60}; do
+    owner_is "volsync-hub-9@m3.$HUB" && break
+    sleep 0.5
+done
+pkill -TERM -P "$claim" bash
+wait "$claim"
+holds 'a claim that died had set the owner' owner_is "volsync-hub-9@m3.$HUB"
+mover run 8 m2
+holds 'from then on the former holder is fenced off' outcome_is Fenced
+mover claim 9 m3 HUB_PERMIT_REPLACES="volsync-hub-8@m2.$HUB"
+holds 'the next attempt finds its own owner' outcome_is Claimed
+holds 'and sets nothing any more' field_is ownerWritten false
+mover run 9 m3
+holds 'the new holder maintains the repository' outcome_is Succeeded
+
+mover claim 10 m2 HUB_PERMIT_REPLACES="volsync-hub-9@m3.$HUB"
+holds 'it moves back' outcome_is Claimed
+mover run 8 m2
+holds 'a run of the first grant to that member stays fenced off' outcome_is Fenced
+mover run 10 m2
+holds 'and one of the second goes on' outcome_is Succeeded
+
 # A full run that is killed before its last task. A real one takes a fraction of a second, so it is tried again, a little
 # later each time. The stand-in takes 30 s, and on a machine that has much to do several of them before it begins.
-client holder repository connect filesystem "--path=$place" --override-username=volsync-hub-8 \
+client holder repository connect filesystem "--path=$place" --override-username=volsync-hub-10 \
     --override-hostname="m2.$HUB" --max-list-cache-duration=0s
 killed=false milliseconds=20 limit=2500
 $standin && extra=(LC_ALL=C KOPIA_STANDIN_RUN_SECONDS=30) milliseconds=1000 limit=29000
@@ -174,11 +212,11 @@ for (( ; milliseconds < limit; milliseconds = milliseconds * 5 / 4 + 1)); do
 done
 extra=(LC_ALL=C)
 if $killed; then
-    mover run 8 m2
+    mover run 10 m2
     holds 'a full run that was killed counts as under way' outcome_is Busy
     holds 'until its deadline' test "$(jq -r .busyUntil "$folder/outcome")" -le $(($(date +%s) + 600))
     sleep 6
-    mover run 8 m2 HUB_DEADLINE_SECONDS=5
+    mover run 10 m2 HUB_DEADLINE_SECONDS=5
     holds 'and no longer' test "$(jq -r .outcome "$folder/outcome")" != Busy
 else
     leave_out 'a full run that was killed: every one was over too soon'
@@ -194,7 +232,7 @@ if $standin || [[ -n ${CHECK_CLOCK_AHEAD:-} ]]; then
     client fast repository connect filesystem "--path=$place" --override-username=fast --override-hostname=clock
     client fast maintenance set --owner=me --no-auto-maintenance
     extra=(LC_ALL=C) ahead=()
-    mover claim 9 m1
+    mover claim 11 m1
     holds 'a former owner with a fast clock makes a claim ineffective' outcome_is ClaimIneffective
     holds 'and goes on' owner_is fast@clock
 else
