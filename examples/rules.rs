@@ -22,6 +22,9 @@ struct Args {
     schedules: u64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only these rules
+    #[arg(long, value_name = "RULE")]
+    rule: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,9 @@ fn run(args: &Args) -> Result<(), String> {
     let fleet = Fleet::new()?;
     println!("| | rule | demands | without it |\n|---|---|---|---|");
     for (number, (name, demand)) in sentences().into_iter().enumerate() {
+        if !args.rule.is_empty() && !args.rule.iter().any(|rule| rule == name) {
+            continue;
+        }
         let rule = *rules.get(name).ok_or_else(|| format!("the simulation can't take {name} away"))?;
         let shown = worst(args, &fleet, rule).unwrap_or_else(|| "not shown yet".to_owned());
         println!("| {} | `{name}` | {demand} | {shown} |", number + 1);
