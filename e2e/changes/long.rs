@@ -127,7 +127,7 @@ impl Trouble {
                 "kill -9"
             }
             11..=12 => {
-                self.hubs[hub].process().signal("-STOP")?;
+                self.hubs[hub].process().signal("STOP")?;
                 self.ends.push((now + seconds / 3, Ends::HeldUp(hub)));
                 "stop"
             }
@@ -172,7 +172,7 @@ impl Trouble {
             match ends {
                 Ends::Cut(member) => self.links[member].1.mend(),
                 // It may have been killed meanwhile.
-                Ends::HeldUp(hub) => self.hubs[hub].process().signal("-CONT")?,
+                Ends::HeldUp(hub) => self.hubs[hub].process().signal("CONT")?,
                 Ends::Frozen(bucket) => {
                     self.lever(bucket, &json!({"frozenUntil": null, "reason": null})).await?;
                 }
