@@ -8,6 +8,8 @@ pub mod demo;
 pub mod doctor;
 pub mod document;
 pub mod explain;
+#[cfg(feature = "demo")]
+pub mod fleet;
 pub mod get;
 pub mod hub_place;
 pub mod identity;
@@ -41,6 +43,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
+    #[cfg(feature = "demo")]
+    Fleet(fleet::FleetArgs),
     Plan(plan::PlanArgs),
     Explain(explain::ExplainArgs),
     Get(get::GetArgs),
@@ -68,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Fleet(args) => fleet::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Get(args) => get::run(&args),

@@ -7,13 +7,15 @@ pub mod changes;
 mod clock;
 pub mod fleet;
 mod garbage;
+pub mod kubeconfigs;
 mod kubelet;
 pub mod levers;
 pub mod look;
 mod mover;
-mod objects;
+pub(crate) mod objects;
 pub mod repositories;
 mod scenario;
+pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod verdict;

@@ -27,10 +27,11 @@ const FORBIDDEN: [&str; 12] = [
 ];
 
 /// Layers above the pure ones, which these must not know.
-const ABOVE: [&str; 9] = [
+const ABOVE: [&str; 10] = [
     "crate::cli",
     "crate::controller",
     "crate::demo",
+    "crate::fleet",
     "crate::hub",
     "crate::member",
     "crate::metrics",

@@ -12,6 +12,8 @@ pub mod controller;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod diff;
+#[cfg(feature = "demo")]
+pub mod fleet;
 pub mod grant;
 pub mod hub;
 pub mod identity;

@@ -9,12 +9,14 @@ mod access;
 mod actor;
 mod admission;
 mod apply;
+mod body;
 mod builtin;
 mod discovery;
 mod events;
 mod failure;
 mod faults;
 mod fields;
+mod load;
 mod managed;
 mod merge;
 pub(crate) mod pki;
@@ -29,6 +31,7 @@ mod serve;
 mod server;
 mod store;
 mod structural;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -48,8 +51,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use access::{Access, Rule};
 pub use actor::Actor;
 pub use failure::Failure;
-pub use faults::{Faults, Refusal};
+pub use faults::{Bodies, Faults, Refusal};
 pub use store::{Store, Stored};
+pub use tally::{Tally, Told};
 
 /// One simulated cluster. Clones are the same cluster; it stops when the last one is dropped.
 #[derive(Clone, Debug)]
@@ -59,7 +63,7 @@ pub struct SimCluster(Arc<Running>);
 struct Running {
     name: String,
     address: SocketAddr,
-    authority: String,
+    authority: Arc<str>,
     /// Of the user that may do everything.
     token: String,
     backend: serve::Backend,
@@ -74,11 +78,21 @@ impl SimCluster {
 
     /// The same on the given port.
     pub async fn start_at(name: &str, port: u16) -> io::Result<Self> {
-        let identity = pki::identity(name, &["127.0.0.1", "localhost"])?;
+        let identity = pki::identity(name, pki::LOOPBACK)?;
+        let seed = RandomState::new().hash_one((Instant::now(), name, port));
+        Self::start_as(name, port, seed, &identity).await
+    }
+
+    /// The same with what it is known by: one seed makes the same UIDs and tokens each time, and one identity serves
+    /// many clusters.
+    pub(crate) async fn start_as(name: &str, port: u16, seed: u64, identity: &pki::Identity) -> io::Result<Self> {
         let (listener, address) = server::bind(port).await?;
-        let seed = RandomState::new().hash_one((Instant::now(), name, address));
-        let backend =
-            serve::Backend { store: Store::new(seed), faults: Faults::default(), tokens: access::Tokens::default() };
+        let backend = serve::Backend {
+            store: Store::new(seed),
+            faults: Faults::default(),
+            tokens: access::Tokens::default(),
+            tally: Tally::default(),
+        };
         let actor = backend.store.actor("kube-apiserver");
         for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
@@ -87,11 +101,11 @@ impl SimCluster {
         let token = backend.store.lock().draw();
         backend.tokens.insert(token.clone(), "simulated-admin", Access::Everything);
         let stop = CancellationToken::new();
-        tokio::spawn(server::run(listener, identity.config, backend.clone(), stop.clone()));
+        tokio::spawn(server::run(listener, Arc::clone(&identity.config), backend.clone(), stop.clone()));
         Ok(Self(Arc::new(Running {
             name: name.to_owned(),
             address,
-            authority: identity.authority,
+            authority: Arc::clone(&identity.authority),
             token,
             backend,
             _stop: stop.drop_guard(),
@@ -114,6 +128,10 @@ impl SimCluster {
     }
     pub fn faults(&self) -> &Faults {
         &self.0.backend.faults
+    }
+    /// What was asked of it.
+    pub fn tally(&self) -> &Tally {
+        &self.0.backend.tally
     }
     /// Acts inside the cluster, whatever its faults.
     pub fn actor(&self, manager: &str) -> Actor {
@@ -159,7 +177,7 @@ impl SimCluster {
 
     pub fn kubeconfig_yaml_of(&self, token: &str) -> String {
         use base64::Engine;
-        let authority = base64::engine::general_purpose::STANDARD.encode(&self.0.authority);
+        let authority = base64::engine::general_purpose::STANDARD.encode(&*self.0.authority);
         let name = &self.0.name;
         let config: Value = json!({
             "apiVersion": "v1",

@@ -1,17 +1,18 @@
 //! Starts the demo fleet: a simulated hub cluster and its members, with everything in them that the hub looks for.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Clock;
+use super::kubeconfigs::Kubeconfigs;
 use super::repositories::Repositories;
 use super::scenario::{
     EVERYWHERE, HUB_SECRET, MEMBERS, MemberPlan, POLICIES, PRODUCTION, REPOSITORIES, RepositoryPlan, Use,
 };
+use super::standing::{self, FORMER_OWNER, apply, yaml};
 use super::workload::Workload;
 use crate::sim::{Actor, SimCluster};
 
@@ -19,29 +20,14 @@ use crate::sim::{Actor, SimCluster};
 pub const SPEED: u32 = 6;
 /// Every wait of the protocol is divided by this: five minutes become five seconds.
 pub const TIME_FACTOR: u32 = 60;
-/// Who was the recorded owner of every repository before: what a backup's own mover leaves.
-const FORMER_OWNER: &str = "maintenance@volsync";
-const MOVER_IMAGE: &str = "registry.example.com/volsync-mover-kopia:0.22";
-
 /// A running demo fleet. Everything ends when it is dropped.
 #[derive(Debug)]
 pub struct DemoFleet {
     pub hub: SimCluster,
     pub members: Vec<SimCluster>,
     pub repositories: Repositories,
-    folder: Folder,
+    kubeconfigs: Kubeconfigs,
     _stop: DropGuard,
-}
-
-/// A folder of kubeconfigs, which goes with the fleet.
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Nothing of worth is in it, and the next start makes its own.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 impl DemoFleet {
@@ -64,23 +50,17 @@ impl DemoFleet {
         for repository in REPOSITORIES {
             repositories.create(repository.location, repository.password, FORMER_OWNER);
         }
-        let folder = Folder::create()?;
-        fs::create_dir_all(folder.0.join("members"))?;
-        for cluster in &members {
-            let path = folder.0.join("members").join(format!("{}.yaml", cluster.name()));
-            write_private(&path, &cluster.kubeconfig_yaml())?;
-        }
-        write_private(&folder.0.join("hub.yaml"), &hub.kubeconfig_yaml())?;
-        Ok(Self { hub, members, repositories, folder, _stop: stop.drop_guard() })
+        let kubeconfigs = Kubeconfigs::write(&Kubeconfigs::folder_for("demo"), &hub, &members)?;
+        Ok(Self { hub, members, repositories, kubeconfigs, _stop: stop.drop_guard() })
     }
 
     /// One kubeconfig a member, for `--kubeconfig-dir`.
     pub fn kubeconfig_dir(&self) -> PathBuf {
-        self.folder.0.join("members")
+        self.kubeconfigs.members()
     }
     /// The kubeconfig of the hub's own cluster.
     pub fn hub_kubeconfig(&self) -> PathBuf {
-        self.folder.0.join("hub.yaml")
+        self.kubeconfigs.hub()
     }
     /// (name, what it is there to show)
     pub fn policies(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -91,37 +71,6 @@ impl DemoFleet {
     }
 }
 
-impl Folder {
-    fn create() -> io::Result<Self> {
-        use std::hash::{BuildHasher, RandomState};
-        let name = format!("volsync-hub-demo-{}-{:08x}", std::process::id(), RandomState::new().hash_one(0) >> 32);
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-/// Kubeconfigs hold tokens, if only simulated ones.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
-}
-
-fn apply(actor: &Actor, object: &Value) -> io::Result<()> {
-    actor.apply(object).map(|_| ()).map_err(|refused| {
-        let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
-        io::Error::other(format!("put {kind} {name} into the demo fleet: {refused}"))
-    })
-}
-
-fn yaml(text: &str) -> io::Result<Value> {
-    serde_saphyr::from_str(text).map_err(|error| io::Error::other(format!("read YAML of the demo: {error}")))
-}
-
 fn namespace(name: &str) -> Value {
     let labels = if PRODUCTION.contains(&name) { json!({"environment": "production"}) } else { json!({}) };
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
@@ -129,13 +78,7 @@ fn namespace(name: &str) -> Value {
 
 fn fill_hub(hub: &SimCluster) -> io::Result<()> {
     let actor = hub.actor("demo");
-    for definition in [
-        include_str!("../../deploy/crds/kopiamaintenances.yaml"),
-        include_str!("../../deploy/crds/kopiarepositories.yaml"),
-        include_str!("../../deploy/crds/memberclusters.yaml"),
-    ] {
-        apply(&actor, &yaml(definition)?)?;
-    }
+    standing::definitions_of_hub(&actor)?;
     for name in ["volsync-system", HUB_SECRET.0] {
         apply(&actor, &namespace(name))?;
     }
@@ -158,10 +101,9 @@ fn fill_hub(hub: &SimCluster) -> io::Result<()> {
 
 fn fill_member(member: &SimCluster) -> io::Result<()> {
     let actor = member.actor("demo");
-    apply(&actor, &yaml(REPLICATION_SOURCES)?)?;
     apply(&actor, &namespace("volsync-system"))?;
     apply(&actor, &namespace("storage"))?;
-    apply(&actor, &volsync())?;
+    standing::volsync(&actor)?;
     for repository in REPOSITORIES {
         for used in repository.uses.iter().filter(|used| used.member == member.name()) {
             fill_use(&actor, repository, used)?;
@@ -200,48 +142,3 @@ fn secret(repository: &RepositoryPlan, (namespace, name): (&str, &str), password
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace},
         "stringData": data})
 }
-
-/// VolSync's own Deployment, which says which mover it uses.
-fn volsync() -> Value {
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "volsync", "namespace": "volsync-system"},
-        "spec": {
-            "selector": {"matchLabels": {"app.kubernetes.io/name": "volsync"}},
-            "template": {
-                "metadata": {"labels": {"app.kubernetes.io/name": "volsync"}},
-                "spec": {"containers": [{
-                    "name": "manager",
-                    "image": "registry.example.com/volsync:0.17",
-                    "env": [{"name": "RELATED_IMAGE_KOPIA_CONTAINER", "value": MOVER_IMAGE}],
-                }]},
-            },
-        },
-    })
-}
-
-/// VolSync's kind, as open as this demo needs it.
-const REPLICATION_SOURCES: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: replicationsources.volsync.backube}
-spec:
-  group: volsync.backube
-  scope: Namespaced
-  names: {kind: ReplicationSource, listKind: ReplicationSourceList, plural: replicationsources, singular: replicationsource}
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    additionalPrinterColumns:
-    - {name: Source, type: string, jsonPath: .spec.sourcePVC}
-    - {name: Last sync, type: string, jsonPath: .status.lastSyncTime}
-    schema:
-      openAPIV3Schema:
-        type: object
-        properties:
-          spec: {type: object, x-kubernetes-preserve-unknown-fields: true}
-          status: {type: object, x-kubernetes-preserve-unknown-fields: true}
-";

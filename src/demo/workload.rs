@@ -33,7 +33,7 @@ pub struct Workload {
     /// By uid of the CronJob: the last fire time that became a Job, else when it was first seen.
     fired: BTreeMap<String, Timestamp>,
     schedules: BTreeMap<String, Option<FixedSchedule>>,
-    /// What the last full look saw: the cluster's version, and the second of its clock.
+    /// What the last full look saw: the version of what is looked at, and the second of its clock.
     seen: (u64, i64),
 }
 
@@ -57,7 +57,7 @@ impl Workload {
 
     /// One look at everything, where anything can have changed.
     pub fn tick(&mut self) {
-        let now = (self.actor.store().resource_version(), self.clock.now().as_second() / FIRE_STEP_SECONDS);
+        let now = (self.actor.changed(&[JOBS, CRON_JOBS, PODS]), self.clock.now().as_second() / FIRE_STEP_SECONDS);
         if now == self.seen && self.kubelet.is_idle() {
             return;
         }

@@ -37,7 +37,7 @@ impl Actor {
     }
 
     /// The kind of an object that carries its `apiVersion` and `kind`.
-    fn resource_of(&self, object: &Value) -> Result<Arc<Resource>, Failure> {
+    pub(super) fn resource_of(&self, object: &Value) -> Result<Arc<Resource>, Failure> {
         let (api_version, kind) = (&object["apiVersion"], &object["kind"]);
         let served = self.store.lock().resources().into_iter();
         let mut fitting = served.filter(|resource| *kind == *resource.kind && *api_version == *resource.api_version());
@@ -101,6 +101,12 @@ impl Actor {
         let anything = Preconditions::default();
         self.store.lock().delete(&resource, (namespace, name), &anything, &self.options())?;
         Ok(())
+    }
+    /// The resourceVersion of the last change of any of these kinds.
+    pub fn changed(&self, ids: &[(&str, &str)]) -> u64 {
+        let mut inner = self.store.lock();
+        let kinds: Vec<_> = ids.iter().filter_map(|(group, plural)| inner.resource(group, plural)).collect();
+        kinds.iter().map(|kind| inner.table(kind).changed()).max().unwrap_or_default()
     }
     /// Wakes at each change of a kind.
     pub fn changes(&self, group: &str, plural: &str) -> Option<watch::Receiver<u64>> {

@@ -27,10 +27,21 @@ struct State {
     latency: Duration,
     answer: Option<Refusal>,
     refuse: bool,
+    silent: bool,
     hang: bool,
     stall_watches: bool,
     end_watches_at_once: bool,
-    requests: u64,
+    expire_versions: bool,
+    bodies: Bodies,
+}
+
+/// How bodies of answers are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bodies {
+    /// As through a thin line.
+    pub bytes_a_second: Option<u64>,
+    /// Each ends cleanly after so many bytes, as behind a proxy that loses the rest.
+    pub cut_after: Option<u64>,
 }
 
 /// An answer given to every request instead of the right one.
@@ -79,6 +90,13 @@ impl Faults {
             self.drop_connections();
         }
     }
+    /// True: drops all connections and takes new ones without ever saying a word. False: goes on with these.
+    pub fn silence(&self, silent: bool) {
+        self.set(|state| state.silent = silent);
+        if silent {
+            self.drop_connections();
+        }
+    }
     /// True: takes requests and never answers; those under way wait until it is false again.
     pub fn hang(&self, hang: bool) {
         self.set(|state| state.hang = hang);
@@ -91,6 +109,16 @@ impl Faults {
     pub fn end_watches_at_once(&self, end: bool) {
         self.set(|state| state.end_watches_at_once = end);
     }
+    /// True: every watch that is open or resumes, and every list that goes on from a page, gets 410.
+    pub fn expire_versions(&self, expire: bool) {
+        self.set(|state| state.expire_versions = expire);
+        if expire {
+            self.end_watches();
+        }
+    }
+    pub fn send_bodies(&self, bodies: Bodies) {
+        self.set(|state| state.bodies = bodies);
+    }
     /// Ends all watches cleanly, once.
     pub fn end_watches(&self) {
         self.0.watches_cut.send_modify(|count| *count += 1);
@@ -99,14 +127,7 @@ impl Faults {
     pub fn drop_connections(&self) {
         self.0.connections_cut.send_modify(|count| *count += 1);
     }
-    /// Requests answered or hanging since the start.
-    pub fn requests(&self) -> u64 {
-        self.state().requests
-    }
 
-    pub(super) fn count_request(&self) {
-        self.state().requests += 1;
-    }
     pub(super) fn latency(&self) -> Duration {
         self.state().latency
     }
@@ -122,11 +143,21 @@ impl Faults {
     pub(super) fn ends_watches_at_once(&self) -> bool {
         self.state().end_watches_at_once
     }
+    pub(super) fn expires_versions(&self) -> bool {
+        self.state().expire_versions
+    }
+    pub(super) fn bodies(&self) -> Bodies {
+        self.state().bodies
+    }
     pub(super) fn cuts(&self) -> watch::Receiver<u64> {
         self.0.watches_cut.subscribe()
     }
     pub(super) fn connection_cuts(&self) -> watch::Receiver<u64> {
         self.0.connections_cut.subscribe()
+    }
+    /// Returns once connections are spoken on.
+    pub(super) async fn until_speaking(&self) {
+        self.until(|state| !state.silent).await;
     }
     /// Returns once requests are answered.
     pub(super) async fn until_answering(&self) {

@@ -7,9 +7,12 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+/// What servers on the loopback address are called.
+pub(crate) const LOOPBACK: &[&str] = &["127.0.0.1", "localhost"];
+
 pub(crate) struct Identity {
     /// PEM, for kubeconfigs.
-    pub authority: String,
+    pub authority: Arc<str>,
     pub config: Arc<ServerConfig>,
 }
 
@@ -36,5 +39,5 @@ pub(crate) fn identity(cluster: &str, names: &[&str]) -> io::Result<Identity> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], private))
         .map_err(io::Error::other)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Identity { authority: authority_certificate.pem(), config: Arc::new(config) })
+    Ok(Identity { authority: authority_certificate.pem().into(), config: Arc::new(config) })
 }

@@ -1,5 +1,7 @@
 //! Lists: filters, pages that stay at one resourceVersion, and the meanings of `resourceVersion`.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -52,6 +54,9 @@ impl ListOptions {
         let limit = if version == Some(0) { None } else { query.number("limit")?.filter(|&limit| limit > 0) };
         Ok(Self { filter: filter(target, query, resource)?, limit, after, exact })
     }
+    pub(super) fn continues(&self) -> bool {
+        self.after.is_some()
+    }
 }
 
 fn parse_continue(token: &str) -> Result<(u64, Key), Failure> {
@@ -60,6 +65,14 @@ fn parse_continue(token: &str) -> Result<(u64, Key), Failure> {
     let token: Value = serde_json::from_slice(&text).map_err(|_| refused())?;
     let part = |name: &str| token[name].as_str().ok_or_else(refused);
     Ok((token["rv"].as_u64().ok_or_else(refused)?, (part("ns")?.into(), part("name")?.into())))
+}
+
+/// A page that continues a list whose version is forgotten.
+pub(super) fn token_expired() -> Failure {
+    Failure::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter.",
+    )
 }
 
 impl Inner {
@@ -77,25 +90,16 @@ impl Inner {
         }
         let at = options.after.as_ref().map(|(version, _)| *version).or(options.exact);
         let table = self.table(resource);
-        let then;
         let objects = match at {
-            Some(version) => {
-                then = table.at(version).ok_or_else(|| match options.after {
-                    Some(_) => Failure::expired(
-                        "The provided continue parameter is too old to display a consistent list result. You can \
-                         start a new list without the continue parameter.",
-                    ),
-                    None => {
-                        Failure::expired(format!("The resourceVersion for the provided list is too old: {version}"))
-                    }
-                })?;
-                &then
-            }
-            None => &table.objects,
+            Some(version) => table.at(version).ok_or_else(|| match options.after {
+                Some(_) => token_expired(),
+                None => Failure::expired(format!("The resourceVersion for the provided list is too old: {version}")),
+            })?,
+            None => Cow::Borrowed(&table.objects),
         };
         let limit = options.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let after = options.after.as_ref().map(|(_, key)| key);
-        let (page, remaining) = Table::page(objects, &options.filter, after, limit);
+        let (page, remaining) = Table::page(&objects, &options.filter, after, limit);
         let version = at.unwrap_or(current);
         let mut metadata = json!({"resourceVersion": version.to_string()});
         if let (Some(last), true) = (page.last(), remaining > 0) {

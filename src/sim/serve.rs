@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde_json::{Value, json};
 
 use super::access::{Asked, Tokens, User};
 use super::admission::{Part, Unknown};
+use super::body::{Body, sent};
 use super::discovery;
 use super::events;
 use super::failure::{Cause, Failure};
@@ -23,13 +23,15 @@ use super::read::{self, ListOptions};
 use super::request::{Query, Route, Target};
 use super::resource::{REVIEWS, Resource};
 use super::store::Store;
+use super::tally::Tally;
 use super::watch::Watch;
 use super::write::{Preconditions, WriteOptions, Written};
 
 /// What etcd takes in one request; the real server's limit too.
 const BODY_MAX: usize = 3 << 20;
 
-pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// What is no verb on objects.
+const OTHER: &str = "other";
 
 /// What every request of a cluster is answered from.
 #[derive(Clone, Debug)]
@@ -37,6 +39,25 @@ pub(super) struct Backend {
     pub store: Store,
     pub faults: Faults,
     pub tokens: Tokens,
+    pub tally: Tally,
+}
+
+/// What a request asks for, as its first line says.
+struct Asking {
+    route: Route,
+    query: Query,
+    verb: Result<&'static str, Failure>,
+}
+
+impl Asking {
+    fn read(request: &Request<Incoming>) -> Self {
+        let (route, query) = (Route::parse(request.uri().path()), Query::parse(request.uri().query()));
+        let verb = match &route {
+            Route::Objects(target) => verb(request.method(), target, &query),
+            _ => Ok(OTHER),
+        };
+        Self { route, query, verb }
+    }
 }
 
 /// A request as far as it is read.
@@ -50,19 +71,21 @@ struct Call {
 }
 
 pub(super) async fn answer(backend: Backend, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    backend.faults.count_request();
+    let asked = Asking::read(&request);
+    backend.tally.count_request(asked.verb.as_ref().map_or(OTHER, |verb| verb));
     backend.faults.until_answering().await;
     let latency = backend.faults.latency();
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    Ok(match serve(&backend, request).await {
+    let response = match serve(&backend, request, asked).await {
         Ok(response) => response,
         Err(failure) => refusal(&failure),
-    })
+    };
+    Ok(sent(response, backend.faults.bodies(), &backend.tally))
 }
 
-async fn serve(backend: &Backend, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+async fn serve(backend: &Backend, request: Request<Incoming>, asked: Asking) -> Result<Response<Body>, Failure> {
     match backend.faults.refusal() {
         Some(Refusal::TooManyRequests) => return Err(Failure::too_many_requests()),
         Some(Refusal::Unavailable) => return Err(Failure::unavailable()),
@@ -71,7 +94,7 @@ async fn serve(backend: &Backend, request: Request<Incoming>) -> Result<Response
     }
     let (parts, body) = request.into_parts();
     let header = |name| parts.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let route = Route::parse(parts.uri.path());
+    let Asking { route, query, verb } = asked;
     if route == Route::Health {
         return Ok(text(StatusCode::OK, "ok"));
     }
@@ -86,8 +109,7 @@ async fn serve(backend: &Backend, request: Request<Incoming>) -> Result<Response
     if *resource.version != *target.version {
         return Ok(text(StatusCode::NOT_FOUND, "404 page not found"));
     }
-    let query = Query::parse(parts.uri.query());
-    let verb = verb(&parts.method, &target, &query)?;
+    let verb = verb?;
     if (&*resource.group, &*resource.plural) != REVIEWS {
         user.check(&Asked::of(verb, &target))?;
     }
@@ -175,6 +197,9 @@ fn objects(
         "watch" => watch(backend, resource, target, call),
         "list" => {
             let options = ListOptions::read(target, &call.query, resource)?;
+            if backend.faults.expires_versions() && options.continues() {
+                return Err(read::token_expired());
+            }
             let asked = call.query.resource_version()?;
             let page = backend.store.lock().list(resource, &options, asked, call.form)?;
             Ok(json_response(StatusCode::OK, page))

@@ -66,6 +66,7 @@ fn reset(stream: &TcpStream) {
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, backend: Backend) {
     // Small events must not wait for more.
     let _ = stream.set_nodelay(true);
+    backend.faults.until_speaking().await;
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await else { return };
     let service = service_fn(move |request| answer(backend.clone(), request));
     let mut server = auto::Builder::new(TokioExecutor::new());

@@ -1,6 +1,7 @@
 //! The objects of one simulated cluster: what is there, what happened to it, and since which resourceVersion.
 //! Objects rest as JSON text, so that many clusters fit in one process and lists cost a copy.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,9 @@ use super::selector::{FieldSelector, LabelSelector, Labels};
 /// Events kept for watches that resume. A hub's watch that reconnects within seconds finds its place even after
 /// every object of a large member (some hundreds) changed several times.
 const EVENTS_MAX: usize = 4096;
+/// Text of the events of a kind: what [`EVENTS_MAX`] events of usual size have. Where thousands of clusters share one
+/// process, each has less.
+const HISTORY_BYTES_MAX: usize = 16 << 20;
 
 /// One version of an object.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub(super) type Key = (Arc<str>, Arc<str>);
 pub(super) struct Table {
     pub objects: BTreeMap<Key, Arc<Stored>>,
     events: VecDeque<Event>,
+    /// Text of the objects in `events`, and the most that is kept.
+    history: (usize, usize),
     /// Every event after this resourceVersion is still there.
     oldest: u64,
     /// The resourceVersion of the last event.
@@ -83,9 +89,10 @@ pub(super) struct Inner {
     pub tables: BTreeMap<ResourceId, Table>,
     pub custom: BTreeMap<ResourceId, Arc<Resource>>,
     pub clock_ahead: SignedDuration,
-    /// Makes uids and generated names; unique in the process.
+    /// Makes uids, tokens and generated names; where nobody gave one, unique in the process.
     pub seed: u64,
     pub drawn: u64,
+    history_bytes_max: usize,
 }
 
 /// A handle to the objects of one simulated cluster; clones share them.
@@ -103,7 +110,8 @@ impl Stored {
             namespace: text("namespace"),
             name: text("name"),
             labels: labels.filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into()))).collect(),
-            json: Bytes::from(object.to_string()),
+            // Without what the text grew in beyond its length.
+            json: Bytes::from(object.to_string().into_boxed_str().into_boxed_bytes()),
         }
     }
     pub fn value(&self) -> Value {
@@ -148,10 +156,11 @@ fn versioned(object: &Stored, resource_version: u64) -> Bytes {
 }
 
 impl Table {
-    pub(super) fn new(oldest: u64) -> Self {
+    pub(super) fn new(oldest: u64, history_bytes_max: usize) -> Self {
         Self {
             objects: BTreeMap::new(),
             events: VecDeque::new(),
+            history: (0, history_bytes_max),
             oldest,
             changed: watch::Sender::new(oldest),
             closed: false,
@@ -165,14 +174,33 @@ impl Table {
             Change::Deleted => self.objects.remove(&object.key()),
             _ => self.objects.insert(object.key(), object.clone()),
         };
+        self.history.0 += object.json.len();
         self.events.push_back(Event { change, object: object.clone(), previous });
-        if self.events.len() > EVENTS_MAX
+        while (self.events.len() > EVENTS_MAX || (self.history.0 > self.history.1 && self.events.len() > 1))
             && let Some(dropped) = self.events.pop_front()
         {
+            self.history.0 -= dropped.object.json.len();
             self.oldest = dropped.resource_version();
         }
         self.changed.send_replace(object.resource_version);
         object
+    }
+
+    /// Takes an object in as if it had always been there.
+    pub(super) fn load(&mut self, object: Stored) {
+        self.forget(object.resource_version);
+        self.objects.insert(object.key(), Arc::new(object));
+    }
+
+    fn forget(&mut self, until: u64) {
+        self.events = VecDeque::new();
+        self.history.0 = 0;
+        self.oldest = until;
+    }
+
+    /// The resourceVersion of the last change.
+    pub(super) fn changed(&self) -> u64 {
+        *self.changed.borrow()
     }
 
     pub(super) fn close(&mut self) {
@@ -184,18 +212,23 @@ impl Table {
     }
 
     /// The objects as they were at an earlier resourceVersion; none if that is too long ago.
-    pub(super) fn at(&self, resource_version: u64) -> Option<BTreeMap<Key, Arc<Stored>>> {
+    pub(super) fn at(&self, resource_version: u64) -> Option<Cow<'_, BTreeMap<Key, Arc<Stored>>>> {
         if resource_version < self.oldest {
             return None;
         }
+        let mut later =
+            self.events.iter().rev().take_while(|event| event.resource_version() > resource_version).peekable();
+        if later.peek().is_none() {
+            return Some(Cow::Borrowed(&self.objects));
+        }
         let mut objects = self.objects.clone();
-        for event in self.events.iter().rev().take_while(|event| event.resource_version() > resource_version) {
+        for event in later {
             match &event.previous {
                 Some(previous) => objects.insert(previous.key(), previous.clone()),
                 None => objects.remove(&event.object.key()),
             };
         }
-        Some(objects)
+        Some(Cow::Owned(objects))
     }
 
     /// Up to `most` objects after a key, and whether and how many more there are.
@@ -223,8 +256,8 @@ impl Inner {
         BUILT_IN_RESOURCES.iter().chain(self.custom.values()).cloned().collect()
     }
     pub(super) fn table(&mut self, resource: &Resource) -> &mut Table {
-        let oldest = self.compacted;
-        self.tables.entry(resource.id()).or_insert_with(|| Table::new(oldest))
+        let (oldest, history) = (self.compacted, self.history_bytes_max);
+        self.tables.entry(resource.id()).or_insert_with(|| Table::new(oldest, history))
     }
     pub(super) fn find(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Arc<Stored>, Failure> {
         let found =
@@ -254,6 +287,10 @@ impl Inner {
         head.copy_from_slice(&hash.finalize()[..16]);
         format!("{:032x}", u128::from_be_bytes(head))
     }
+    pub(super) fn draw_uid(&mut self) -> String {
+        let hex = self.draw();
+        format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
+    }
 }
 
 impl Store {
@@ -266,6 +303,7 @@ impl Store {
             clock_ahead: SignedDuration::ZERO,
             seed,
             drawn: 0,
+            history_bytes_max: HISTORY_BYTES_MAX,
         })))
     }
 
@@ -280,8 +318,16 @@ impl Store {
         let now = inner.resource_version;
         inner.compacted = now;
         for table in inner.tables.values_mut() {
-            table.events.clear();
-            table.oldest = now;
+            table.forget(now);
+        }
+    }
+
+    /// Keeps at most so many bytes of past versions of each kind.
+    pub fn keep_history(&self, bytes: usize) {
+        let mut inner = self.lock();
+        inner.history_bytes_max = bytes;
+        for table in inner.tables.values_mut() {
+            table.history.1 = bytes;
         }
     }
 

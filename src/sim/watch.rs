@@ -120,7 +120,12 @@ impl Watch {
 
     /// Takes over what happened since the last look.
     fn collect(&mut self) {
-        match self.store.events_after(&self.resource, self.last, &self.filter) {
+        let found = if self.faults.expires_versions() {
+            Err(Failure::too_old(self.last, self.store.resource_version()))
+        } else {
+            self.store.events_after(&self.resource, self.last, &self.filter)
+        };
+        match found {
             Ok((events, open)) => {
                 for event in events {
                     self.last = event.resource_version;
@@ -190,7 +195,12 @@ impl Watch {
                     Ok(()) => self.collect(),
                     Err(_) => self.over = true,
                 },
-                _ = self.cut.changed() => self.over = true,
+                _ = self.cut.changed() => {
+                    self.over = true;
+                    if self.faults.expires_versions() {
+                        self.collect();
+                    }
+                }
                 () = sleep_until(self.next_bookmark) => self.bookmark_now(),
                 () = sleep_until(self.end) => self.over = true,
             }

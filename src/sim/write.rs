@@ -87,8 +87,7 @@ impl Inner {
         {
             fields.remove("status");
         }
-        let hex = self.draw();
-        let uid = format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32]);
+        let uid = self.draw_uid();
         set_metadata(&mut object, "uid", Some(uid.into()));
         set_metadata(&mut object, "creationTimestamp", Some(self.now_text().into()));
         for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {

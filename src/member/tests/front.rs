@@ -59,7 +59,7 @@ pub enum Answer {
 
 pub struct Front {
     pub address: SocketAddr,
-    authority: String,
+    authority: Arc<str>,
     shared: Arc<Shared>,
     _stop: tokio_util::sync::DropGuard,
 }
@@ -96,7 +96,7 @@ impl Front {
     /// A kubeconfig for it, with these fields of the cluster beside the CA.
     pub fn kubeconfig(&self, cluster: &Value) -> String {
         use base64::Engine;
-        let authority = base64::engine::general_purpose::STANDARD.encode(&self.authority);
+        let authority = base64::engine::general_purpose::STANDARD.encode(&*self.authority);
         let mut fields = json!({
             "server": format!("https://{}{}", self.address, self.shared.prefix),
             "certificate-authority-data": authority,

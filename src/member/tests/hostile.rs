@@ -118,11 +118,11 @@ async fn a_server_that_asks_for_less_gets_less_and_keeps_what_it_had() {
         eu.faults().answer_with(Some(refusal));
         eu.faults().drop_connections();
         world.wait("loss", |seen| seen.contact_of("eu") == Some(Contact::Unreachable)).await;
-        let before = eu.faults().requests();
+        let before = eu.tally().told().requests();
         us.actor("test").create(source("d")).unwrap();
         world.wait("news from the other", |seen| seen.sources.len() == 4).await;
         world.pass(Duration::from_secs(8)).await;
-        let asked = eu.faults().requests() - before;
+        let asked = eu.tally().told().requests() - before;
         assert!(asked <= 20, "{refusal:?}: {asked} requests in 8 s");
         eu.faults().answer_with(None);
         world.wait("return", |seen| seen.is_synced("eu")).await;
