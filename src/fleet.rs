@@ -3,6 +3,10 @@
 //!
 //! As in the demo, clusters, Jobs and repositories are simulated: no container runs, and no byte of a backup exists.
 
+mod changes;
+mod choice;
+pub mod control;
+mod faults;
 mod fill;
 pub mod scheme;
 #[cfg(test)]

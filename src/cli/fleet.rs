@@ -1,14 +1,18 @@
 //! `volsync-hub fleet`: a large simulated fleet, for a hub that runs as a process of its own.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use procfs::process::{LimitValue, Process};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::print_text;
 use crate::demo::kubeconfigs::Kubeconfigs;
+use crate::fleet::control::Control;
 use crate::fleet::scheme::Scheme;
 use crate::fleet::{Fleet, Place};
 
@@ -44,6 +48,9 @@ pub struct FleetArgs {
     /// Port of the hub's API server, from which on the members have theirs [default: any that are free]
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     pub port: u16,
+    /// Loopback address of the control endpoint, which changes what stands there and makes clusters fail
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8970")]
+    pub control: SocketAddr,
     /// Seconds that pass for CronJobs in one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub speed: u32,
@@ -54,6 +61,9 @@ pub struct FleetArgs {
 
 pub fn run(args: &FleetArgs) -> Result<ExitCode, String> {
     let scheme = scheme(args)?;
+    if !args.control.ip().is_loopback() {
+        return Err(format!("--control {} is no loopback address: whoever reaches it rules the fleet", args.control));
+    }
     check_open_files(args.members)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -97,6 +107,10 @@ async fn serve(args: &FleetArgs, scheme: Scheme) -> Result<ExitCode, String> {
     };
     let running = async {
         let started = Instant::now();
+        // First: another fleet on this address is known before a minute has passed.
+        let listener = TcpListener::bind(args.control).await.map_err(|error| {
+            format!("failed to listen on --control {}: {error}; name another address", args.control)
+        })?;
         let fleet = Fleet::start(scheme, Place { port: args.port, speed: args.speed }, |standing| {
             progress(standing, scheme.members);
         })
@@ -105,8 +119,13 @@ async fn serve(args: &FleetArgs, scheme: Scheme) -> Result<ExitCode, String> {
         let folder = args.dir.clone().unwrap_or_else(|| Kubeconfigs::folder_for("fleet"));
         let kubeconfigs = Kubeconfigs::write(&folder, &fleet.hub, &fleet.members)
             .map_err(|error| format!("failed to write kubeconfigs of the simulated fleet: {error}"))?;
-        print_text(&summary(&fleet, &kubeconfigs, started.elapsed()))?;
-        std::future::pending::<Result<(), String>>().await
+        let control =
+            listener.local_addr().map_err(|error| format!("failed to find the control endpoint's port: {error}"))?;
+        print_text(&summary(&fleet, &kubeconfigs, control, started.elapsed()))?;
+        Control::new(Arc::new(fleet))
+            .serve(listener)
+            .await
+            .map_err(|error| format!("failed to serve the control endpoint: {error}"))
     };
     tokio::select! {
         failed = running => failed?,
@@ -125,7 +144,7 @@ fn progress(standing: usize, members: usize) {
     }
 }
 
-fn summary(fleet: &Fleet, kubeconfigs: &Kubeconfigs, took: Duration) -> String {
+fn summary(fleet: &Fleet, kubeconfigs: &Kubeconfigs, control: SocketAddr, took: Duration) -> String {
     let Scheme { members, sources, repositories, seed } = fleet.scheme;
     let address = |index: usize| fleet.members.get(index).map(|member| member.address().to_string());
     let between = [address(0), address(members - 1)].map(Option::unwrap_or_default).join(" to ");
@@ -139,6 +158,7 @@ fn summary(fleet: &Fleet, kubeconfigs: &Kubeconfigs, took: Duration) -> String {
         ),
         ("repositories", repositories.to_string(), String::new()),
         ("hub", fleet.hub.address().to_string(), "with its definitions, and the policy \"all\"".to_owned()),
+        ("control", format!("http://{control}/"), String::new()),
         ("resident", resident(), String::new()),
     ];
     let rows: String = rows

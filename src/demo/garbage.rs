@@ -8,7 +8,7 @@ use crate::sim::Actor;
 
 /// Deletes what its controller, its limits or its time say is over.
 pub fn collect(actor: &Actor, cron_jobs: &[Value], jobs: &[Value], pods: &[Value]) {
-    let now = Timestamp::now();
+    let now = actor.store().now();
     for pod in pods {
         if is_orphan(pod, jobs) {
             delete(actor, PODS, pod);

@@ -76,7 +76,7 @@ impl Kubelet {
         let namespace = meta(pod, "namespace");
         let mission = Mission::read(pod, &self.member, |name| self.actor.get("", "secrets", namespace, name));
         mission.begin(&self.repositories);
-        let now = Timestamp::now();
+        let now = self.actor.store().now();
         let started = text_of(now);
         if let Some(life) = self.pods.get_mut(meta(pod, "uid")) {
             life.running = Some((mission, now));
@@ -89,7 +89,7 @@ impl Kubelet {
     fn finish(&mut self, pod: &Value) {
         let life = self.pods.remove(meta(pod, "uid"));
         let Some((mission, started)) = life.and_then(|life| life.running) else { return };
-        let now = Timestamp::now();
+        let now = self.actor.store().now();
         let ending = mission.end(&self.repositories, started, now);
         let good = ending.exit_code == 0;
         let state = json!({"terminated": {

@@ -108,7 +108,7 @@ impl Workload {
         // A Job of that name is one of an earlier look.
         let _ = self.actor.create(job);
         self.fired.insert(uid.to_owned(), due);
-        let status = json!({"lastScheduleTime": text_of(Timestamp::now())});
+        let status = json!({"lastScheduleTime": text_of(self.actor.store().now())});
         let _ = self.actor.merge_status(CRON_JOBS, place(cron_job), &status);
     }
 
@@ -130,7 +130,7 @@ impl Workload {
         }
         let pod = pods.iter().find(|pod| objects::is_of(pod, meta(job, "uid")));
         let Some(pod) = pod else { return self.make_pod(job) };
-        let now = text_of(Timestamp::now());
+        let now = text_of(self.actor.store().now());
         let condition = |kind: &str, reason: &str| {
             json!({"type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": now,
                 "lastProbeTime": now})
@@ -158,7 +158,7 @@ impl Workload {
         metadata["ownerReferences"] = objects::controller_reference("batch/v1", "Job", job);
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]});
         if self.actor.create(pod).is_ok() {
-            let status = json!({"active": 1, "ready": 0, "startTime": text_of(Timestamp::now())});
+            let status = json!({"active": 1, "ready": 0, "startTime": text_of(self.actor.store().now())});
             let _ = self.actor.merge_status(JOBS, place(job), &status);
         }
     }

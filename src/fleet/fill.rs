@@ -10,6 +10,9 @@ use super::scheme::{ENDPOINT, RepositoryPlan, Scheme, SourcePlan};
 use crate::demo::standing::{self, apply};
 use crate::sim::{Actor, SimCluster};
 
+pub const SOURCES: (&str, &str) = ("volsync.backube", "replicationsources");
+pub const SECRETS: (&str, &str) = ("", "secrets");
+pub const NAMESPACES: (&str, &str) = ("", "namespaces");
 const VOLSYNC_NAMESPACE: &str = "volsync-system";
 /// Everything is as old, so that the same seed makes the same objects.
 const CREATED: &str = "2026-01-01T00:00:00Z";

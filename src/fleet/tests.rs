@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::scheme::Scheme;
-use super::{Fleet, Place};
+use super::{Fleet, Place, fill};
 
 const SMALL: Scheme = Scheme { members: 3, sources: 30, repositories: 20, seed: 7 };
 
@@ -17,7 +17,7 @@ async fn the_same_seed_makes_the_same_objects_uids_and_tokens_and_another_does_n
     let (one, same) = (start(SMALL).await, start(SMALL).await);
     let other = start(Scheme { seed: 8, ..SMALL }).await;
     let objects = |fleet: &Fleet| -> Vec<Vec<Value>> {
-        let kinds = [("volsync.backube", "replicationsources"), ("", "secrets"), ("apps", "deployments")];
+        let kinds = [fill::SOURCES, fill::SECRETS, ("apps", "deployments")];
         let of = |kind: (&str, &str)| {
             let found = fleet.members.iter().flat_map(|member| member.actor("test").list(kind.0, kind.1));
             found.map(without_start).collect::<Vec<_>>()

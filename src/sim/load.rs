@@ -25,4 +25,12 @@ impl Actor {
         inner.table(&resource).load(Stored::new(&object, version));
         Ok(())
     }
+
+    /// Takes all objects of a kind out of a namespace as if they had never been there.
+    pub fn unload(&self, (group, plural): (&str, &str), namespace: &str) {
+        let mut inner = self.store().lock();
+        let Some(resource) = inner.resource(group, plural) else { return };
+        let version = inner.next_version();
+        inner.table(&resource).unload(namespace, version);
+    }
 }

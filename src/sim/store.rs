@@ -192,6 +192,11 @@ impl Table {
         self.objects.insert(object.key(), Arc::new(object));
     }
 
+    pub(super) fn unload(&mut self, namespace: &str, version: u64) {
+        self.forget(version);
+        self.objects.retain(|(place, _), _| &**place != namespace);
+    }
+
     fn forget(&mut self, until: u64) {
         self.events = VecDeque::new();
         self.history.0 = 0;

@@ -1,0 +1,124 @@
+//! The control endpoint as curl sees it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::fleet::scheme::Scheme;
+use crate::fleet::{Fleet, Place};
+
+struct Endpoint {
+    address: std::net::SocketAddr,
+    fleet: Arc<Fleet>,
+}
+
+impl Endpoint {
+    async fn start() -> Self {
+        let scheme = Scheme { members: 10, sources: 4, repositories: 8, seed: 7 };
+        let fleet = Arc::new(Fleet::start(scheme, Place { port: 0, speed: 1 }, |_| {}).await.unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(Control::new(Arc::clone(&fleet)).serve(listener));
+        Self { address, fleet }
+    }
+
+    async fn asked(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let (address, body) = (self.address, body.to_string());
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (code, serde_json::from_str(body).unwrap_or_else(|_| body.into()))
+    }
+
+    async fn told(&self, path: &str) -> Value {
+        let (code, told) = self.asked("GET", path, &json!({})).await;
+        assert_eq!(code, 200, "{told}");
+        told
+    }
+}
+
+#[tokio::test]
+async fn faults_are_given_to_a_share_told_and_healed() {
+    let endpoint = Endpoint::start().await;
+    let order = json!({"members": "20%", "faults": {"latencyMillis": 30, "answer": 429}});
+    let (code, told) = endpoint.asked("PUT", "/faults", &order).await;
+    assert_eq!((code, told["members"].as_array().unwrap().len()), (200, 2));
+    let one = told["members"][0].as_str().unwrap();
+    let ill = endpoint.told("/faults").await;
+    assert_eq!((ill.as_object().unwrap().len(), &ill[one]["answer"]), (2, &json!(429)));
+
+    let hub = json!({"members": "hub", "faults": {"hang": true}});
+    assert_eq!(endpoint.asked("PUT", "/faults", &hub).await.0, 200);
+    let (_, healed) = endpoint.asked("DELETE", "/faults", &json!({})).await;
+    assert_eq!(healed["members"].as_array().unwrap().len(), 3);
+    assert_eq!(endpoint.told("/faults").await, json!({}));
+    assert!(endpoint.fleet.hub.client().await.unwrap().apiserver_version().await.is_ok());
+}
+
+#[tokio::test]
+async fn an_order_that_can_not_be_is_refused_with_what_is_wrong() {
+    let endpoint = Endpoint::start().await;
+    for (path, order, why) in [
+        ("/faults", json!({"members": "nobody", "faults": {"hang": true}}), "member-0000 to member-0009"),
+        ("/faults", json!({"members": "*", "faults": {"answer": 404}}), "401, 429 or 503"),
+        ("/faults", json!({"members": "*", "faults": {"pile": 9_000_000}}), "too high"),
+        ("/faults", json!({"members": "*", "faults": {"unheard": true}}), "unknown field"),
+        ("/faults", json!({"members": "hub", "faults": {"pile": 1}}), "serves no"),
+        ("/changes", json!({"sources": -1}), "no rate"),
+        ("/changes", json!({"jobs": 1}), "unknown field"),
+    ] {
+        let (code, told) = endpoint.asked("PUT", path, &order).await;
+        assert!((400..500).contains(&code) && told.to_string().contains(why), "{order}: {code} {told}");
+    }
+    assert_eq!(endpoint.told("/faults").await, json!({}));
+}
+
+#[tokio::test]
+async fn what_stands_there_changes_at_the_rates_that_were_ordered_until_they_are_taken_back() {
+    let endpoint = Endpoint::start().await;
+    let rates = json!({"sources": 200.0, "secrets": 100.0, "namespaces": 50.0});
+    assert_eq!(endpoint.asked("PUT", "/changes", &rates).await, (200, json!({"rates": rates})));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let made = endpoint.told("/changes").await["made"].clone();
+        let reached = |kind: &str, wanted: u64| made[kind].as_u64().unwrap() >= wanted;
+        if reached("sources", 100) && reached("secrets", 50) && reached("namespaces", 20) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{made}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (_, stopped) = endpoint.asked("PUT", "/changes", &json!({})).await;
+    assert_eq!(stopped["rates"]["sources"], 0.0);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let made = endpoint.told("/changes").await["made"].clone();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(endpoint.told("/changes").await["made"], made);
+}
+
+#[tokio::test]
+async fn requests_are_told_by_member_and_verb() {
+    let endpoint = Endpoint::start().await;
+    let client = endpoint.fleet.members[3].client().await.unwrap();
+    let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> = kube::Api::all(client);
+    secrets.list(&kube::api::ListParams::default()).await.unwrap();
+    let told = endpoint.told("/requests?members=member-0003").await;
+    let member = &told["members"]["member-0003"];
+    assert_eq!((&member["verbs"], &member["writes"]), (&json!({"list": 1}), &json!(0)));
+    assert_eq!(told["total"]["requests"], 1);
+    let overview = endpoint.told("/").await;
+    assert_eq!((&overview["simulated"], &overview["sources"]), (&json!(true), &json!(40)));
+    let repositories = endpoint.told("/repositories").await;
+    assert_eq!((&repositories["repositories"], &repositories["claimed"]), (&json!(8), &json!(0)));
+}
