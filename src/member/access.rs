@@ -1,5 +1,8 @@
 //! Asks an API server what the hub may do there, and names what is missing; and what the hub needs in a member.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use serde::Deserialize;
 use serde_json::json;
 
@@ -125,10 +128,24 @@ pub fn of_adoption() -> impl Iterator<Item = Rule<'static>> {
     })
 }
 
+/// No namespace has this name: what holds there holds in the whole cluster.
+const NOWHERE: &str = "volsync-hub-in-no-namespace";
+
 /// Those of the rights that are missing; fails where the API server can't be asked.
+///
+/// One question tells what is allowed in a namespace. It leaves out what authorizers grant that can't list it, so that each right
+/// that it does not name is asked for by itself.
 pub async fn missing(member: &Member, asked: impl Iterator<Item = Rule<'_>>) -> Result<Vec<String>, CallError> {
-    let mut missing = Vec::new();
+    let (mut missing, mut listed) = (Vec::new(), BTreeMap::new());
     for rule in asked {
+        let namespace = rule.namespace.unwrap_or(NOWHERE);
+        let listed = match listed.entry(namespace) {
+            Entry::Occupied(listed) => listed.into_mut(),
+            Entry::Vacant(place) => place.insert(granted_in(member, namespace).await?),
+        };
+        if listed.iter().any(|granted| granted.covers(&rule)) {
+            continue;
+        }
         match allowed(member, &rule).await {
             Ok(true) => {}
             Ok(false) => missing.push(rule.to_string()),
@@ -137,6 +154,60 @@ pub async fn missing(member: &Member, asked: impl Iterator<Item = Rule<'_>>) -> 
         }
     }
     Ok(missing)
+}
+
+/// A right as an API server lists it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Granted {
+    #[serde(default)]
+    verbs: Vec<String>,
+    #[serde(default)]
+    api_groups: Vec<String>,
+    #[serde(default)]
+    resources: Vec<String>,
+    /// Empty: all.
+    #[serde(default)]
+    resource_names: Vec<String>,
+}
+
+impl Granted {
+    fn covers(&self, rule: &Rule<'_>) -> bool {
+        let has = |list: &[String], wanted: &str| list.iter().any(|entry| entry == "*" || entry == wanted);
+        let of_any = rule.parts().1.map(|subresource| format!("*/{subresource}"));
+        has(&self.verbs, rule.verb)
+            && has(&self.api_groups, rule.group)
+            && (has(&self.resources, rule.resource) || of_any.is_some_and(|it| self.resources.contains(&it)))
+            && (self.resource_names.is_empty()
+                || rule.name.is_some_and(|name| self.resource_names.iter().any(|it| it == name)))
+    }
+}
+
+/// What the hub may do in a namespace, as far as it can be listed; nothing where it may not ask so.
+async fn granted_in(member: &Member, namespace: &str) -> Result<Vec<Granted>, CallError> {
+    #[derive(Deserialize)]
+    struct Review {
+        status: Status,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Status {
+        #[serde(default)]
+        resource_rules: Vec<Granted>,
+    }
+    let operation = Operation::new("list the rights in", namespace.to_owned());
+    let body = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    });
+    let request = kube::core::request::Request::new("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews");
+    let request = request.create(&kube::api::PostParams::default(), body.to_string().into_bytes());
+    match member.text(&operation, request).await {
+        Ok(text) => member.parse::<Review>(&operation, &text).map(|review| review.status.resource_rules),
+        Err(CallError { class: Class::Forbidden { .. } | Class::NotFound | Class::NotServed, .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// May the hub do this?
@@ -261,6 +332,12 @@ pub(crate) mod manifests {
         let cluster = SimCluster::start("eu").await.unwrap();
         let asked: Vec<_> = of_member(NAMESPACE, NAMESPACE).collect();
         assert_eq!(missing_with(&cluster, granted(&MANIFESTS), &asked).await, [""; 0]);
+        assert_eq!(cluster.tally().told().requests(), 2, "one for the namespace, and one for the whole cluster");
+        let without = |mut rules: Vec<sim::Rule>| {
+            rules.retain(|rule| rule.resources != ["selfsubjectrulesreviews"]);
+            rules
+        };
+        assert_eq!(missing_with(&cluster, without(granted(&MANIFESTS)), &asked).await, [""; 0], "each is asked for");
         for rule in &asked {
             let missing = missing_with(&cluster, rule.left_out_of(granted(&MANIFESTS)), &asked).await;
             assert!(missing.contains(&rule.to_string()), "{rule}: {missing:?}");
@@ -286,8 +363,14 @@ pub(crate) mod manifests {
         let asked: Vec<_> = of_member(NAMESPACE, NAMESPACE).collect();
         let rest = granted(&MANIFESTS).into_iter().filter(|it| !asked.iter().any(|rule| rule.is(it)));
         let rest: Vec<_> = rest.map(|it| format!("{} {}", it.verbs[0], it.resources[0])).collect();
-        let refers =
-            ["create selfsubjectaccessreviews", "get secrets", "list secrets", "watch secrets", "get configmaps"];
+        let refers = [
+            "create selfsubjectaccessreviews",
+            "create selfsubjectrulesreviews",
+            "get secrets",
+            "list secrets",
+            "watch secrets",
+            "get configmaps",
+        ];
         assert_eq!(rest, refers);
     }
 }

@@ -137,8 +137,29 @@ impl User {
         Err(Failure::forbidden(asked.group, asked.plural, asked.name, &why))
     }
 
-    /// Answers a `SelfSubjectAccessReview`.
+    /// Answers a `SelfSubjectRulesReview`: what this user may do in a namespace.
+    fn rules_in(&self, namespace: &str) -> Vec<Value> {
+        let all = Rule::new(&["*"], "*", &["*"]);
+        let rules = match &self.access {
+            Access::Everything => std::slice::from_ref(&all),
+            Access::Rules(rules) => rules,
+        };
+        let holds = |rule: &&Rule| rule.namespaces.is_empty() || rule.namespaces.iter().any(|it| it == namespace);
+        let listed = |rule: &Rule| {
+            json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources,
+                "resourceNames": rule.names})
+        };
+        rules.iter().filter(holds).map(listed).collect()
+    }
+
+    /// Answers a `SelfSubjectAccessReview` or a `SelfSubjectRulesReview`.
     pub(super) fn review(&self, mut review: Value) -> Value {
+        if review["kind"] == "SelfSubjectRulesReview" {
+            let namespace = review["spec"]["namespace"].as_str().unwrap_or_default();
+            review["status"] =
+                json!({"resourceRules": self.rules_in(namespace), "nonResourceRules": [], "incomplete": false});
+            return review;
+        }
         let attributes = review["spec"]["resourceAttributes"].clone();
         let text = |field: &str| attributes[field].as_str().unwrap_or_default();
         let allowed = self.may(&Asked {

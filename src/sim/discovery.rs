@@ -43,7 +43,7 @@ pub(super) fn kinds(resources: &[Arc<Resource>], group: &str, version: &str) -> 
     let first = served.first()?;
     let mut entries = Vec::new();
     for resource in &served {
-        let verbs: &[&str] = if (group, &*resource.plural) == REVIEWS {
+        let verbs: &[&str] = if group == REVIEWS {
             &["create"]
         } else {
             &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]

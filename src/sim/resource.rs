@@ -245,6 +245,7 @@ const BUILT_IN: &[BuiltIn] = &[
         namespaced: false,
         ..kind("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview")
     },
+    BuiltIn { namespaced: false, ..kind("authorization.k8s.io", "selfsubjectrulesreviews", "SelfSubjectRulesReview") },
 ];
 
 /// One copy for all clusters of the process.
@@ -252,7 +253,8 @@ pub(super) static BUILT_IN_RESOURCES: LazyLock<Vec<Arc<Resource>>> =
     LazyLock::new(|| BUILT_IN.iter().map(|built_in| Arc::new(built_in.resource())).collect());
 
 pub(super) const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
-pub(super) const REVIEWS: (&str, &str) = ("authorization.k8s.io", "selfsubjectaccessreviews");
+/// Of its kinds nothing is kept: one asks, and is answered.
+pub(super) const REVIEWS: &str = "authorization.k8s.io";
 
 impl BuiltIn {
     fn resource(&self) -> Resource {
