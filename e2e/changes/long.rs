@@ -148,7 +148,7 @@ impl Trouble {
                 "failover"
             }
             17 => {
-                let deadline = if self.random.percent(50) { 600 } else { 300 };
+                let deadline = if self.random.percent(50) { 600 } else { 900 };
                 self.policy(deadline).await?;
                 "policy"
             }
