@@ -94,13 +94,15 @@ fn meta(assignment: &Assignment, context: &RenderContext<'_>, name: String) -> O
 
 /// Puts the hash of an object into an annotation of it, and returns it.
 ///
-/// The hash covers all that is applied, so an equal annotation means that nothing has to be sent.
+/// The hash covers all that is applied but since when it has been so, so an equal annotation means that nothing has to be sent.
 /// It must not be used for Secrets: a hash of their data would let a reader try passwords.
 pub fn seal<K: kube::Resource + Serialize>(object: &mut K) -> String {
+    let since = object.meta_mut().annotations.as_mut().and_then(|all| all.remove_entry(labels::REVISION_SINCE));
     // Kubernetes types always write as JSON.
     let text = serde_json::to_string(object).unwrap_or_default();
     let hash = short_hash::<8>(text.as_bytes());
     let annotations = object.meta_mut().annotations.get_or_insert_default();
+    annotations.extend(since);
     annotations.insert(labels::APPLIED_HASH.to_owned(), hash.clone());
     hash
 }

@@ -237,11 +237,16 @@ impl<'a> Session<'a> {
 
     async fn event(&mut self, name: &str, kind: &str) -> Result<Reply, String> {
         let watch = self.watches.get_mut(name).ok_or("no such watch")?;
-        let event = timeout(self.target.patience, watch.next()).await.map_err(|_| "no event came")?;
-        let event = event.ok_or("the watch ended")??;
-        if event["type"] != kind {
-            return Err(format!("expected {kind}, got {event}"));
+        loop {
+            let event = timeout(self.target.patience, watch.next()).await.map_err(|_| "no event came")?;
+            let event = event.ok_or("the watch ended")??;
+            if event["type"] == kind {
+                return Ok(Reply { code: 200, body: event });
+            }
+            // A server may tell how far it is at any time.
+            if event["type"] != "BOOKMARK" || !event["object"]["metadata"]["annotations"].is_null() {
+                return Err(format!("expected {kind}, got {event}"));
+            }
         }
-        Ok(Reply { code: 200, body: event })
     }
 }

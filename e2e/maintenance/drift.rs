@@ -41,6 +41,10 @@ impl<'a> Pushed<'a> {
         if let Some(metadata) = metadata.as_object_mut() {
             metadata.retain(|key, _| matches!(key.as_str(), "labels" | "annotations"));
         }
+        // One that is made anew has had its image since then.
+        if let Some(annotations) = metadata["annotations"].as_object_mut() {
+            annotations.remove("hub.volsync.backube/revision-since");
+        }
         json!([metadata, object["spec"], object["data"], object["immutable"], object["automountServiceAccountToken"]])
     }
 
