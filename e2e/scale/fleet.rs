@@ -1,0 +1,124 @@
+//! The simulated fleet as a process of its own, and its control endpoint.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::http;
+use crate::harness::Fail;
+use crate::harness::process::{Process, Program};
+use crate::usage::{self, Usage};
+use crate::{Args, say};
+
+const STANDS_WITHIN: Duration = Duration::from_mins(5);
+
+pub struct Fleet {
+    process: Process,
+    control: u16,
+    dir: PathBuf,
+}
+
+/// What the members' API servers were asked so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    pub requests: u64,
+    pub writes: u64,
+    pub patches: u64,
+    pub watches: u64,
+    pub hub_requests: u64,
+    pub hub_writes: u64,
+}
+
+impl std::ops::Sub for Asked {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            requests: self.requests - before.requests,
+            writes: self.writes - before.writes,
+            patches: self.patches - before.patches,
+            watches: self.watches - before.watches,
+            hub_requests: self.hub_requests - before.hub_requests,
+            hub_writes: self.hub_writes - before.hub_writes,
+        }
+    }
+}
+
+impl Fleet {
+    pub async fn start(args: &Args, folder: &Path) -> Result<Self, Fail> {
+        let (control, dir) = (http::free_port()?, folder.join("fleet"));
+        let options = [
+            "fleet".to_owned(),
+            format!("--members={}", args.members()),
+            format!("--sources={}", args.sources),
+            format!("--repositories={}", args.repositories()),
+            format!("--seed={}", args.seed),
+            format!("--control=127.0.0.1:{control}"),
+            format!("--dir={}", dir.display()),
+        ];
+        let process = Process::start(&Program {
+            path: env!("CARGO_BIN_EXE_volsync-hub").into(),
+            args: options.map(Into::into).into(),
+            env: Vec::new(),
+            log: folder.join("fleet.log"),
+        })?;
+        let mut fleet = Self { process, control, dir };
+        let began = Instant::now();
+        while fleet.told("GET", "/", &Value::Null).await.is_err() {
+            if let Some(status) = fleet.process.ended()? {
+                return Err(format!("the fleet ended with {status}: {}", fleet.process.last_words()).into());
+            }
+            if began.elapsed() > STANDS_WITHIN {
+                return Err(format!("the fleet did not stand within {} s", STANDS_WITHIN.as_secs()).into());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        say(&format!("{} members stand after {:.1} s", args.members(), began.elapsed().as_secs_f64()));
+        Ok(fleet)
+    }
+
+    pub fn hub_kubeconfig(&self) -> PathBuf {
+        self.dir.join("hub.yaml")
+    }
+
+    pub fn members(&self) -> PathBuf {
+        self.dir.join("members")
+    }
+
+    pub fn usage(&self) -> Result<Usage, Fail> {
+        usage::of(self.process.pid())
+    }
+
+    async fn told(&self, method: &str, path: &str, body: &Value) -> Result<Value, Fail> {
+        http::json(self.control, method, path, body).await
+    }
+
+    pub async fn asked(&self) -> Result<Asked, Fail> {
+        let told = self.told("GET", "/requests", &Value::Null).await?;
+        let number = |pointer: &str| told.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+        Ok(Asked {
+            requests: number("/total/requests"),
+            writes: number("/total/writes"),
+            patches: number("/total/verbs/patch"),
+            watches: number("/total/verbs/watch"),
+            hub_requests: number("/hub/requests"),
+            hub_writes: number("/hub/writes"),
+        })
+    }
+
+    /// Repositories that a hub owns, and how often two runs were in one at once.
+    pub async fn claimed(&self) -> Result<(u64, u64), Fail> {
+        let told = self.told("GET", "/repositories", &Value::Null).await?;
+        Ok((told["claimed"].as_u64().unwrap_or_default(), told["collisions"].as_u64().unwrap_or_default()))
+    }
+
+    /// Changes of sources a second.
+    pub async fn churn(&self, rate: f64) -> Result<(), Fail> {
+        self.told("PUT", "/changes", &json!({"sources": rate})).await.map(drop)
+    }
+
+    pub async fn faults(&self, members: &str, faults: &Value) -> Result<(), Fail> {
+        self.told("PUT", "/faults", &json!({"members": members, "faults": faults})).await.map(drop)
+    }
+}
