@@ -23,7 +23,7 @@ use super::read::{self, ListOptions};
 use super::request::{Query, Route, Target};
 use super::resource::{REVIEWS, Resource};
 use super::store::Store;
-use super::tally::Tally;
+use super::tally::{REVIEW, Tally};
 use super::watch::Watch;
 use super::write::{Preconditions, WriteOptions, Written};
 
@@ -58,6 +58,14 @@ impl Asking {
         };
         Self { route, query, verb }
     }
+
+    /// As it is counted.
+    fn kind(&self) -> &'static str {
+        match &self.route {
+            Route::Objects(target) if *target.group == *REVIEWS => REVIEW,
+            _ => self.verb.as_ref().map_or(OTHER, |verb| verb),
+        }
+    }
 }
 
 /// A request as far as it is read.
@@ -72,7 +80,7 @@ struct Call {
 
 pub(super) async fn answer(backend: Backend, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let asked = Asking::read(&request);
-    backend.tally.count_request(asked.verb.as_ref().map_or(OTHER, |verb| verb));
+    backend.tally.count_request(asked.kind());
     backend.faults.until_answering().await;
     let latency = backend.faults.latency();
     if !latency.is_zero() {
