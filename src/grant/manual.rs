@@ -8,7 +8,8 @@
 //!
 //! A request that makes a Job may be given up and arrive long after. So before the first one is sent the ledger names
 //! the token: from then on no other Job by hand is made, whatever `spec.runNow` says, and the CronJob stays suspended
-//! until this one has ended. Its name is made from the token, so that the late request finds it there.
+//! until this one has ended. Its name is made from the token, so that the late request finds it there. A hand-over changes
+//! nothing about that: where its claim does not come through, the former holder goes on under the epoch of that Job.
 
 use jiff::Timestamp;
 

@@ -131,10 +131,6 @@ fn change_grant(
             let before =
                 history::Before { spec, status: before, automatic, merges: input.merges, replaced: input.replaced };
             history::record(&mut status.history, before, grant, input.now);
-            // A Job of an earlier grant is fenced.
-            if status.grant.as_ref().is_none_or(|before| before.epoch != epoch(grant.epoch)) {
-                status.run_now_under_way = None;
-            }
             status.grant = Some(grant_status(grant));
             status.merged = None;
             status.drain = drain.iter().map(drain_status).collect();

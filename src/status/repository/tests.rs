@@ -292,3 +292,34 @@ fn a_run_that_is_asked_for_is_shown_as_pending_and_as_resolved_once_nobody_asks(
     object.spec.run_now = None;
     assert_eq!(is(&write(&mut object, |_| {}), "RunNowPending"), pair("False", "Resolved"));
 }
+
+#[test]
+fn a_run_under_way_outlives_a_hand_over_for_the_former_holder_may_go_on_as_what_it_was() {
+    let mut object = object();
+    let ledger = |change: LedgerChange| Step::write(change);
+    let grant = |cluster: &str, epoch: u64| Grant {
+        cluster: cluster.into(),
+        cluster_uid: None,
+        epoch,
+        phase: Phase::Active,
+        since: None,
+        until: None,
+        deadline_seconds: 600,
+        highest_epoch: 0,
+        from: None,
+    };
+    let steps = [
+        LedgerChange::Grant(grant("a", 1), Vec::new()),
+        LedgerChange::Manual { drain: Vec::new(), under_way: Some("tonight".into()), seen: None },
+        LedgerChange::Grant(grant("b", 2), Vec::new()),
+        LedgerChange::Grant(grant("a", 1), Vec::new()),
+    ];
+    for change in steps {
+        write(&mut object, |facts| facts.step = ledger(change.clone()));
+    }
+    let under_way = |object: &KopiaRepository| object.status.as_ref().unwrap().run_now_under_way.clone();
+    assert_eq!(under_way(&object).as_deref(), Some("tonight"));
+    let over = LedgerChange::Manual { drain: Vec::new(), under_way: None, seen: Some("tonight".into()) };
+    write(&mut object, |facts| facts.step = ledger(over.clone()));
+    assert_eq!(under_way(&object), None);
+}
