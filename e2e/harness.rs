@@ -12,6 +12,7 @@ pub mod collector;
 pub mod control_plane;
 pub mod cutter;
 pub mod fleet;
+pub mod http;
 pub mod hub;
 pub mod kubelet;
 pub mod link;

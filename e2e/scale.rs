@@ -1,8 +1,10 @@
 //! What a hub costs on a large simulated fleet: `cargo bench --bench fleet`. `docs/scale.md` says what is measured and how to read it.
 
 mod harness {
-    //! The one part of the harness that needs no control planes.
+    //! What of the harness needs no control planes.
 
+    #[path = "../harness/http.rs"]
+    pub mod http;
     #[path = "../harness/process.rs"]
     #[allow(dead_code)]
     pub mod process;
@@ -13,7 +15,6 @@ mod harness {
 mod usage;
 mod scale {
     pub mod fleet;
-    pub mod http;
     pub mod hub;
     pub mod report;
     pub mod scenarios;

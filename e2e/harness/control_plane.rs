@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::audit;
+use super::http::free_port;
 use super::pki::{Authority, Identity, token_key};
 use super::process::{Process, Program};
 use super::tools::Tools;
@@ -172,11 +172,6 @@ pub fn write_kubeconfig_with(
             "cluster": cluster, "user": "user", "namespace": "volsync-system"}}],
     });
     Ok(fs::write(path, serde_json::to_string_pretty(&kubeconfig)?)?)
-}
-
-/// A port that nobody listens on now.
-pub fn free_port() -> Result<u16, Fail> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 pub fn base64(text: &str) -> String {

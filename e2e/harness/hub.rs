@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-
 use super::Fail;
-use super::control_plane::free_port;
 use super::fleet::Fleet;
+use super::http::{self, free_port};
 use super::process::{Process, Program};
 use super::tools::target_dir;
 use super::wait::{PATIENCE, Seen, wait_for};
@@ -105,14 +102,7 @@ impl Hub {
 
 /// One HTTP request to a port of this machine: status and body.
 pub async fn get(port: u16, path: &str) -> Result<(u16, String), Fail> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or("an answer without a body")?;
-    let status = head.split(' ').nth(1).ok_or("an answer without a status")?.parse()?;
-    Ok((status, body.to_owned()))
+    http::send(port, "GET", path, "").await
 }
 
 /// The built `volsync-hub`: Cargo tells tests where it is; beside an example it is one directory up.

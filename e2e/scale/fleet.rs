@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::http;
-use crate::harness::Fail;
 use crate::harness::process::{Process, Program};
+use crate::harness::{Fail, http};
 use crate::usage::{self, Usage};
 use crate::{Args, say};
 
@@ -91,7 +90,12 @@ impl Fleet {
     }
 
     async fn told(&self, method: &str, path: &str, body: &Value) -> Result<Value, Fail> {
-        http::json(self.control, method, path, body).await
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let (status, answer) = http::send(self.control, method, path, &body).await?;
+        if status != 200 {
+            return Err(format!("{method} {path} was answered {status}: {answer}").into());
+        }
+        Ok(serde_json::from_str(&answer)?)
     }
 
     pub async fn asked(&self) -> Result<Asked, Fail> {

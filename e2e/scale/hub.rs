@@ -9,9 +9,8 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 
 use super::fleet::Fleet;
-use super::http;
-use crate::harness::Fail;
 use crate::harness::process::{Process, Program};
+use crate::harness::{Fail, http};
 use crate::usage::{self, Usage};
 
 /// The waits between a claim and the first run are divided by this; all others are as in production.

@@ -22,6 +22,8 @@ pub struct Scenario {
     pub hub_requests: u64,
     /// To members, watches among them.
     pub member_requests: u64,
+    /// Started in members.
+    pub watches: u64,
     /// To members.
     pub writes: u64,
     pub fleet_cpu_s: f64,

@@ -100,6 +100,7 @@ impl Bench<'_> {
             rss_peak_mb: used.peak_mb,
             hub_requests: asked.hub_requests,
             member_requests: asked.requests,
+            watches: asked.watches,
             writes: asked.writes,
             fleet_cpu_s: fleet.cpu_s - began.fleet.cpu_s,
             fleet_rss_mb: fleet.rss_mb,
@@ -148,16 +149,21 @@ impl Bench<'_> {
         Ok(())
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts of minutes fit")]
-    async fn idle(&mut self, hub: &Hub, watched: Duration) -> Result<(), Fail> {
+    /// What the hub does for a while by itself; it has so many cores at most.
+    async fn watch(&self, name: &'static str, hub: &Hub, watched: Duration, cores: f64) -> Result<Scenario, Fail> {
         let began = self.begin(hub).await?;
         tokio::time::sleep(watched).await;
-        let asked = self.fleet.asked().await? - began.asked;
-        let mut scenario = self.end("idle", hub, &began).await?;
+        let mut scenario = self.end(name, hub, &began).await?;
+        scenario.goal("cores", scenario.cpu_s / scenario.wall_s, cores);
+        Ok(scenario)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts of minutes fit")]
+    async fn idle(&mut self, hub: &Hub, watched: Duration) -> Result<(), Fail> {
+        let mut scenario = self.watch("idle", hub, watched, 0.05).await?;
         let hundreds = self.args.members() as f64 / 100.0;
-        scenario.goal("cores", scenario.cpu_s / scenario.wall_s, 0.05);
         scenario.goal("writes to members", scenario.writes as f64, 0.0);
-        let beyond_watches = (asked.requests - asked.watches) as f64;
+        let beyond_watches = (scenario.member_requests - scenario.watches) as f64;
         scenario.goal("requests/s/100 members beyond watches", beyond_watches / scenario.wall_s / hundreds, 2.0);
         scenario.goal("resident memory, MB", scenario.rss_mb, 250.0);
         self.scenarios.push(scenario);
@@ -166,13 +172,10 @@ impl Bench<'_> {
 
     #[expect(clippy::cast_precision_loss, reason = "counts of minutes fit")]
     async fn churn(&mut self, hub: &Hub, watched: Duration) -> Result<(), Fail> {
-        let began = self.begin(hub).await?;
         // Each source every ten minutes.
         self.fleet.churn((self.args.members() * self.args.sources) as f64 / 600.0).await?;
-        tokio::time::sleep(watched).await;
+        let scenario = self.watch("churn", hub, watched, 0.15).await?;
         self.fleet.churn(0.0).await?;
-        let mut scenario = self.end("churn", hub, &began).await?;
-        scenario.goal("cores", scenario.cpu_s / scenario.wall_s, 0.15);
         self.scenarios.push(scenario);
         Ok(())
     }
@@ -221,10 +224,7 @@ impl Bench<'_> {
         self.fleet.faults("10%", &json!({"down": true})).await?;
         self.fleet.faults("member-*1", &json!({"endWatches": true})).await?;
         tokio::time::sleep(QUIET).await;
-        let began = self.begin(hub).await?;
-        tokio::time::sleep(watched).await;
-        let mut scenario = self.end("faults", hub, &began).await?;
-        scenario.goal("cores", scenario.cpu_s / scenario.wall_s, 0.3);
+        let scenario = self.watch("faults", hub, watched, 0.3).await?;
         self.scenarios.push(scenario);
         Ok(())
     }

@@ -11,16 +11,17 @@ use super::engine::Engine;
 use super::push::{asks_the_same, name_of};
 use super::rollout::{Tried, Turn};
 use super::work::{Target, Work};
-use crate::api::kopia_repository::{KopiaRepositoryStatus, RunStatus};
+use crate::api::kopia_repository::RunStatus;
 use crate::labels;
 use crate::member::event::OwnedKind;
 use crate::names::MemberName;
+use crate::outcome::Outcome;
 use crate::time::{scaled, whole_seconds};
 
 /// A repository that waits asks again then.
 const ASKS_AGAIN: Duration = Duration::from_mins(2);
 /// These runs did nothing that an image or script could have done wrong.
-const TELLS_NOTHING: [&str; 3] = ["Fenced", "NotGranted", "Busy"];
+const TELLS_NOTHING: [Outcome; 3] = [Outcome::Fenced, Outcome::NotGranted, Outcome::Busy];
 
 impl Engine {
     /// Does this CronJob stay as it stands for now? Otherwise it is marked with since when it has its revision.
@@ -31,13 +32,17 @@ impl Engine {
         let has = |key: &str| standing.and_then(|object| object.annotations.get(key)).map(|value| &**value);
         let is_there = has(labels::REVISION) == Some(&revision);
         let told = has(labels::REVISION_SINCE).filter(|_| is_there);
-        let since = told.and_then(|since| since.parse().ok()).filter(|_| is_there);
-        let since = if is_there { since.unwrap_or(Timestamp::UNIX_EPOCH) } else { whole_seconds(now) };
+        let since = if is_there {
+            told.and_then(|since| since.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+        } else {
+            whole_seconds(now)
+        };
         let mark = told.map_or_else(|| since.to_string(), str::to_owned);
         wanted.metadata.annotations.get_or_insert_default().insert(labels::REVISION_SINCE.to_owned(), mark);
         let waits = standing.filter(|_| !is_there);
         let at = waits.is_none().then_some(since);
-        let tried = at.map_or(Tried::NotYet, |at| tried(&work.status(), &target.member, at));
+        let recorded = work.object.as_ref().and_then(|object| object.status.as_ref()).map_or(&[][..], |it| &it.runs);
+        let tried = at.map_or(Tried::NotYet, |at| tried(recorded, &target.member, at));
         let turned_bad = self.rollouts().note(work.id, &revision, at, tried, now);
         if turned_bad {
             self.tell_turned_bad(work, since);
@@ -73,11 +78,12 @@ fn annotation(cron_job: &CronJob, key: &str) -> Option<String> {
 }
 
 /// What the ledger tells of runs in this member since then.
-fn tried(status: &KopiaRepositoryStatus, member: &MemberName, since: Timestamp) -> Tried {
-    let told = |run: &&RunStatus| run.cluster == member.as_str() && !TELLS_NOTHING.contains(&run.outcome.as_str());
+fn tried(runs: &[RunStatus], member: &MemberName, since: Timestamp) -> Tried {
+    let tells = |run: &RunStatus| TELLS_NOTHING.iter().all(|outcome| run.outcome != outcome.as_str());
+    let told = |run: &&RunStatus| run.cluster == member.as_str() && tells(run);
     let is_later = |run: &&RunStatus| run.start.as_ref().is_some_and(|start| start.0 >= since);
     let good = |run: &RunStatus| run.outcome == "Succeeded";
-    let runs = || status.runs.iter().filter(told);
+    let runs = || runs.iter().filter(told);
     match (runs().find(is_later).map(good), runs().find(|run| !is_later(run)).map(good)) {
         (Some(true), _) => Tried::Well,
         (Some(false), Some(true)) => Tried::TurnedBad,

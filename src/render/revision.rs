@@ -22,7 +22,7 @@ use crate::schedule::ZoneName;
 
 /// Fields of a policy that show in a CronJob, but in neither its schedule nor its metadata. The image is part of the
 /// revision, whoever names it.
-const ASKED: [&str; 14] = [
+const ASKED: [&str; 15] = [
     "cycle",
     "successfulJobsHistoryLimit",
     "failedJobsHistoryLimit",
@@ -37,8 +37,8 @@ const ASKED: [&str; 14] = [
     "tolerations",
     "affinity",
     "podLabels",
+    "podAnnotations",
 ];
-const ASKED_TOO: &str = "podAnnotations";
 
 /// Puts both words into annotations.
 pub(super) fn mark(cron_job: &mut CronJob, assignment: &Assignment, context: &RenderContext<'_>) {
@@ -63,8 +63,8 @@ static OPTIONS: LazyLock<PlanOptions> = LazyLock::new(|| PlanOptions {
 /// Values that are the default are left out: a field that a later release adds changes no word.
 fn asked(assignment: &Assignment) -> String {
     let fields = fields::of(&assignment.settings, &OPTIONS);
-    let is_asked = |name: &str| name == ASKED_TOO || ASKED.contains(&name);
-    let fields = fields.into_iter().filter(|field| field.from == fields::Origin::Policy && is_asked(field.name));
+    let is_asked = |field: &fields::Field| field.from == fields::Origin::Policy && ASKED.contains(&field.name);
+    let fields = fields.into_iter().filter(is_asked);
     let fields: Vec<_> = fields.map(|field| json!([field.name, field.value])).collect();
     let credentials: Vec<_> = assignment.credentials.iter().map(|it| format!("{it:?}")).collect();
     let ca = assignment.custom_ca.is_some();

@@ -1,12 +1,11 @@
 //! Plain HTTP to a port of this machine.
 
-use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::Fail;
+use super::Fail;
 
-/// Status and body.
+/// Status and body of the answer.
 pub async fn send(port: u16, method: &str, path: &str, body: &str) -> Result<(u16, String), Fail> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let request = format!(
@@ -22,16 +21,7 @@ pub async fn send(port: u16, method: &str, path: &str, body: &str) -> Result<(u1
     Ok((status, body.to_owned()))
 }
 
-pub async fn json(port: u16, method: &str, path: &str, body: &Value) -> Result<Value, Fail> {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let (status, answer) = send(port, method, path, &body).await?;
-    if status != 200 {
-        return Err(format!("{method} {path} was answered {status}: {answer}").into());
-    }
-    Ok(serde_json::from_str(&answer)?)
-}
-
 /// One that nobody listens on at this moment.
 pub fn free_port() -> Result<u16, Fail> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
