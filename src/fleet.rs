@@ -13,13 +13,14 @@ pub mod scheme;
 mod tests;
 
 use std::io;
+use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::demo::Clock;
 use crate::demo::repositories::Repositories;
 use crate::demo::standing::FORMER_OWNER;
 use crate::demo::workload::Workload;
+use crate::demo::{Clock, kubelet};
 use crate::sim::{SimCluster, pki};
 use scheme::Scheme;
 
@@ -44,9 +45,14 @@ pub struct Place {
     pub port: u16,
     /// How many seconds pass for CronJobs in one.
     pub speed: u32,
+    /// How long Pods work, at least.
+    pub runs: Duration,
 }
 
 impl Place {
+    /// Any ports, at the pace of the world.
+    pub const ANY: Self = Self { port: 0, speed: 1, runs: kubelet::WORK };
+
     fn port(self, index: usize) -> io::Result<u16> {
         let port = u16::try_from(index).ok().and_then(|index| self.port.checked_add(index));
         match (self.port, port) {
@@ -85,7 +91,8 @@ impl Fleet {
             let member = start(&scheme.member(index), index + 1).await?;
             member.store().keep_history(HISTORY_BYTES_MAX);
             fill::member(&scheme, index, &member)?;
-            tokio::spawn(Workload::new(&member, clock, repositories.clone()).run(stop.clone()));
+            let workload = Workload::new(&member, clock, repositories.clone()).with_runs_of(place.runs);
+            tokio::spawn(workload.run(stop.clone()));
             members.push(member);
             progress(members.len());
         }

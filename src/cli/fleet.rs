@@ -54,6 +54,9 @@ pub struct FleetArgs {
     /// Seconds that pass for CronJobs in one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub speed: u32,
+    /// How long the simulated Pods work, at least; 0s: runs end at once
+    #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = super::options::duration)]
+    pub runs: Duration,
     /// Ends after this time, such as 10m [default: Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = super::options::duration)]
     pub run_for: Option<Duration>,
@@ -111,7 +114,7 @@ async fn serve(args: &FleetArgs, scheme: Scheme) -> Result<ExitCode, String> {
         let listener = TcpListener::bind(args.control).await.map_err(|error| {
             format!("failed to listen on --control {}: {error}; name another address", args.control)
         })?;
-        let fleet = Fleet::start(scheme, Place { port: args.port, speed: args.speed }, |standing| {
+        let fleet = Fleet::start(scheme, Place { port: args.port, speed: args.speed, runs: args.runs }, |standing| {
             progress(standing, scheme.members);
         })
         .await

@@ -1,5 +1,7 @@
 //! Plays the garbage collector, the limits of a CronJob's history and the time to live of Jobs in a simulated member.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -7,7 +9,7 @@ use super::objects::{JOBS, PODS, ending, is_of, meta, place, time_of};
 use crate::sim::Actor;
 
 /// Deletes what its controller, its limits or its time say is over.
-pub fn collect(actor: &Actor, cron_jobs: &[Value], jobs: &[Value], pods: &[Value]) {
+pub fn collect(actor: &Actor, cron_jobs: &[Arc<Value>], jobs: &[Arc<Value>], pods: &[Arc<Value>]) {
     let now = actor.store().now();
     for pod in pods {
         if is_orphan(pod, jobs) {
@@ -33,7 +35,7 @@ fn delete(actor: &Actor, kind: (&str, &str), object: &Value) {
 }
 
 /// Has owners, and none of them is there.
-fn is_orphan(object: &Value, owners: &[Value]) -> bool {
+fn is_orphan(object: &Value, owners: &[Arc<Value>]) -> bool {
     let named = object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
     named && !owners.iter().any(|owner| is_of(object, meta(owner, "uid")))
 }
@@ -50,8 +52,8 @@ fn ended(job: &Value) -> Option<Timestamp> {
     last.find_map(|condition| time_of(&condition["lastTransitionTime"]))
 }
 
-fn shorten(actor: &Actor, cron_job: &Value, jobs: &[Value], kind: &str, limit: u64) {
-    let mut over: Vec<&Value> =
+fn shorten(actor: &Actor, cron_job: &Value, jobs: &[Arc<Value>], kind: &str, limit: u64) {
+    let mut over: Vec<&Arc<Value>> =
         jobs.iter().filter(|job| is_of(job, meta(cron_job, "uid")) && ending(job) == Some(kind)).collect();
     over.sort_by_key(|job| ended(job));
     let excess = over.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));

@@ -2,8 +2,11 @@
 //! when nobody else can reach the cluster, as real ones do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::select_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -12,15 +15,16 @@ use super::Clock;
 use super::garbage;
 use super::kubelet::Kubelet;
 use super::objects::{self, CRON_JOBS, JOBS, PODS, meta, place, text_of};
+use super::outline::Outlines;
 use super::repositories::Repositories;
 use crate::names::RepositoryKey;
 use crate::schedule::{FixedSchedule, Schedule};
 use crate::sim::{Actor, SimCluster};
 
-/// Often enough that nobody sees the steps.
-const TICK: Duration = Duration::from_millis(200);
+/// Looks come so long after a change, and so often while Pods are on their way: nobody sees the steps.
+const TICK: Duration = Duration::from_millis(100);
 /// Schedules are in whole minutes; a look every ten seconds of the member's clock is what the real controller does.
-const FIRE_STEP_SECONDS: i64 = 10;
+const FIRE_STEP_SECONDS: u32 = 10;
 /// The controller's own bound on fire times that were missed.
 const MISSED_MAX: usize = 100;
 
@@ -30,6 +34,9 @@ pub struct Workload {
     actor: Actor,
     clock: Clock,
     kubelet: Kubelet,
+    cron_jobs: Outlines,
+    jobs: Outlines,
+    pods: Outlines,
     /// By uid of the CronJob: the last fire time that became a Job, else when it was first seen.
     fired: BTreeMap<String, Timestamp>,
     schedules: BTreeMap<String, Option<FixedSchedule>>,
@@ -40,34 +47,56 @@ pub struct Workload {
 impl Workload {
     pub fn new(cluster: &SimCluster, clock: Clock, repositories: Repositories) -> Self {
         let actor = cluster.actor("kube-controller-manager");
-        let kubelet = Kubelet::new(cluster, repositories);
-        Self { actor, clock, kubelet, fired: BTreeMap::new(), schedules: BTreeMap::new(), seen: (0, 0) }
+        Self {
+            kubelet: Kubelet::new(cluster, repositories),
+            actor,
+            clock,
+            cron_jobs: Outlines::of(CRON_JOBS),
+            jobs: Outlines::of(JOBS),
+            pods: Outlines::of(PODS),
+            fired: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            seen: (0, 0),
+        }
+    }
+
+    /// Pods run for so long, and up to twice as long.
+    #[must_use]
+    pub fn with_runs_of(mut self, time: Duration) -> Self {
+        self.kubelet.runs_of(time);
+        self
     }
 
     /// Works until it is told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(TICK);
+        let pause_at_most = Duration::from_secs(FIRE_STEP_SECONDS.into()) / self.clock.speed().max(1);
+        let mut kinds = Vec::from([CRON_JOBS, JOBS, PODS].map(|kind| self.actor.changes(kind.0, kind.1)));
         loop {
+            self.tick();
+            let pause = if self.kubelet.is_idle() { pause_at_most } else { TICK };
+            let changed = select_all(kinds.iter_mut().flatten().map(|kind| kind.changed().boxed()));
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => self.tick(),
+                () = tokio::time::sleep(pause) => continue,
+                _ = changed => {}
             }
+            tokio::time::sleep(TICK).await;
         }
     }
 
     /// One look at everything, where anything can have changed.
     pub fn tick(&mut self) {
-        let now = (self.actor.changed(&[JOBS, CRON_JOBS, PODS]), self.clock.now().as_second() / FIRE_STEP_SECONDS);
+        let now =
+            (self.actor.changed(&[JOBS, CRON_JOBS, PODS]), self.clock.now().as_second() / i64::from(FIRE_STEP_SECONDS));
         if now == self.seen && self.kubelet.is_idle() {
             return;
         }
         self.seen = now;
-        let jobs = self.actor.list(JOBS.0, JOBS.1);
-        let cron_jobs = self.actor.list(CRON_JOBS.0, CRON_JOBS.1);
+        let [cron_jobs, jobs, pods] =
+            [&mut self.cron_jobs, &mut self.jobs, &mut self.pods].map(|outlines| outlines.look(&self.actor));
         for cron_job in &cron_jobs {
             self.look_at_cron_job(cron_job, &jobs);
         }
-        let pods = self.actor.list(PODS.0, PODS.1);
         for job in jobs.iter().filter(|job| objects::ending(job).is_none()) {
             self.look_at_job(job, &pods);
         }
@@ -84,7 +113,7 @@ impl Workload {
     }
 
     /// Starts a Job where a fire time has come, or was missed not too long ago.
-    fn look_at_cron_job(&mut self, cron_job: &Value, jobs: &[Value]) {
+    fn look_at_cron_job(&mut self, cron_job: &Value, jobs: &[Arc<Value>]) {
         let (now, uid) = (self.clock.now(), meta(cron_job, "uid"));
         let since = *self.fired.entry(uid.to_owned()).or_insert(now);
         if cron_job["spec"]["suspend"] == true {
@@ -95,21 +124,22 @@ impl Workload {
         if unfinished && cron_job["spec"]["concurrencyPolicy"] == "Forbid" {
             return;
         }
-        let name = format!("{}-{}", meta(cron_job, "name"), due.as_second() / 60);
+        let Some(cron_job) = self.actor.find(CRON_JOBS, cron_job) else { return };
+        let name = format!("{}-{}", meta(&cron_job, "name"), due.as_second() / 60);
         let template = &cron_job["spec"]["jobTemplate"];
         let mut metadata = template["metadata"].clone();
         if !metadata.is_object() {
             metadata = json!({});
         }
         metadata["name"] = name.as_str().into();
-        metadata["namespace"] = meta(cron_job, "namespace").into();
-        metadata["ownerReferences"] = objects::controller_reference("batch/v1", "CronJob", cron_job);
+        metadata["namespace"] = meta(&cron_job, "namespace").into();
+        metadata["ownerReferences"] = objects::controller_reference("batch/v1", "CronJob", &cron_job);
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]});
         // A Job of that name is one of an earlier look.
         let _ = self.actor.create(job);
         self.fired.insert(uid.to_owned(), due);
         let status = json!({"lastScheduleTime": text_of(self.actor.store().now())});
-        let _ = self.actor.merge_status(CRON_JOBS, place(cron_job), &status);
+        let _ = self.actor.merge_status(CRON_JOBS, place(&cron_job), &status);
     }
 
     /// The latest fire time up to now that may still be started.
@@ -124,7 +154,7 @@ impl Workload {
     }
 
     /// Makes the Pod, and tells the Job how it goes.
-    fn look_at_job(&self, job: &Value, pods: &[Value]) {
+    fn look_at_job(&self, job: &Value, pods: &[Arc<Value>]) {
         if job["spec"]["suspend"] == true || job["metadata"]["deletionTimestamp"].is_string() {
             return;
         }
@@ -148,18 +178,19 @@ impl Workload {
     }
 
     fn make_pod(&self, job: &Value) {
+        let Some(job) = self.actor.find(JOBS, job) else { return };
         let template = &job["spec"]["template"];
         let mut metadata = template["metadata"].clone();
         if !metadata.is_object() {
             metadata = json!({});
         }
-        metadata["generateName"] = format!("{}-", meta(job, "name")).into();
-        metadata["namespace"] = meta(job, "namespace").into();
-        metadata["ownerReferences"] = objects::controller_reference("batch/v1", "Job", job);
+        metadata["generateName"] = format!("{}-", meta(&job, "name")).into();
+        metadata["namespace"] = meta(&job, "namespace").into();
+        metadata["ownerReferences"] = objects::controller_reference("batch/v1", "Job", &job);
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]});
         if self.actor.create(pod).is_ok() {
             let status = json!({"active": 1, "ready": 0, "startTime": text_of(self.actor.store().now())});
-            let _ = self.actor.merge_status(JOBS, place(job), &status);
+            let _ = self.actor.merge_status(JOBS, place(&job), &status);
         }
     }
 }

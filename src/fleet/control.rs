@@ -1,7 +1,7 @@
 //! The control endpoint of the simulated fleet: JSON over plain HTTP on the loopback address. It changes what stands
 //! there, makes clusters fail, and tells what was asked of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Query, State};
@@ -174,15 +174,27 @@ async fn requests(State(control): State<Control>, Query(chosen): Query<Chosen>) 
     Ok(Json(told))
 }
 
-/// What the simulated repositories say of the hubs that came by.
-async fn repositories(State(control): State<Control>) -> Json<Value> {
-    let all = control.0.fleet.repositories.all();
-    let claimed = all.values().filter(|repository| repository.owner.starts_with("volsync-hub-")).count();
+/// What the simulated repositories say of the hubs that came by; `?members=` counts those that some members have claimed.
+async fn repositories(State(control): State<Control>, Query(chosen): Query<Chosen>) -> Answer {
+    let fleet = &control.0.fleet;
+    let all = fleet.repositories.all();
+    let claimed = || all.values().filter_map(|repository| holder(&repository.owner));
     let runs: u64 = all.values().map(|repository| u64::from(repository.runs)).sum();
     let collisions: u64 = all.values().map(|repository| u64::from(repository.collisions)).sum();
     let inside: usize = all.values().map(|repository| repository.inside.len()).sum();
-    Json(json!({"repositories": all.len(), "claimed": claimed, "runs": runs, "runsUnderWay": inside,
-        "collisions": collisions}))
+    let mut told = json!({"repositories": all.len(), "claimed": claimed().count(), "runs": runs, "runsUnderWay": inside,
+        "collisions": collisions});
+    if let Some(chosen) = chosen.members {
+        let names: BTreeSet<String> = choice::members(&fleet.scheme, &chosen).map_err(refused)?.into_iter().collect();
+        told["held"] = claimed().filter(|member| names.contains(*member)).count().into();
+    }
+    Ok(Json(told))
+}
+
+/// The member of a hub that owns a repository.
+fn holder(owner: &str) -> Option<&str> {
+    let (_, holder) = owner.strip_prefix("volsync-hub-")?.split_once('@')?;
+    Some(holder.split_once('.').map_or(holder, |(member, _)| member))
 }
 
 async fn faults(State(control): State<Control>) -> Json<Value> {

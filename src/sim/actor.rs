@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::admission::{Part, Unknown};
 use super::failure::Failure;
 use super::resource::Resource;
-use super::store::Store;
+use super::store::{Store, Stored};
 use super::write::{Preconditions, WriteOptions};
 
 /// Acts on a cluster's objects under a field manager's name.
@@ -52,14 +52,23 @@ impl Actor {
 
     /// All objects of a kind; none where it is not served.
     pub fn list(&self, group: &str, plural: &str) -> Vec<Value> {
+        self.stored((group, plural)).iter().map(|object| object.value()).collect()
+    }
+    /// As [`Self::list`], in the form in which objects rest.
+    pub fn stored(&self, (group, plural): (&str, &str)) -> Vec<Arc<Stored>> {
         let Ok(resource) = self.resource(group, plural) else { return Vec::new() };
-        let objects: Vec<_> = self.store.lock().table(&resource).objects.values().cloned().collect();
-        objects.iter().map(|object| object.value()).collect()
+        self.store.lock().table(&resource).objects.values().cloned().collect()
     }
     pub fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let resource = self.resource(group, plural).ok()?;
         let found = self.store.lock().find(&resource, namespace, name).ok()?;
         Some(found.value())
+    }
+    /// The whole of an object of which a part is known, unless another has its name by now.
+    pub fn find(&self, (group, plural): (&str, &str), part: &Value) -> Option<Value> {
+        let text = |field: &str| part["metadata"][field].as_str().unwrap_or_default();
+        let found = self.get(group, plural, text("namespace"), text("name"))?;
+        (found["metadata"]["uid"] == part["metadata"]["uid"]).then_some(found)
     }
     /// Creates an object that carries its `apiVersion` and `kind`.
     pub fn create(&self, object: Value) -> Result<Value, Failure> {

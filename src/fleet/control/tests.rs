@@ -18,7 +18,7 @@ struct Endpoint {
 impl Endpoint {
     async fn start() -> Self {
         let scheme = Scheme { members: 10, sources: 4, repositories: 8, seed: 7 };
-        let fleet = Arc::new(Fleet::start(scheme, Place { port: 0, speed: 1 }, |_| {}).await.unwrap());
+        let fleet = Arc::new(Fleet::start(scheme, Place::ANY, |_| {}).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(Control::new(Arc::clone(&fleet)).serve(listener));
