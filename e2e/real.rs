@@ -2,18 +2,13 @@
 //! `cargo bench --features e2e --bench real`. `docs/performance.md` says what is measured and how to read it.
 
 mod harness;
+mod measure;
 mod real {
-    pub mod floor;
-    pub mod floor_reactions;
     pub mod micro;
     pub mod observe;
-    pub mod record;
     pub mod report;
     pub mod run;
-    pub mod sample;
     pub mod stage;
-    pub mod usage;
-    pub mod wire;
 }
 
 use std::path::PathBuf;
@@ -22,7 +17,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use harness::tools::say;
-use real::{floor, micro, run};
+use measure::floor;
+use real::{micro, run};
 
 /// Measures the hub on one hub cluster and three members
 #[derive(Clone, Debug, clap::Parser)]

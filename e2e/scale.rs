@@ -11,15 +11,24 @@ mod harness {
 
     pub type Fail = Box<dyn std::error::Error + Send + Sync>;
 }
-#[path = "real/usage.rs"]
-mod usage;
+mod measure;
 mod scale {
+    pub mod cold;
+    pub mod cores;
+    pub mod edits;
     pub mod fleet;
+    pub mod floors;
+    pub mod growth;
     pub mod hub;
+    pub mod loss;
+    pub mod micro;
     pub mod report;
     pub mod scenarios;
+    pub mod stage;
+    pub mod steady;
 }
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -30,6 +39,9 @@ pub struct Args {
     /// 100 members, 1,000 repositories, short pauses
     #[arg(long)]
     quick: bool,
+    /// Only these parts: main, loss, growth, big, micro
+    #[arg(long, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
     #[arg(long, value_name = "N")]
     members: Option<usize>,
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -43,6 +55,20 @@ pub struct Args {
     /// What Cargo says to benchmarks
     #[arg(long, hide = true)]
     bench: bool,
+    #[arg(long, hide = true)]
+    floor: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    micro: bool,
+}
+
+/// What belongs together on a fleet of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    Main,
+    Loss,
+    Growth,
+    Big,
+    Micro,
 }
 
 impl Args {
@@ -53,18 +79,29 @@ impl Args {
     fn repositories(&self) -> usize {
         self.repositories.unwrap_or(10 * self.members())
     }
+
+    /// `big` takes gigabytes, and is no part of a quick run.
+    fn wants(&self, part: Part) -> bool {
+        if self.only.is_empty() { !self.quick || part != Part::Big } else { self.only.contains(&part) }
+    }
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if !args.bench {
-        say("nothing is measured but by `cargo bench --bench fleet`");
-        return ExitCode::SUCCESS;
-    }
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let done = tokio::runtime::Runtime::new()
-        .map_err(harness::Fail::from)
-        .and_then(|runtime| runtime.block_on(scale::scenarios::all(&args)));
+    let in_runtime = |work: std::pin::Pin<Box<dyn Future<Output = Result<(), harness::Fail>>>>| {
+        tokio::runtime::Runtime::new().map_err(harness::Fail::from).and_then(|runtime| runtime.block_on(work))
+    };
+    let done = if let Some(orders) = &args.floor {
+        in_runtime(Box::pin(measure::floor::run(orders)))
+    } else if args.micro {
+        scale::micro::tell()
+    } else if args.bench {
+        in_runtime(Box::pin(scale::scenarios::all(&args)))
+    } else {
+        say("nothing is measured but by `cargo bench --bench fleet`");
+        Ok(())
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt as _, TryStreamExt as _};
 use http::Method;
 use serde_json::Value;
 
 use super::floor::{Clients, HOW, write_status};
-use super::record::{Chain, UID, VERSION};
-use super::stage::{CRON_JOBS, OTHER_SCHEDULE, POLICIES, SCHEDULE, SECRETS};
+use super::paths::{CRON_JOBS, LEDGER, OTHER_SCHEDULE, POLICIES, SCHEDULE, SECRETS};
+use super::record::{Chain, UID, VERSION, name_of};
 use super::wire::{APPLY, JSON, Lines, MERGE, field};
 use crate::harness::Fail;
 
@@ -63,24 +63,44 @@ async fn policies(clients: Arc<Clients>, mut events: Lines, mut of_policy: Ruled
             continue;
         };
         chain.running = body;
-        let unguarded = chain.running.replace(&format!("\"resourceVersion\":\"{VERSION}\","), "");
-        let unguarded =
-            unguarded.replace(&format!("\"uid\":\"{UID}\","), "").replace(&format!(",\"uid\":\"{UID}\""), "");
-        let member = &clients.members[chain.member];
-        member.send(Method::PATCH, &format!("{CRON_JOBS}/{}?{HOW}", chain.name), APPLY, unguarded).await?;
-        let status = if schedule == SCHEDULE {
-            chain.active.clone()
-        } else {
-            // Another next run, as the new schedule has it.
-            chain.active.replace("T03:17:00Z", "T04:23:00Z")
-        };
-        *ledger = write_status(&clients.hub, chain, &status, ledger).await?;
+        *ledger = follow_policy(&clients, chain, ledger).await?;
         let told =
             format!(r#"{{"status":{{"nextScheduledMaintenance":"2028-02-29T0{}:00:00Z"}}}}"#, schedule.len() % 9);
         let path = format!("{POLICIES}/{}/status?fieldManager=volsync-hub", chain.policy);
         clients.hub.send(Method::PATCH, &path, MERGE, told).await?;
     }
     Err("the watch of policies ended".into())
+}
+
+/// Puts the CronJob as it is to be, and the ledger's status.
+async fn follow_policy(clients: &Clients, chain: &Chain, ledger: &[u8]) -> Result<Bytes, Fail> {
+    let unguarded = chain.running.replace(&format!("\"resourceVersion\":\"{VERSION}\","), "");
+    let unguarded = unguarded.replace(&format!("\"uid\":\"{UID}\","), "").replace(&format!(",\"uid\":\"{UID}\""), "");
+    let member = &clients.members[chain.member];
+    member.send(Method::PATCH, &format!("{CRON_JOBS}/{}?{HOW}", chain.name), APPLY, unguarded).await?;
+    let status = if chain.running.contains(SCHEDULE) {
+        chain.active.clone()
+    } else {
+        // Another next run, as the new schedule has it.
+        chain.active.replace("T03:17:00Z", "T04:23:00Z")
+    };
+    write_status(&clients.hub, chain, &status, ledger).await
+}
+
+/// Reads the ledger, and gives every repository the other schedule.
+pub async fn prepare_all(clients: Arc<Clients>, chains: Vec<Chain>) -> Result<Work, Fail> {
+    let (ledger, _) = clients.hub.list(LEDGER).await?;
+    let versions: HashMap<String, Bytes> =
+        ledger.into_iter().map(|object| (name_of(&object), Bytes::from(object["metadata"].to_string()))).collect();
+    Ok(Box::pin(async move {
+        let all = chains.into_iter().filter(|chain| chain.policy == "all").map(|mut chain| {
+            let (clients, ledger) = (clients.clone(), versions.get(&chain.ledger).cloned().unwrap_or_default());
+            chain.running = chain.running.replace(SCHEDULE, OTHER_SCHEDULE);
+            tokio::spawn(async move { follow_policy(&clients, &chain, &ledger).await.map(drop) })
+        });
+        let all: FuturesUnordered<_> = all.collect();
+        all.map(|done| done?).try_collect().await
+    }))
 }
 
 async fn secrets(

@@ -1,16 +1,18 @@
 //! Edits one object after the other on a quiet fleet, and measures when what follows from it stands.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::json;
 
 use super::observe::Reactions;
+use super::paths::{OTHER_SCHEDULE, POLICIES, SCHEDULE};
 use super::record::Chain;
-use super::stage::{OTHER_SCHEDULE, POLICIES, SCHEDULE, Stage};
-use super::wire::MERGE;
+use super::wire::{MERGE, Wire};
 use crate::harness::Fail;
-use crate::harness::control_plane::base64;
 
 /// Between two edits: what follows from the one is over before the next.
 const GAP: Duration = Duration::from_millis(250);
@@ -35,8 +37,15 @@ fn value(edit: Edit, round: usize) -> &'static str {
 
 /// From sending the edit to seeing what follows from it. Goes over the chains an even number of times, `samples` or
 /// somewhat more in all.
-pub async fn reactions(stage: &Stage, chains: &[&Chain], edit: Edit, samples: usize) -> Result<Vec<Duration>, Fail> {
-    let mut seen = Reactions::follow(stage).await?;
+pub async fn reactions(
+    hub: &Wire,
+    members: &[Wire],
+    chains: &[&Chain],
+    edit: Edit,
+    samples: usize,
+) -> Result<Vec<Duration>, Fail> {
+    let here: BTreeSet<usize> = chains.iter().map(|chain| chain.member).collect();
+    let mut seen = Reactions::follow(here.into_iter().map(|number| &members[number])).await?;
     let rounds = samples.div_ceil(chains.len()).next_multiple_of(2);
     let mut times = Vec::new();
     for round in 0..rounds {
@@ -48,13 +57,13 @@ pub async fn reactions(stage: &Stage, chains: &[&Chain], edit: Edit, samples: us
                 Edit::Policy => {
                     let path = format!("{POLICIES}/{}", chain.policy);
                     let body = json!({"spec": {"schedule": value}}).to_string();
-                    stage.hub.send(Method::PATCH, &path, MERGE, body).await?;
+                    hub.send(Method::PATCH, &path, MERGE, body).await?;
                     times.push(seen.until(&chain.name, value).await? - began);
                 }
                 Edit::Secret => {
-                    let encoded = base64(value);
+                    let encoded = STANDARD.encode(value);
                     let body = json!({"data": {"AWS_SECRET_ACCESS_KEY": encoded}}).to_string();
-                    stage.members[chain.member].send(Method::PATCH, &chain.source, MERGE, body).await?;
+                    members[chain.member].send(Method::PATCH, &chain.source, MERGE, body).await?;
                     times.push(seen.until(&chain.name, &encoded).await? - began);
                 }
             }

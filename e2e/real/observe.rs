@@ -1,83 +1,20 @@
-//! Sees what changes in the fleet, for whoever does it: the hub or the floor. The same watches for both.
+//! Waits for a fleet to converge, whoever does it: the hub or the floor. The same watches for both.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
-use serde::Deserialize;
-use tokio::sync::{Notify, mpsc};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::Notify;
 
-use super::stage::{CRON_JOBS, LEDGER, SECRETS, Stage, ours};
-use super::wire::{JSON, Wire};
-use crate::harness::{Fail, tools};
+use super::stage::Stage;
+use crate::harness::Fail;
+use crate::measure::observe::{Object, Task, follow};
+use crate::measure::paths::{CRON_JOBS, LEDGER, ours};
+use crate::say;
 
 /// A fleet that takes longer than this to converge does not.
 const PATIENCE: Duration = Duration::from_mins(8);
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
-/// A reaction that takes longer than this has been missed.
-const REACTION_MAX: Duration = Duration::from_secs(20);
-
-#[derive(Deserialize)]
-struct Event {
-    object: Object,
-}
-
-#[derive(Deserialize)]
-struct Object {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-    #[serde(default)]
-    data: HashMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    name: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Spec {
-    suspend: Option<bool>,
-    schedule: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Status {
-    grant: Option<Grant>,
-}
-
-#[derive(Deserialize)]
-struct Grant {
-    phase: String,
-}
-
-type Task = AbortOnDropHandle<()>;
-
-async fn follow(
-    wire: &Wire,
-    collection: &str,
-    mut take: impl FnMut(Object, Instant) + Send + 'static,
-) -> Result<Task, Fail> {
-    let join = if collection.contains('?') { '&' } else { '?' };
-    let (_, version) = wire.list(&format!("{collection}{join}limit=1")).await?;
-    let mut events = wire.watch(collection, &version, JSON).await?;
-    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
-        while let Some(line) = events.next().await {
-            let at = Instant::now();
-            match line.and_then(|line| Ok(serde_json::from_slice::<Event>(&line)?)) {
-                Ok(event) => take(event.object, at),
-                Err(error) => return tools::say(&format!("what happens is not seen any more: {error}")),
-            }
-        }
-    })))
-}
 
 /// When each repository was granted, and when its CronJob might run.
 #[derive(Default)]
@@ -133,7 +70,7 @@ impl Convergence {
                 if told.elapsed() > PROGRESS_EVERY {
                     told = Instant::now();
                     let (granted, running) = (progress.granted.len(), progress.running.len());
-                    tools::say(&format!(
+                    say(&format!(
                         "{} s: {granted} granted and {running} CronJobs let go, of {count}",
                         began.elapsed().as_secs()
                     ));
@@ -142,47 +79,5 @@ impl Convergence {
             let _ = tokio::time::timeout(PROGRESS_EVERY, self.changed.notified()).await;
         }
         Err(format!("{count} repositories did not converge within {} s", PATIENCE.as_secs()).into())
-    }
-}
-
-/// Sees CronJobs and copies as they become.
-pub struct Reactions {
-    seen: mpsc::UnboundedReceiver<(String, String, Instant)>,
-    _tasks: Vec<Task>,
-}
-
-impl Reactions {
-    pub async fn follow(stage: &Stage) -> Result<Self, Fail> {
-        let (sender, seen) = mpsc::unbounded_channel();
-        let mut tasks = Vec::new();
-        for member in &stage.members {
-            let schedules = sender.clone();
-            let of_cron_job = move |object: Object, at| {
-                // Nobody listens at the end.
-                let _ = schedules.send((object.metadata.name, object.spec.schedule, at));
-            };
-            tasks.push(follow(member, &ours(CRON_JOBS), of_cron_job).await?);
-            let keys = sender.clone();
-            let of_copy = move |mut object: Object, at| {
-                let key = object.data.remove("AWS_SECRET_ACCESS_KEY").unwrap_or_default();
-                let _ = keys.send((object.metadata.name, key, at));
-            };
-            tasks.push(follow(member, &ours(SECRETS), of_copy).await?);
-        }
-        Ok(Self { seen, _tasks: tasks })
-    }
-
-    /// When the object of this name has become so.
-    pub async fn until(&mut self, name: &str, value: &str) -> Result<Instant, Fail> {
-        let seen = async {
-            while let Some((of, is, at)) = self.seen.recv().await {
-                if of == name && is == value {
-                    return Ok(at);
-                }
-            }
-            Err("nothing is seen any more".into())
-        };
-        let seen = tokio::time::timeout(REACTION_MAX, seen).await;
-        seen.map_err(|_| format!("{name} did not become {value} within {} s", REACTION_MAX.as_secs()))?
     }
 }

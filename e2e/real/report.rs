@@ -1,12 +1,11 @@
 //! The figures: a file for machines, a table for people.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::harness::Fail;
 use crate::harness::tools::target_dir;
+use crate::measure::figures::{Micro, rounded};
 
 /// One scenario, the hub beside the floor of the same run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -34,42 +33,13 @@ pub struct Scenario {
     pub floor_unlimited_wall_s: Option<f64>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-pub struct Micro {
-    pub name: String,
-    pub n: usize,
-    pub ns_per_op: f64,
-    pub bytes_per_op: f64,
-}
-
-/// Nearest rank, in milliseconds.
-pub fn percentile(times: &[Duration], hundredth: usize) -> f64 {
-    let mut times = times.to_vec();
-    times.sort();
-    let rank = (times.len() * hundredth).div_ceil(100).max(1) - 1;
-    times.get(rank).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
-}
-
 pub fn write(machine: &Value, scenarios: &[Scenario], micro: &[Micro]) -> Result<std::path::PathBuf, Fail> {
-    let rounded = |value: Value| -> Value { round(value) };
     let report = json!({"machine": machine, "scenarios": scenarios, "micro": micro});
     let dir = target_dir()?.join("bench");
     std::fs::create_dir_all(&dir)?;
     let file = dir.join("real.json");
     std::fs::write(&file, serde_json::to_string_pretty(&rounded(report))? + "\n")?;
     Ok(file)
-}
-
-/// Three digits after the point are more than such figures mean.
-fn round(value: Value) -> Value {
-    match value {
-        Value::Array(all) => all.into_iter().map(round).collect(),
-        Value::Object(all) => all.into_iter().map(|(key, value)| (key, round(value))).collect(),
-        Value::Number(number) if number.is_f64() => {
-            json!((number.as_f64().unwrap_or_default() * 1000.0).round() / 1000.0)
-        }
-        other => other,
-    }
 }
 
 pub fn table(scenarios: &[Scenario], micro: &[Micro]) -> String {

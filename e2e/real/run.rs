@@ -1,27 +1,24 @@
 //! The scenarios, one after the other.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::Command;
 
-use super::floor::{Orders, Told};
-use super::micro::Figure;
 use super::observe::Convergence;
-use super::record::{self, Chain};
-use super::report::{self, Micro, Scenario, percentile};
-use super::sample::{Edit, reactions};
-use super::stage::{MEMBERS, Stage, TUNED};
-use super::usage;
+use super::report::{self, Scenario};
+use super::stage::{CLAIMS_MAX, MEMBERS, Stage, TUNED};
 use crate::Args;
 use crate::harness::Fail;
 use crate::harness::tools::say;
+use crate::measure::child::Floor;
+use crate::measure::figures::{Micro, percentile};
+use crate::measure::floor::{Orders, Told, Work};
+use crate::measure::record::{self, Chain};
+use crate::measure::sample::{Edit, reactions};
+use crate::measure::usage;
 
 const REACTIONS: [(Edit, &str); 2] = [(Edit::Policy, "reaction-policy"), (Edit::Secret, "reaction-secret")];
 const COLD: &str = "cold-start-";
-/// A floor stands by within this.
-const READY: Duration = Duration::from_mins(2);
 
 pub async fn all(args: &Args) -> Result<(), Fail> {
     let machine = usage::machine();
@@ -70,7 +67,7 @@ async fn cold(stage: &mut Stage, count: usize, args: &Args, stays: bool) -> Resu
     let quiet = usage::of(hub.process().pid())?;
     let writes = stage.fleet.hub_writes(&moment)?.len();
     hub.stop()?;
-    let chains = record::read(stage).await?;
+    let chains = record::read(&stage.hub, &stage.members).await?;
     stage.clean().await?;
     let (floor_times, told) = floor_cold(stage, &chains, true).await?;
     let mut unlimited = None;
@@ -122,7 +119,7 @@ fn percentiles(times: &[Duration], floor: &[Duration]) -> Scenario {
 
 async fn floor_cold(stage: &Stage, chains: &[Chain], limited: bool) -> Result<(Vec<Duration>, Told), Fail> {
     say(if limited { "the floor does the same" } else { "the floor does the same without a limit" });
-    let mut floor = Floor::start(stage, chains, limited, true).await?;
+    let mut floor = floor(stage, chains, limited, Work::Cold).await?;
     let convergence = Convergence::follow(stage).await?;
     let began = Instant::now();
     floor.go().await?;
@@ -136,7 +133,7 @@ async fn reacting(stage: &mut Stage, edits: &[(Edit, &str)], samples: usize) -> 
     hub.ready().await?;
     stage.quiet().await?;
     hub.stop()?;
-    let chains = record::read(stage).await?;
+    let chains = record::read(&stage.hub, &stage.members).await?;
     let picked: Vec<(Edit, Vec<&Chain>)> = edits.iter().map(|(edit, _)| (*edit, pick(&chains, *edit))).collect();
     let mut scenarios: Vec<Scenario> =
         edits.iter().map(|(_, name)| Scenario { name: (*name).to_owned(), ..Scenario::default() }).collect();
@@ -148,7 +145,7 @@ async fn reacting(stage: &mut Stage, edits: &[(Edit, &str)], samples: usize) -> 
     for ((edit, chains), scenario) in picked.iter().zip(&mut scenarios) {
         say(&format!("{}: the hub", scenario.name));
         let (before, moment, began) = (usage::of(hub.process().pid())?, stage.fleet.moment()?, Instant::now());
-        let times = reactions(stage, chains, *edit, samples).await?;
+        let times = reactions(&stage.hub, &stage.members, chains, *edit, samples).await?;
         let (after, wall) = (usage::of(hub.process().pid())?, began.elapsed());
         stage.quiet().await?;
         *scenario = Scenario {
@@ -184,6 +181,12 @@ fn pick(chains: &[Chain], edit: Edit) -> Vec<&Chain> {
     all.into_iter().step_by(step).take(MEMBERS.len() * TUNED).collect()
 }
 
+async fn floor(stage: &Stage, chains: &[Chain], limited: bool, work: Work) -> Result<Floor, Fail> {
+    let (hub, members) = stage.kubeconfigs();
+    let orders = Orders { hub, members, limited, work, claims: CLAIMS_MAX, chains: chains.to_vec() };
+    Floor::start(&orders, &stage.fleet.dir.join("floor.json"), None).await
+}
+
 type OfFloor = (Vec<Duration>, Told);
 
 async fn floor_reacting(
@@ -195,58 +198,14 @@ async fn floor_reacting(
     let mut found = Vec::new();
     for (edit, which) in picked {
         say(&format!("{edit:?} edits: the floor"));
-        let floor = Floor::start(stage, chains, true, false).await?;
-        let times = reactions(stage, which, *edit, samples).await?;
+        let floor = floor(stage, chains, true, Work::Follow).await?;
+        let times = reactions(&stage.hub, &stage.members, which, *edit, samples).await?;
         found.push((times, floor.told().await?));
     }
     Ok(found)
 }
 
-/// The floor as a child.
-struct Floor {
-    child: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Floor {
-    async fn start(stage: &Stage, chains: &[Chain], limited: bool, cold: bool) -> Result<Self, Fail> {
-        let (hub, members) = stage.kubeconfigs();
-        let orders = Orders { hub, members, limited, cold, chains: chains.to_vec() };
-        let path = stage.fleet.dir.join("floor.json");
-        std::fs::write(&path, serde_json::to_vec(&orders)?)?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--floor").arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn()?;
-        let input = child.stdin.take().ok_or("no input")?;
-        let output = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
-        let mut floor = Self { child, input, output };
-        let ready = tokio::time::timeout(READY, floor.output.next_line()).await??;
-        match ready.as_deref() {
-            Some("ready") => Ok(floor),
-            other => Err(format!("the floor did not start: {other:?}").into()),
-        }
-    }
-
-    async fn go(&mut self) -> Result<(), Fail> {
-        Ok(self.input.write_all(b"go\n").await?)
-    }
-
-    /// One that follows edits ends when its input does.
-    async fn told(self) -> Result<Told, Fail> {
-        let Self { mut child, input, mut output } = self;
-        drop(input);
-        let line = output.next_line().await?.ok_or("the floor ended without a word")?;
-        child.wait().await?;
-        Ok(serde_json::from_str(&line)?)
-    }
-}
-
 async fn micro() -> Result<Vec<Micro>, Fail> {
     let output = Command::new(std::env::current_exe()?).arg("--micro").kill_on_drop(true).output().await?;
-    let figures: Vec<Figure> = serde_json::from_slice(&output.stdout)?;
-    Ok(figures
-        .into_iter()
-        .map(|(name, n, ns_per_op, bytes_per_op)| Micro { name, n, ns_per_op, bytes_per_op })
-        .collect())
+    Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -9,12 +9,13 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::wire::{IN_FLIGHT, JSON, Wire};
 use crate::harness::fleet::Fleet;
 use crate::harness::hub::{Hub, Options};
 use crate::harness::kubelet::{Answer, Rule};
 use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{Fail, tools};
+use crate::measure::paths::{CLUSTERS, CRON_JOBS, JOBS, LEDGER, PODS, POLICIES, SCHEDULE, SECRETS, ours};
+use crate::measure::wire::{IN_FLIGHT, JSON, Wire};
 
 pub const MEMBERS: [&str; 3] = ["member-a", "member-b", "member-c"];
 /// Sources of one namespace; a namespace a team.
@@ -25,29 +26,12 @@ pub const TUNED: usize = 14;
 /// applications of one team do.
 const ALONE: usize = 100;
 const SHARING: usize = 5;
-/// Once a month: no run starts by itself.
-pub const SCHEDULE: &str = "17 3 1 * *";
-pub const OTHER_SCHEDULE: &str = "23 4 1 * *";
 /// The hub's own limit, and the floor's.
 pub const CLAIMS_MAX: usize = 50;
 /// The waits of a claim and after it are nothing: every other wait is as in production.
 const HUB: [&str; 4] = ["--grant-factor=1000000", "--time-zone=UTC", "--allow-loopback", "--hub-id=bench"];
 /// A few thousand objects take their time to go.
 const GONE: Duration = Duration::from_mins(5);
-
-const OURS: &str = "labelSelector=app.kubernetes.io%2Fmanaged-by%3Dvolsync-hub";
-pub const CRON_JOBS: &str = "/apis/batch/v1/namespaces/volsync-system/cronjobs";
-pub const JOBS: &str = "/apis/batch/v1/namespaces/volsync-system/jobs";
-pub const PODS: &str = "/api/v1/namespaces/volsync-system/pods";
-pub const SECRETS: &str = "/api/v1/namespaces/volsync-system/secrets";
-pub const LEDGER: &str = "/apis/hub.volsync.backube/v1alpha1/kopiarepositories";
-pub const POLICIES: &str = "/apis/volsync.backube/v1alpha1/kopiamaintenances";
-const CLUSTERS: &str = "/apis/hub.volsync.backube/v1alpha1/memberclusters";
-
-/// The collection of this hub's objects.
-pub fn ours(collection: &str) -> String {
-    format!("{collection}?{OURS}")
-}
 
 pub struct Stage {
     pub fleet: Fleet,

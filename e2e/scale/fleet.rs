@@ -5,14 +5,33 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::process::{Process, Program};
+use super::cores;
+use crate::harness::process::Process;
 use crate::harness::{Fail, http};
-use crate::usage::{self, Usage};
+use crate::measure::usage::{self, Usage};
 use crate::{Args, say};
 
 const STANDS_WITHIN: Duration = Duration::from_mins(5);
 
+/// How large a fleet is, and how its Jobs are.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub members: usize,
+    /// Of each member.
+    pub sources: usize,
+    /// Of all.
+    pub repositories: usize,
+    pub seed: u64,
+}
+
+impl Size {
+    pub fn of(args: &Args) -> Self {
+        Self { members: args.members(), sources: args.sources, repositories: args.repositories(), seed: args.seed }
+    }
+}
+
 pub struct Fleet {
+    pub size: Size,
     process: Process,
     control: u16,
     dir: PathBuf,
@@ -45,24 +64,21 @@ impl std::ops::Sub for Asked {
 }
 
 impl Fleet {
-    pub async fn start(args: &Args, folder: &Path) -> Result<Self, Fail> {
+    /// Runs end at once.
+    pub async fn start(size: Size, folder: &Path) -> Result<Self, Fail> {
         let (control, dir) = (http::free_port()?, folder.join("fleet"));
         let options = [
             "fleet".to_owned(),
-            format!("--members={}", args.members()),
-            format!("--sources={}", args.sources),
-            format!("--repositories={}", args.repositories()),
-            format!("--seed={}", args.seed),
+            format!("--members={}", size.members),
+            format!("--sources={}", size.sources),
+            format!("--repositories={}", size.repositories),
+            format!("--seed={}", size.seed),
+            "--runs=0s".to_owned(),
             format!("--control=127.0.0.1:{control}"),
             format!("--dir={}", dir.display()),
         ];
-        let process = Process::start(&Program {
-            path: env!("CARGO_BIN_EXE_volsync-hub").into(),
-            args: options.map(Into::into).into(),
-            env: Vec::new(),
-            log: folder.join("fleet.log"),
-        })?;
-        let mut fleet = Self { process, control, dir };
+        let process = Process::start(&cores::program(cores::of_fleet(), options.into(), folder.join("fleet.log")))?;
+        let mut fleet = Self { size, process, control, dir };
         let began = Instant::now();
         while fleet.told("GET", "/", &Value::Null).await.is_err() {
             if let Some(status) = fleet.process.ended()? {
@@ -73,7 +89,7 @@ impl Fleet {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        say(&format!("{} members stand after {:.1} s", args.members(), began.elapsed().as_secs_f64()));
+        say(&format!("{} members stand after {:.1} s", size.members, began.elapsed().as_secs_f64()));
         Ok(fleet)
     }
 
@@ -111,15 +127,38 @@ impl Fleet {
         })
     }
 
-    /// Repositories that a hub owns, and how often two runs were in one at once.
-    pub async fn claimed(&self) -> Result<(u64, u64), Fail> {
-        let told = self.told("GET", "/repositories", &Value::Null).await?;
-        Ok((told["claimed"].as_u64().unwrap_or_default(), told["collisions"].as_u64().unwrap_or_default()))
+    /// Repositories that a hub owns.
+    pub async fn claimed(&self) -> Result<usize, Fail> {
+        self.repositories("", "claimed").await
+    }
+
+    /// How often two runs were in one repository at once.
+    pub async fn collisions(&self) -> Result<usize, Fail> {
+        self.repositories("", "collisions").await
+    }
+
+    /// Of the claimed those that these members have.
+    pub async fn held_by(&self, members: &str) -> Result<usize, Fail> {
+        self.repositories(&format!("?members={members}"), "held").await
+    }
+
+    async fn repositories(&self, query: &str, field: &str) -> Result<usize, Fail> {
+        let told = self.told("GET", &format!("/repositories{query}"), &Value::Null).await?;
+        let count = told[field].as_u64().and_then(|count| usize::try_from(count).ok());
+        count.ok_or_else(|| format!("the fleet does not tell {field}").into())
     }
 
     /// Changes of sources a second.
     pub async fn churn(&self, rate: f64) -> Result<(), Fail> {
         self.told("PUT", "/changes", &json!({"sources": rate})).await.map(drop)
+    }
+
+    /// The kubeconfigs of the members, by number.
+    pub fn member_kubeconfigs(&self) -> Result<Vec<PathBuf>, Fail> {
+        let files = std::fs::read_dir(self.members())?.map(|entry| Ok(entry?.path()));
+        let mut files = files.collect::<Result<Vec<_>, Fail>>()?;
+        files.sort();
+        Ok(files)
     }
 
     pub async fn faults(&self, members: &str, faults: &Value) -> Result<(), Fail> {

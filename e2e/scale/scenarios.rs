@@ -1,231 +1,172 @@
-//! One after the other on one fleet: what a hub costs from its first start to a fleet in trouble.
+//! Which scenarios there are, one after the other.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::json;
-
-use super::fleet::{Asked, Fleet};
-use super::hub::{Hub, Policy};
+use super::edits::{self, REACTIONS, react};
+use super::fleet::Size;
+use super::floors::{self, Floors};
 use super::report::{self, Scenario};
+use super::stage::Stage;
+use super::{cold, growth, loss, micro, steady};
 use crate::harness::Fail;
-use crate::usage::{self, Usage};
-use crate::{Args, say};
+use crate::measure::record::{self, Chain};
+use crate::measure::usage;
+use crate::{Args, Part, say};
 
-/// All repositories are claimed by then.
-const CLAIMED_WITHIN: Duration = Duration::from_mins(30);
-/// Nothing has been written for so long: the end of what was under way.
 const QUIET: Duration = Duration::from_secs(10);
-const QUIET_WITHIN: Duration = Duration::from_mins(10);
-const TELL_EVERY: Duration = Duration::from_secs(15);
-
-struct Bench<'a> {
-    args: &'a Args,
-    fleet: Fleet,
-    scenarios: Vec<Scenario>,
-}
-
-/// How far both processes were at the beginning of a scenario.
-struct Began {
-    at: Instant,
-    hub: Usage,
-    fleet: Usage,
-    asked: Asked,
-}
+/// The large fleet of `big`: each member has so many sources, and so many repositories for them.
+const BIG: (usize, usize) = (1_000, 50);
+/// Claims are not what it is about there.
+const BIG_CLAIMS: &str = "--max-claims=1";
 
 pub async fn all(args: &Args) -> Result<(), Fail> {
     let machine = usage::machine();
-    let folder = tempfile::tempdir()?;
-    let fleet = Fleet::start(args, folder.path()).await?;
-    let mut bench = Bench { args, fleet, scenarios: Vec::new() };
-    let ended = bench.play(folder.path()).await;
+    let mut scenarios = Vec::new();
+    let ended = parts(args, &mut scenarios).await;
+    let figures = if args.wants(Part::Micro) && ended.is_ok() { micro::all().await? } else { Vec::new() };
     // Of what was measured before something went wrong, too.
-    let file = report::write(&machine, &bench.scenarios)?;
+    let file = report::write(&machine, &scenarios, &figures)?;
     say(&format!("written to {}", file.display()));
     #[expect(clippy::print_stdout, reason = "this is what it is for")]
     {
-        println!("{}", report::table(&bench.scenarios));
-    }
-    if ended.is_err() {
-        let log = std::fs::read_to_string(folder.path().join("hub.log")).unwrap_or_default();
-        let last: Vec<_> = log.lines().rev().take(20).collect();
-        say(&format!("the hub's last words, latest first:\n{}", last.join("\n")));
+        println!("{}", report::table(&scenarios, &figures));
     }
     ended
 }
 
-impl Bench<'_> {
-    async fn play(&mut self, folder: &Path) -> Result<(), Fail> {
-        let watched = if self.args.quick { Duration::from_mins(1) } else { Duration::from_mins(10) };
-        let mut hub = Hub::start(&self.fleet, folder)?;
-        self.cold_start(&mut hub).await?;
-        self.quiet().await?;
-        self.idle(&hub, watched).await?;
-        self.churn(&hub, watched).await?;
-        self.quiet().await?;
-        let policy = Policy::of(&self.fleet).await?;
-        self.policy_edit_none(&hub, &policy).await?;
-        self.policy_edit_all(&hub, &policy).await?;
-        self.quiet().await?;
-        hub.stop()?;
-        let mut hub = Hub::start(&self.fleet, folder)?;
-        self.restart(&mut hub).await?;
-        self.faults(&hub, watched).await?;
-        hub.stop()?;
-        let (_, collisions) = self.fleet.claimed().await?;
-        if collisions > 0 { Err(format!("two runs were in one repository {collisions} times").into()) } else { Ok(()) }
-    }
-
-    async fn begin(&self, hub: &Hub) -> Result<Began, Fail> {
-        Ok(Began {
-            at: Instant::now(),
-            hub: hub.usage()?,
-            fleet: self.fleet.usage()?,
-            asked: self.fleet.asked().await?,
-        })
-    }
-
-    async fn end(&self, name: &'static str, hub: &Hub, began: &Began) -> Result<Scenario, Fail> {
-        let (wall, used, fleet) = (began.at.elapsed(), hub.usage()?, self.fleet.usage()?);
-        let asked = self.fleet.asked().await? - began.asked;
-        say(&format!("{name}: {:.1} s", wall.as_secs_f64()));
-        Ok(Scenario {
-            name,
-            members: self.args.members(),
-            sources: self.args.members() * self.args.sources,
-            repositories: self.args.repositories(),
-            wall_s: wall.as_secs_f64(),
-            cpu_s: used.cpu_s - began.hub.cpu_s,
-            rss_mb: used.rss_mb,
-            rss_peak_mb: used.peak_mb,
-            hub_requests: asked.hub_requests,
-            member_requests: asked.requests,
-            watches: asked.watches,
-            writes: asked.writes,
-            fleet_cpu_s: fleet.cpu_s - began.fleet.cpu_s,
-            fleet_rss_mb: fleet.rss_mb,
-            goals: Vec::new(),
-        })
-    }
-
-    /// Waits until nothing has been written for a while.
-    async fn quiet(&self) -> Result<(), Fail> {
-        let (began, mut last) = (Instant::now(), (self.fleet.asked().await?, Instant::now()));
-        while last.1.elapsed() < QUIET {
-            if began.elapsed() > QUIET_WITHIN {
-                return Err(format!("writes did not end within {} s", QUIET_WITHIN.as_secs()).into());
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let now = self.fleet.asked().await?;
-            if (now.writes, now.hub_writes) != (last.0.writes, last.0.hub_writes) {
-                last = (now, Instant::now());
-            }
+async fn parts(args: &Args, scenarios: &mut Vec<Scenario>) -> Result<(), Fail> {
+    if args.wants(Part::Main) {
+        let stage = Stage::set(Size::of(args)).await?;
+        let from = scenarios.len();
+        let played = play(args, &stage, scenarios).await;
+        if played.is_err() {
+            say(&format!("the hub's last words, latest first:\n{}", stage.last_words()));
         }
-        Ok(())
+        let chains = played?;
+        drop(stage);
+        let floors = floors::run(Size::of(args), &chains, samples(args)).await?;
+        compare(&mut scenarios[from..], &floors);
+        troubled_cold_start(args, scenarios).await?;
     }
+    if args.wants(Part::Loss) {
+        scenarios.push(loss::members(Size::of(args)).await?);
+    }
+    if args.wants(Part::Growth) {
+        scenarios.extend(growth::all(args).await?);
+    }
+    if args.wants(Part::Big) {
+        scenarios.extend(big(args).await?);
+    }
+    Ok(())
+}
 
-    async fn cold_start(&mut self, hub: &mut Hub) -> Result<(), Fail> {
-        let began = self.begin(hub).await?;
-        let ready = hub.ready().await?;
-        say(&format!("every member was read after {:.1} s", ready.as_secs_f64()));
-        let (all, mut told) = (self.args.repositories() as u64, Instant::now());
-        loop {
-            let (claimed, _) = self.fleet.claimed().await?;
-            if claimed == all {
-                break;
-            }
-            if began.at.elapsed() > CLAIMED_WITHIN {
-                return Err(format!("{claimed} of {all} claimed within {} s", CLAIMED_WITHIN.as_secs()).into());
-            }
-            if told.elapsed() > TELL_EVERY {
-                told = Instant::now();
-                say(&format!("{claimed} of {all} claimed after {} s", began.at.elapsed().as_secs()));
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+fn samples(args: &Args) -> usize {
+    if args.quick { 80 } else { 500 }
+}
+
+/// The hub's part of the main scenarios; what it made.
+async fn play(args: &Args, stage: &Stage, found: &mut Vec<Scenario>) -> Result<Vec<Chain>, Fail> {
+    let watched = Duration::from_secs(if args.quick { 30 } else { 600 });
+    let mut hub = stage.start_hub(&[])?;
+    let mut first = cold::start(stage, &mut hub, "cold-start").await?;
+    first.goal("peak of resident memory, MB", first.rss_peak_mb, 400.0);
+    found.push(first);
+    stage.all_quiet(QUIET).await?;
+    let chains = record::read(&stage.hub, &stage.members).await?;
+    found.push(steady::idle(stage, &hub, watched).await?);
+    found.push(steady::churn(stage, &hub, watched).await?);
+    stage.all_quiet(QUIET).await?;
+    for (edit, name) in REACTIONS {
+        let began = stage.begin(&hub).await?;
+        let times = react(stage, &chains, edit, samples(args)).await?;
+        found.push(stage.end(name, &hub, &began).await?.timed(&times));
+        stage.all_quiet(QUIET).await?;
+    }
+    found.push(edits::none(stage, &hub, "policy-edit-none").await?);
+    let ruled = chains.iter().filter(|chain| chain.policy == "all").count();
+    found.push(edits::all(stage, &hub, ruled).await?);
+    stage.all_quiet(QUIET).await?;
+    hub.stop()?;
+    let mut hub = stage.start_hub(&[])?;
+    found.push(cold::restart(stage, &mut hub).await?);
+    found.push(steady::faults(stage, &hub, watched).await?);
+    for (edit, name) in [(REACTIONS[0].0, "faults-reaction-policy"), (REACTIONS[1].0, "faults-reaction-secret")] {
+        let began = stage.begin(&hub).await?;
+        let times = react(stage, &chains, edit, samples(args)).await?;
+        let mut scenario = stage.end(name, &hub, &began).await?.timed(&times);
+        if let Some(well) = found.iter().find(|it| Some(it.name.as_str()) == name.strip_prefix("faults-")) {
+            scenario.goal("its p50 over that without faults", scenario.p50_ms / well.p50_ms, 1.2);
         }
-        let mut scenario = self.end("cold-start", hub, &began).await?;
-        scenario.goal("peak of resident memory, MB", scenario.rss_peak_mb, 400.0);
-        self.scenarios.push(scenario);
-        Ok(())
+        found.push(scenario);
     }
-
-    /// What the hub does for a while by itself; it has so many cores at most.
-    async fn watch(&self, name: &'static str, hub: &Hub, watched: Duration, cores: f64) -> Result<Scenario, Fail> {
-        let began = self.begin(hub).await?;
-        tokio::time::sleep(watched).await;
-        let mut scenario = self.end(name, hub, &began).await?;
-        scenario.goal("cores", scenario.cpu_s / scenario.wall_s, cores);
-        Ok(scenario)
+    hub.stop()?;
+    match stage.fleet.collisions().await? {
+        0 => Ok(chains),
+        collisions => Err(format!("two runs were in one repository {collisions} times").into()),
     }
+}
 
-    #[expect(clippy::cast_precision_loss, reason = "counts of minutes fit")]
-    async fn idle(&mut self, hub: &Hub, watched: Duration) -> Result<(), Fail> {
-        let mut scenario = self.watch("idle", hub, watched, 0.05).await?;
-        let hundreds = self.args.members() as f64 / 100.0;
-        scenario.goal("writes to members", scenario.writes as f64, 0.0);
-        let beyond_watches = (scenario.member_requests - scenario.watches) as f64;
-        scenario.goal("requests/s/100 members beyond watches", beyond_watches / scenario.wall_s / hundreds, 2.0);
-        scenario.goal("resident memory, MB", scenario.rss_mb, 250.0);
-        self.scenarios.push(scenario);
-        Ok(())
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "counts of minutes fit")]
-    async fn churn(&mut self, hub: &Hub, watched: Duration) -> Result<(), Fail> {
-        // Each source every ten minutes.
-        self.fleet.churn((self.args.members() * self.args.sources) as f64 / 600.0).await?;
-        let scenario = self.watch("churn", hub, watched, 0.15).await?;
-        self.fleet.churn(0.0).await?;
-        self.scenarios.push(scenario);
-        Ok(())
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "counts of minutes fit")]
-    async fn policy_edit_none(&mut self, hub: &Hub, policy: &Policy) -> Result<(), Fail> {
-        let began = self.begin(hub).await?;
-        let took = policy.edit(&json!({"priority": 1})).await?;
-        let mut scenario = self.end("policy-edit-none", hub, &began).await?;
-        scenario.goal("seconds until the policy's status is of it", took.as_secs_f64(), 1.0);
-        scenario.goal("writes to members", scenario.writes as f64, 0.0);
-        self.scenarios.push(scenario);
-        Ok(())
-    }
-
-    async fn policy_edit_all(&mut self, hub: &Hub, policy: &Policy) -> Result<(), Fail> {
-        let began = self.begin(hub).await?;
-        policy.edit(&json!({"schedule": "7 5 * * *"})).await?;
-        // One apply of each CronJob.
-        while (self.fleet.asked().await? - began.asked).patches < self.args.repositories() as u64 {
-            if began.at.elapsed() > QUIET_WITHIN {
-                return Err("the CronJobs did not follow the policy".into());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+/// Puts the floors beside.
+fn compare(scenarios: &mut [Scenario], floors: &Floors) {
+    for scenario in scenarios {
+        let told = match scenario.name.as_str() {
+            "cold-start" => Some(floors.cold),
+            "policy-edit-all" => Some(floors.edit_all),
+            _ => None,
+        };
+        if let Some(told) = told {
+            scenario.floor_wall_s = told.wall_s;
+            scenario.floor_cpu_s = told.cpu_s;
+            scenario.floor_requests = told.requests;
+            scenario.ratio = scenario.wall_s / told.wall_s;
+            scenario.goal("times the floor", scenario.ratio, 1.5);
         }
-        let scenario = self.end("policy-edit-all", hub, &began).await?;
-        self.scenarios.push(scenario);
-        Ok(())
+        let edit = REACTIONS.iter().find(|(_, name)| *name == scenario.name).map(|(edit, _)| *edit);
+        if let Some((_, times)) = floors.reactions.iter().find(|(of, _)| Some(*of) == edit) {
+            scenario.floor_timed(times);
+            scenario.goal("p50, times the floor's", scenario.p50_ms / scenario.floor_p50_ms, 2.0);
+            scenario.goal("p99, times the floor's", scenario.p99_ms / scenario.floor_p99_ms, 2.0);
+        }
     }
+}
 
-    #[expect(clippy::cast_precision_loss, reason = "counts of minutes fit")]
-    async fn restart(&mut self, hub: &mut Hub) -> Result<(), Fail> {
-        let began = self.begin(hub).await?;
-        let ready = hub.ready().await?;
-        self.quiet().await?;
-        let mut scenario = self.end("restart", hub, &began).await?;
-        scenario.goal("seconds until it is ready", ready.as_secs_f64(), 30.0);
-        scenario.goal("writes to members", scenario.writes as f64, 0.0);
-        scenario.goal("resident memory, MB", scenario.rss_mb, 250.0);
-        self.scenarios.push(scenario);
-        Ok(())
+/// As many repositories as can be claimed while members are in trouble, at which rate.
+#[expect(clippy::cast_precision_loss, reason = "counts of repositories fit")]
+async fn troubled_cold_start(args: &Args, scenarios: &mut Vec<Scenario>) -> Result<(), Fail> {
+    let stage = Stage::set(Size::of(args)).await?;
+    steady::trouble(&stage).await?;
+    let hub = stage.start_hub(&[])?;
+    let began = stage.begin(&hub).await?;
+    // Of four in five members nearly all.
+    let enough = stage.fleet.size.repositories * 3 / 4;
+    cold::claimed(&stage, enough).await?;
+    let mut scenario = stage.end("faults-cold-start", &hub, &began).await?;
+    hub.stop()?;
+    if let Some(well) = scenarios.iter().find(|it| it.name == "cold-start") {
+        let each = |it: &Scenario, count: usize| it.wall_s / count as f64;
+        let times = each(&scenario, enough) / each(well, well.repositories);
+        scenario.goal("its seconds a repository over those without faults", times, 1.2);
     }
+    scenario.notes = format!("until {enough} repositories were claimed");
+    scenarios.push(scenario);
+    Ok(())
+}
 
-    /// One in ten is dead, and one in ten is silent or ends every watch at once; nothing else happens.
-    async fn faults(&mut self, hub: &Hub, watched: Duration) -> Result<(), Fail> {
-        self.fleet.faults("10%", &json!({"down": true})).await?;
-        self.fleet.faults("member-*1", &json!({"endWatches": true})).await?;
-        tokio::time::sleep(QUIET).await;
-        let scenario = self.watch("faults", hub, watched, 0.3).await?;
-        self.scenarios.push(scenario);
-        Ok(())
-    }
+/// A thousand sources a member: what the hub holds of each.
+#[expect(clippy::cast_precision_loss, reason = "counts of sources fit")]
+async fn big(args: &Args) -> Result<Vec<Scenario>, Fail> {
+    let members = args.members();
+    let size = Size { members, sources: BIG.0, repositories: members * BIG.1, seed: args.seed };
+    let stage = Stage::set(size).await?;
+    let mut hub = stage.start_hub(&[BIG_CLAIMS])?;
+    let began = stage.begin(&hub).await?;
+    let ready = hub.ready().await?;
+    tokio::time::sleep(QUIET).await;
+    let mut read = stage.end("big", &hub, &began).await?;
+    read.wall_s = ready.as_secs_f64();
+    read.goal("resident memory, MB", read.rss_mb, 1_200.0);
+    read.goal("resident bytes of all a source", read.rss_mb * 1_048_576.0 / read.sources as f64, 500.0);
+    let edited = edits::none(&stage, &hub, "big-policy-edit-none").await;
+    hub.stop()?;
+    Ok(vec![read, edited?])
 }

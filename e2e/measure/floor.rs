@@ -12,10 +12,10 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::paths::{CRON_JOBS, JOBS, LEDGER, PODS, SECRETS, ours};
 use super::record::{Chain, UID, VERSION};
-use super::stage::{CLAIMS_MAX, CRON_JOBS, JOBS, LEDGER, PODS, SECRETS, ours};
 use super::wire::{APPLY, IN_FLIGHT, JSON, Wire, field};
-use super::{floor_reactions, usage};
+use super::{reactions, usage};
 use crate::harness::Fail;
 
 pub const HOW: &str = "fieldManager=volsync-hub&force=true";
@@ -27,9 +27,21 @@ pub struct Orders {
     pub members: Vec<PathBuf>,
     /// Keeps to the hub's rate in each member.
     pub limited: bool,
-    /// From nothing to maintained; else it follows edits until it is told to stop.
-    pub cold: bool,
+    pub work: Work,
+    /// Under way at once, as the hub's `--max-claims` has it.
+    pub claims: usize,
     pub chains: Vec<Chain>,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Work {
+    /// Everything from nothing to maintained.
+    Cold,
+    /// What follows from edits, until it is told to stop.
+    Follow,
+    /// Another schedule for everything.
+    EditAll,
 }
 
 /// What it tells in the end.
@@ -57,21 +69,30 @@ pub async fn run(orders: &std::path::Path) -> Result<(), Fail> {
         members.push(Wire::new(kubeconfig, gate.clone(), orders.limited).await?);
     }
     let clients = Arc::new(Clients { hub, members });
-    let told = if orders.cold {
-        let claims = Claims::follow(&clients).await?;
-        println!("ready");
-        told_to().await?;
-        measured(&clients, cold(clients.clone(), orders.chains, claims)).await?
-    } else {
-        let work = floor_reactions::prepare(clients.clone(), orders.chains).await?;
-        println!("ready");
-        measured(&clients, async move {
-            tokio::select! {
-                failed = work => failed,
-                told = told_to() => told,
-            }
-        })
-        .await?
+    let told = match orders.work {
+        Work::Cold => {
+            let claims = Claims::follow(&clients).await?;
+            println!("ready");
+            told_to().await?;
+            measured(&clients, cold(clients.clone(), orders.chains, claims, orders.claims)).await?
+        }
+        Work::EditAll => {
+            let edit = reactions::prepare_all(clients.clone(), orders.chains).await?;
+            println!("ready");
+            told_to().await?;
+            measured(&clients, edit).await?
+        }
+        Work::Follow => {
+            let work = reactions::prepare(clients.clone(), orders.chains).await?;
+            println!("ready");
+            measured(&clients, async move {
+                tokio::select! {
+                    failed = work => failed,
+                    told = told_to() => told,
+                }
+            })
+            .await?
+        }
     };
     println!("{}", serde_json::to_string(&told)?);
     Ok(())
@@ -121,7 +142,7 @@ impl Claims {
 }
 
 /// Lists what a hub lists, then brings every repository from nothing to a CronJob that may run.
-async fn cold(clients: Arc<Clients>, chains: Vec<Chain>, claims: Arc<Claims>) -> Result<(), Fail> {
+async fn cold(clients: Arc<Clients>, chains: Vec<Chain>, claims: Arc<Claims>, most: usize) -> Result<(), Fail> {
     for member in &clients.members {
         member.get("/api/v1/namespaces").await?;
         let sources = "/apis/volsync.backube/v1alpha1/replicationsources?limit=250";
@@ -130,7 +151,7 @@ async fn cold(clients: Arc<Clients>, chains: Vec<Chain>, claims: Arc<Claims>) ->
             page = member.get(&format!("{sources}&continue={next}")).await?;
         }
     }
-    let under_way = Arc::new(Semaphore::new(CLAIMS_MAX));
+    let under_way = Arc::new(Semaphore::new(most));
     let all = futures::stream::iter(chains.into_iter().map(|chain| {
         let (clients, claims, under_way) = (clients.clone(), claims.clone(), under_way.clone());
         tokio::spawn(async move { one(&clients, &chain, &claims, &under_way).await })
