@@ -25,6 +25,7 @@ pub mod observe;
 pub mod observed;
 mod own;
 pub mod preview;
+mod published;
 pub mod push;
 pub mod queue;
 pub mod reconcile;

@@ -4,14 +4,9 @@
 //! bounded queue of [`MemberEvent`]s. [`Member`] is the handle for everything that is done in a member, and
 //! [`apply`] holds what may be done. Each member fails alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::watch::Receiver;
-
-use crate::names::{MemberName, PlacedName};
-use crate::plan::fleet::ReferencedSecrets;
 
 pub mod access;
 mod adopt;
@@ -31,6 +26,7 @@ pub mod facts;
 pub mod fence;
 mod foreign;
 mod incarnation;
+pub mod inputs;
 mod kinds;
 pub mod kubeconfig;
 pub mod peer;
@@ -82,7 +78,6 @@ pub struct MemberConfig {
     pub volsync_namespace: Option<Arc<str>>,
     /// `spec.kubeconfigSecretRef`, a Secret in the hub's own namespace.
     pub kubeconfig_secret: Option<SecretRef>,
-    /// The rights that this takes are asked for, too.
     pub adopt_foreign: bool,
 }
 
@@ -92,20 +87,6 @@ pub struct SecretRef {
     pub name: Arc<str>,
     /// Where the kubeconfig lies in it, if that is said.
     pub key: Option<Arc<str>>,
-}
-
-/// All `MemberCluster`s.
-pub type Configs = Receiver<Arc<BTreeMap<MemberName, MemberConfig>>>;
-
-/// What the rest of the hub tells the observers. Each holds the whole current value.
-#[derive(Clone, Debug)]
-pub struct Inputs {
-    /// Has to be complete before the supervisor starts: of two names for one cluster the older MemberCluster counts.
-    pub configs: Configs,
-    /// The Secrets of all members that the plan needs.
-    pub secrets: Receiver<Arc<ReferencedSecrets>>,
-    /// The CA ConfigMaps of all members that the plan needs; only their versions are read.
-    pub config_maps: Receiver<Arc<std::collections::BTreeSet<PlacedName>>>,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::member::event::{ForeignKind, OwnedKind, ReferencedKind};
-use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
+use crate::names::{MemberName, ObjectName, Place, PlacedName, RepositoryId};
 
 /// A Secret, or the ConfigMap of a CA.
 type Used = (ReferencedKind, PlacedName);
@@ -108,8 +108,11 @@ impl Index {
         changed
     }
 
-    pub fn used(&self) -> impl Iterator<Item = &Used> {
-        self.uses.keys()
+    /// What is copied of a kind in one place.
+    pub fn used_in(&self, kind: ReferencedKind, place: &Place) -> impl Iterator<Item = &ObjectName> {
+        let first = (kind, PlacedName { place: place.clone(), object: ObjectName::new("", "") });
+        let here = self.uses.range(first..).take_while(move |((of, name), _)| *of == kind && name.place == *place);
+        here.map(|((_, name), _)| &name.object)
     }
 
     pub fn users(&self, kind: ReferencedKind, of: PlacedName) -> BTreeSet<RepositoryId> {

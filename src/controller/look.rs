@@ -45,7 +45,7 @@ pub async fn look(
         let tried = observe::tried(fleet.world.planner.fleet(), record);
         fleet.world.apply_hub(HubEvent::Observed(tried));
     }
-    fleet.published.publish(&fleet.world);
+    fleet.published.publish(&mut fleet.world);
     let mut problems = Vec::new();
     let end = Instant::now() + patience;
     loop {
@@ -61,8 +61,8 @@ pub async fn look(
                 fleet.world.apply_member(event);
             }
         }
-        if std::mem::take(&mut fleet.world.wants_changed) {
-            fleet.published.publish(&fleet.world);
+        if fleet.world.untold.is_some() {
+            fleet.published.publish(&mut fleet.world);
         }
     }
     problems.extend(holds(&fleet.world));

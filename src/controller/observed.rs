@@ -1,6 +1,5 @@
 //! The fleet under observation: the hub's own watches, the members' supervisor, and what both are told to read.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::Config;
@@ -10,6 +9,7 @@ use tracing::info;
 
 use super::engine::{Engine, Settings};
 use super::observe;
+use super::published::Published;
 use super::run::Options;
 use super::world::World;
 use crate::hub::event::HubEvent;
@@ -20,17 +20,14 @@ use crate::hub::secrets::HubSecrets;
 use crate::hub::statuses::Statuses;
 use crate::hub::{id, kinds};
 use crate::member::client::Counters;
-use crate::member::event::ReferencedKind;
+use crate::member::inputs::{Configs, Inputs};
 use crate::member::registry::HubMember;
 use crate::member::registry::directory::Directory;
 use crate::member::registry::secrets::MemberSecrets;
 use crate::member::resolver::Reach;
-use crate::member::{
-    self, Configs, Fence, Inputs, Member, MemberConfig, MemberEvent, MemberSettings, Peer, Registry, SecretRef,
-    Supervisor,
-};
-use crate::names::{MemberName, Place, PlacedName};
-use crate::plan::fleet::{Contact, ReferencedSecrets};
+use crate::member::{self, Fence, Member, MemberEvent, MemberSettings, Peer, Registry, Supervisor};
+use crate::names::{MemberName, PlacedName};
+use crate::plan::fleet::Contact;
 use crate::plan::planner::Planner;
 
 /// Events of the hub's own cluster on their way.
@@ -115,11 +112,7 @@ impl Observed {
             fence: fence.clone(),
         };
         let registries = registries(options, &settings, hub, config, published.configs.subscribe());
-        let inputs = Inputs {
-            configs: published.configs.subscribe(),
-            secrets: published.secrets.subscribe(),
-            config_maps: published.config_maps.subscribe(),
-        };
+        let inputs = Inputs { configs: published.configs.subscribe(), sheets: published.sheets.clone() };
         let secrets = HubSecrets::new(client.clone());
         tokio::spawn({
             let (secrets, wanted, cancel) = (secrets.clone(), published.of_hub.subscribe(), cancel.clone());
@@ -204,63 +197,6 @@ fn registries(
         registries.push(Box::new(HubMember { name: name.clone(), config }));
     }
     registries
-}
-
-/// What observers are told to read.
-pub(super) struct Published {
-    configs: watch::Sender<Arc<BTreeMap<MemberName, MemberConfig>>>,
-    secrets: watch::Sender<Arc<ReferencedSecrets>>,
-    config_maps: watch::Sender<Arc<BTreeSet<PlacedName>>>,
-    of_hub: watch::Sender<Arc<crate::hub::secrets::Wanted>>,
-}
-
-impl Published {
-    fn new() -> Self {
-        Self {
-            configs: watch::Sender::default(),
-            secrets: watch::Sender::default(),
-            config_maps: watch::Sender::default(),
-            of_hub: watch::Sender::default(),
-        }
-    }
-
-    pub(super) fn publish(&self, world: &World) {
-        let configs = world.members.iter().filter_map(|(name, state)| {
-            let cluster = state.cluster.as_ref()?;
-            let secret = cluster.spec.kubeconfig_secret_ref.as_ref();
-            let config = MemberConfig {
-                created: cluster.metadata.creation_timestamp.as_ref().map(|time| time.0),
-                adopt_foreign: cluster.spec.adopt_foreign,
-                volsync_namespace: cluster.spec.volsync_namespace.as_deref().map(Into::into),
-                kubeconfig_secret: secret.map(|secret| SecretRef {
-                    name: secret.name.as_str().into(),
-                    key: secret.key.as_deref().map(Into::into),
-                }),
-            };
-            Some((name.clone(), config))
-        });
-        send(&self.configs, configs.collect());
-        let cas = || world.used_cas().filter(|(kind, _)| *kind == ReferencedKind::ConfigMap).map(|(_, name)| name);
-        // CAs in Secrets are Secrets that are referenced, too.
-        let ca_secrets = world.used_cas().filter(|(kind, _)| *kind == ReferencedKind::Secret).map(|(_, name)| name);
-        let secrets: BTreeSet<_> = world.planner.referenced_secrets().iter().chain(ca_secrets).cloned().collect();
-        let is_there = |name: &&PlacedName| name.place == Place::Hub;
-        let of_hub = secrets.iter().filter(is_there).map(|name| (ReferencedKind::Secret, name.object.clone()));
-        let bundles = cas().filter(is_there).map(|name| (ReferencedKind::ConfigMap, name.object.clone()));
-        send(&self.of_hub, of_hub.chain(bundles).collect());
-        send(&self.config_maps, cas().filter(|name| name.place != Place::Hub).cloned().collect());
-        send(&self.secrets, secrets.into_iter().filter(|name| name.place != Place::Hub).collect());
-    }
-}
-
-fn send<T: PartialEq>(channel: &watch::Sender<Arc<T>>, value: T) {
-    channel.send_if_modified(|current| {
-        let changed = **current != value;
-        if changed {
-            *current = Arc::new(value);
-        }
-        changed
-    });
 }
 
 /// Nothing is decided, and no member is looked at, before policies, ledger and MemberClusters have been read.

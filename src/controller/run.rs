@@ -12,7 +12,8 @@ use tracing::{info, warn};
 
 use super::deletions::Deletions;
 use super::engine::{Engine, Settings};
-use super::observed::{Observed, Published, Start, hub_client};
+use super::observed::{Observed, Start, hub_client};
+use super::published::Published;
 use super::world::Dirty;
 use crate::hub::event::HubEvent;
 use crate::hub::id;
@@ -246,8 +247,8 @@ async fn pump(
             wake = engine.believe(&mut deletions, began.elapsed());
         }
         let mut world = engine.world();
-        if std::mem::take(&mut world.wants_changed) {
-            published.publish(&world);
+        if world.untold.is_some() {
+            published.publish(&mut world);
         }
     }
 }

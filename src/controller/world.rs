@@ -22,6 +22,7 @@ use super::index::{Index, Seen};
 use super::inherited::{Clock, Inherited};
 use super::member_state::MemberState;
 use super::own;
+use super::published::{Untold, gist};
 use super::push::Noted;
 
 /// What an event makes necessary.
@@ -42,8 +43,7 @@ pub struct World {
     pub policies: BTreeMap<PolicyName, PolicyObject>,
     pub ledger: BTreeMap<RepositoryId, Arc<KopiaRepository>>,
     listed: BTreeSet<HubList>,
-    /// The Secrets and CAs that observers should read are not what they were.
-    pub wants_changed: bool,
+    pub untold: Untold,
     pub(super) index: Index,
     pub hub_versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
     pub(super) claims: Claims,
@@ -61,7 +61,7 @@ impl World {
             policies: BTreeMap::new(),
             ledger: BTreeMap::new(),
             listed: BTreeSet::new(),
-            wants_changed: false,
+            untold: Untold::default(),
             index: Index::default(),
             hub_versions: BTreeMap::new(),
             claims: Claims::default(),
@@ -72,7 +72,7 @@ impl World {
     /// Tells the planner, and keeps what follows for others.
     pub(super) fn observe(&mut self, observation: Observation) -> BTreeSet<RepositoryId> {
         let applied = self.planner.apply(observation);
-        self.wants_changed |= !applied.wanted.is_empty() || !applied.unwanted.is_empty();
+        self.untold.places.extend(applied.wanted.iter().chain(&applied.unwanted).map(|secret| secret.place.clone()));
         let mut ids = applied.dirty;
         for secret in applied.unwanted {
             ids.extend(self.planner.apply(Observation::Secret { secret, state: None }).dirty);
@@ -95,12 +95,13 @@ impl World {
 
     /// Sources in a member, repositories that they or a policy bring there, and grants that it holds.
     pub fn counts(&self, member: &MemberName) -> (usize, usize, usize) {
-        let holds = |object: &Arc<KopiaRepository>| {
-            let grant = object.status.as_ref().and_then(|status| status.grant.as_ref());
+        let holds = |id: &RepositoryId| {
+            let status = self.ledger.get(id).and_then(|object| object.status.as_ref());
+            let grant = status.and_then(|status| status.grant.as_ref());
             grant.is_some_and(|grant| grant.cluster == member.as_str())
         };
         let sources = self.sources_in(member);
-        let held = self.ledger.values().filter(|object| holds(object)).count();
+        let held = self.planner.held_by(member).filter(holds).count();
         (sources, self.planner.repositories_in(member).len(), held)
     }
 
@@ -158,12 +159,13 @@ impl World {
         let known = |secret: &PlacedName| self.planner.refers_to(secret);
         // What the plan refers to is read anyway.
         let news = |(kind, name): &(ReferencedKind, PlacedName)| *kind != ReferencedKind::Secret || !known(name);
-        self.wants_changed |= self.index.set_uses(id, now).iter().any(news);
+        let changed = self.index.set_uses(id, now).into_iter().filter(news);
+        self.untold.places.extend(changed.map(|(_, name)| name.place));
     }
 
-    /// CAs that are copied.
-    pub fn used_cas(&self) -> impl Iterator<Item = &(ReferencedKind, PlacedName)> {
-        self.index.used()
+    /// CAs of a kind that are copied from somewhere.
+    pub fn used_cas(&self, kind: ReferencedKind, place: &Place) -> impl Iterator<Item = &ObjectName> {
+        self.index.used_in(kind, place)
     }
 
     pub fn version(&self, kind: ReferencedKind, of: &PlacedName) -> Option<&str> {
@@ -190,10 +192,19 @@ impl World {
                 dirty.repositories.extend(self.set_ledger(id, object.map(|it| *it)));
             }
             HubEvent::MemberCluster { name, object } => {
-                self.members.entry(name.clone()).or_default().cluster = object.map(|object| Arc::new(*object));
-                self.wants_changed = true;
-                // Among them all of whose other maintainers something may be done now.
-                self.member_turned(name, &mut dirty);
+                let object = object.map(|object| Arc::new(*object));
+                let contact = self.contact(&name);
+                let state = self.members.entry(name.clone()).or_default();
+                let before = std::mem::replace(&mut state.cluster, object.clone());
+                // The hub's own words in its status come back, too.
+                if gist(before.as_deref(), contact) == gist(object.as_deref(), contact) {
+                    dirty.members.insert(name);
+                } else {
+                    self.untold.configs = true;
+                    self.untold.places.insert(Place::Member(name.clone()));
+                    // Among them all of whose other maintainers something may be done now.
+                    self.member_turned(name, &mut dirty);
+                }
             }
             HubEvent::Referenced { kind, name, version } => {
                 let changed = put(&mut self.hub_versions, (kind, name.clone()), version);

@@ -10,17 +10,19 @@ use kube::core::request::Request;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tokio::sync::watch::Receiver;
 
 use crate::names::ObjectName;
 
+use super::MemberSettings;
 use super::access;
 use super::call::{CallError, Class, Member, Operation};
 use super::contact::until_up;
 use super::event::{ConditionKind, MemberCondition, MemberEvent, MemberFacts, OwnedKind, ProxyVariables};
+use super::inputs::Looks;
 use super::records;
 use super::seen::Events;
 use super::wire::{Bare, Page, PodTemplate};
-use super::{Configs, MemberSettings};
 
 /// All of this changes by a person's hand.
 const POLL: Duration = Duration::from_mins(10);
@@ -81,7 +83,7 @@ async fn crd(member: &Member) -> Result<Crd, CallError> {
 pub struct Observer {
     pub member: Member,
     pub settings: MemberSettings,
-    pub configs: Configs,
+    pub looks: Receiver<Looks>,
     pub events: Events,
     pub expires: Option<Timestamp>,
     pub look_again: Arc<Notify>,
@@ -92,6 +94,8 @@ impl Observer {
         let mut last = None;
         loop {
             until_up(&self.member).await;
+            // What is asked for from here on is what is wanted now.
+            self.looks.mark_unchanged();
             let complete = match self.find().await {
                 Ok(found) => {
                     let complete = found.1.iter().all(|condition| condition.status == Some(true));
@@ -109,7 +113,7 @@ impl Observer {
                 () = tokio::time::sleep(pause) => {}
                 () = self.look_again.notified() => {}
                 // The MemberCluster may name another namespace now; an input that is closed stays as it is.
-                Ok(()) = self.configs.changed() => {}
+                Ok(()) = self.looks.changed() => {}
             }
         }
     }
@@ -176,13 +180,12 @@ impl Observer {
     }
 
     fn adopts(&self) -> bool {
-        self.configs.borrow().get(&self.events.member).is_some_and(|config| config.adopt_foreign)
+        self.looks.borrow().adopt_foreign
     }
 
     fn volsync_namespace(&self) -> Arc<str> {
-        let configs = self.configs.borrow();
-        let config = configs.get(&self.events.member).and_then(|it| it.volsync_namespace.clone());
-        config.unwrap_or_else(|| self.settings.volsync_namespace.clone())
+        let named = self.looks.borrow().volsync_namespace.clone();
+        named.unwrap_or_else(|| self.settings.volsync_namespace.clone())
     }
 }
 

@@ -11,17 +11,18 @@ use tokio::task::JoinSet;
 
 use crate::names::MemberName;
 
+use super::MemberSettings;
 use super::call::{Class, Member};
 use super::contact::{self, Progress, until_up};
 use super::event::{ConditionKind, MemberCondition, MemberEvent};
 use super::exec::Renewal;
+use super::inputs::Sheet;
 use super::kinds::{
     CronJobs, Jobs, Keeper, Kind, Namespaces, Pods, Pushed, Sources, hub_selector, maintenance_selector,
 };
 use super::secrets::{self, Known};
 use super::seen::{Events, Seen};
 use super::watch::{self, Target};
-use super::{Inputs, MemberSettings};
 use super::{facts, foreign};
 
 /// Until identity is asked for again where it was not told: a member that refuses connections is known to be down
@@ -71,7 +72,7 @@ pub struct Upkeep {
 pub struct Incarnation {
     pub member: Member,
     pub settings: MemberSettings,
-    pub inputs: Inputs,
+    pub sheet: Sheet,
     pub events: Events,
     pub pages: Arc<Semaphore>,
     pub upkeep: Upkeep,
@@ -194,7 +195,7 @@ impl Incarnation {
             facts::Observer {
                 member: self.member.clone(),
                 settings: self.settings.clone(),
-                configs: self.inputs.configs.clone(),
+                looks: self.sheet.looks.clone(),
                 events: self.events.clone(),
                 expires: self.upkeep.expires,
                 look_again,
@@ -208,8 +209,8 @@ impl Incarnation {
             self.member.clone(),
             self.events.clone(),
             memory.referenced.clone(),
-            self.inputs.secrets.clone(),
-            self.inputs.config_maps.clone(),
+            self.sheet.secrets.clone(),
+            self.sheet.config_maps.clone(),
         );
         tasks.spawn(reader.run());
         let (member, pages) = (self.member.clone(), self.pages.clone());

@@ -24,6 +24,7 @@ use super::call::{CallError, Class, Member, Operation};
 use super::contact::until_up;
 use super::event::{MemberEvent, ReferencedKind};
 use super::facts::{bare, optional};
+use super::inputs::Names;
 use super::seen::Events;
 use super::watch::Sink;
 use super::wire::{Bare, Object, Secret};
@@ -37,8 +38,8 @@ const READS_AT_ONCE: usize = 8;
 /// Versions on their way from the watch; more wait in the socket.
 const VERSIONS_MAX: usize = 256;
 
-/// What the plan refers to, in the whole fleet.
-pub type References = Receiver<Arc<BTreeSet<PlacedName>>>;
+/// What the plan refers to, in this member.
+pub type References = Receiver<Names>;
 
 /// What was last reported. Outlives a rotation of credentials.
 #[derive(Debug, Default)]
@@ -146,12 +147,8 @@ impl Reader {
     }
 
     fn wanted(&mut self) -> BTreeSet<(ReferencedKind, ObjectName)> {
-        let place = Place::Member(self.events.member.clone());
         let of = |input: &mut References, kind| -> Vec<_> {
-            let all = input.borrow_and_update();
-            // Sorted by place first: the member's own lie together.
-            let first = PlacedName { place: place.clone(), object: ObjectName::new("", "") };
-            all.range(first..).take_while(|it| it.place == place).map(|it| (kind, it.object.clone())).collect()
+            input.borrow_and_update().iter().map(|name| (kind, name.clone())).collect()
         };
         let mut wanted = of(&mut self.secrets, ReferencedKind::Secret);
         wanted.extend(of(&mut self.config_maps, ReferencedKind::ConfigMap));
@@ -307,8 +304,7 @@ async fn version_of(member: &Member, kind: ReferencedKind, name: &ObjectName) ->
 
 impl VersionSink {
     fn is_wanted(&self, name: &ObjectName) -> bool {
-        let placed = PlacedName { place: Place::Member(self.member.clone()), object: name.clone() };
-        self.secrets.borrow().contains(&placed)
+        self.secrets.borrow().contains(name)
     }
 
     async fn pass(&self, name: ObjectName, version: Version) {
@@ -339,13 +335,9 @@ impl Sink for VersionSink {
 
     /// What the list did not bring is read once more: only a 404 is absence.
     async fn complete(&mut self) -> Result<(), CallError> {
-        let place = Place::Member(self.member.clone());
-        let first = PlacedName { place: place.clone(), object: ObjectName::new("", "") };
         let all = self.secrets.borrow().clone();
-        for wanted in all.range(first..).take_while(|it| it.place == place) {
-            if !self.listed.contains(&wanted.object) {
-                self.pass(wanted.object.clone(), Version::Absent).await;
-            }
+        for wanted in all.difference(&self.listed) {
+            self.pass(wanted.clone(), Version::Absent).await;
         }
         self.listed.clear();
         Ok(())

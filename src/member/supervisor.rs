@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::names::MemberName;
 
+use super::MemberSettings;
 use super::call::Member;
 use super::event::MemberEvent;
+use super::inputs::Inputs;
 use super::registry::Registry;
-use super::{Inputs, MemberSettings};
 
 mod core;
 

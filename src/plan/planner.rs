@@ -139,6 +139,11 @@ impl Planner {
         self.ids_in(member).into_iter().filter_map(|id| self.representing(id)).collect()
     }
 
+    /// Those that a member holds, or has to do with until it has let go, as the ledger says.
+    pub fn held_by(&self, member: &MemberName) -> impl Iterator<Item = RepositoryId> + '_ {
+        self.held.of(member)
+    }
+
     /// The plan of one repository; none where nothing means this id (any more), or another id stands for it.
     pub fn plan(&mut self, id: RepositoryId, now: Timestamp) -> Option<RepositoryPlan> {
         let group = self.groups.of(id);
@@ -148,6 +153,13 @@ impl Planner {
     /// The Secrets that the plan depends on, so that observers read these and no others.
     pub fn referenced_secrets(&self) -> BTreeSet<PlacedName> {
         self.wants.keys().cloned().collect()
+    }
+
+    /// Those of [`Self::referenced_secrets`] that are in one place.
+    pub fn secrets_in_place<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a ObjectName> {
+        // Sorted by place first: its own lie together.
+        let first = PlacedName { place: place.clone(), object: ObjectName::new("", "") };
+        self.wants.range(first..).map(|(name, _)| name).take_while(|it| it.place == *place).map(|it| &it.object)
     }
 
     /// Does the plan depend on this Secret?

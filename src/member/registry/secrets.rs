@@ -15,9 +15,10 @@ use crate::labels;
 use crate::member::call::{CallError, Member, Operation};
 use crate::member::contact::until_up;
 use crate::member::facts::optional;
+use crate::member::inputs::Configs;
 use crate::member::watch::{self, Sink, Target};
 use crate::member::wire::Secret;
-use crate::member::{Configs, MemberSettings, SecretRef, kubeconfig};
+use crate::member::{MemberSettings, SecretRef, kubeconfig};
 use crate::names::MemberName;
 
 /// How soon a changed Secret that only a MemberCluster names is seen.

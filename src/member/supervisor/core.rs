@@ -14,10 +14,11 @@ use crate::member::call::Member;
 use crate::member::client::{self, ConnectError, Made};
 use crate::member::event::{ConditionKind, MemberCondition, MemberEvent};
 use crate::member::incarnation::{Identified, Incarnation, Memory, Role, Upkeep};
+use crate::member::inputs::Inputs;
 use crate::member::registry::{Origin, Registration, RegistryEvent};
 use crate::member::seen::Events;
 use crate::member::watch::PAGES_AT_ONCE;
-use crate::member::{Inputs, MemberSettings, Peer};
+use crate::member::{MemberSettings, Peer};
 use crate::names::MemberName;
 use crate::plan::fleet::Contact;
 
@@ -62,6 +63,8 @@ struct Entry {
     building: Option<u64>,
     running: Option<Running>,
     uid: Option<Box<str>>,
+    /// The cluster that this was when duplicates were looked for last.
+    settled: Option<Box<str>>,
 }
 
 struct Running {
@@ -227,7 +230,7 @@ impl Core {
         let run = Incarnation {
             member: member.clone(),
             settings: self.settings.clone(),
-            inputs: self.inputs.clone(),
+            sheet: self.inputs.sheets.of(&name),
             events: Events::new(name.clone(), incarnation, entry.current.clone(), self.events.clone()),
             pages: self.pages.clone(),
             upkeep,
@@ -307,28 +310,40 @@ impl Core {
             return;
         }
         entry.uid = identified.uid;
-        if entry.uid.is_none()
-            && let Some(running) = &entry.running
-        {
-            // It can't be told apart from others, which its missing right says.
-            assign(&running.role, Role::Active);
-        }
-        self.settle_duplicates();
+        let Some(uid) = entry.uid.clone() else {
+            if let Some(running) = &entry.running {
+                // It can't be told apart from others, which its missing right says.
+                assign(&running.role, Role::Active);
+            }
+            return;
+        };
+        // Others may be a cluster of their own again where this one was theirs before.
+        let was_other = entry.settled.replace(uid.clone()).is_some_and(|before| before != uid);
+        self.settle((!was_other).then_some(&*uid));
     }
 
-    /// Of the names of one cluster the one created first counts, then the first by name.
     fn settle_duplicates(&mut self) {
-        let configs = self.inputs.configs.borrow_and_update().clone();
+        self.inputs.configs.mark_unchanged();
+        self.settle(None);
+    }
+
+    /// Of the names of one cluster the one created first counts, then the first by name. `only`: of this cluster.
+    fn settle(&self, only: Option<&str>) {
+        let configs = self.inputs.configs.borrow().clone();
+        let running = || {
+            self.entries.iter().filter_map(|(name, entry)| {
+                let uid = entry.uid.as_deref().filter(|uid| only.is_none_or(|only| only == *uid))?;
+                Some((name, entry, uid, entry.running.as_ref()?))
+            })
+        };
         let mut first: BTreeMap<&str, (Timestamp, &MemberName)> = BTreeMap::new();
-        for (name, entry) in &self.entries {
-            let (Some(uid), Some(running)) = (entry.uid.as_deref(), &entry.running) else { continue };
+        for (name, entry, uid, running) in running() {
             let registered = entry.registrations.get(&running.origin).and_then(|it| it.created);
             let created = configs.get(name).and_then(|it| it.created).or(registered).unwrap_or(Timestamp::MAX);
             let candidate = (created, name);
             first.entry(uid).and_modify(|best| *best = candidate.min(*best)).or_insert(candidate);
         }
-        for (name, entry) in &self.entries {
-            let (Some(uid), Some(running)) = (entry.uid.as_deref(), &entry.running) else { continue };
+        for (name, _, uid, running) in running() {
             match first.get(uid) {
                 Some((_, winner)) if *winner != name => assign(&running.role, Role::Duplicate((*winner).clone())),
                 _ => assign(&running.role, Role::Active),

@@ -202,7 +202,8 @@ async fn referenced_secrets_are_read_when_they_change_and_no_others() {
     }
     let mut world = World::start();
     world.write("eu", &eu.kubeconfig_yaml());
-    world.refer(&[("eu", "default", "repo"), ("eu", "default", "missing"), ("us", "default", "other")]);
+    world.refer("eu", &[("default", "repo"), ("default", "missing")]);
+    world.refer("us", &[("default", "other")]);
     world.wait("both", |seen| seen.secrets.len() == 2 && seen.is_synced("eu")).await;
     assert_eq!(world.seen.secrets[&placed("default", "missing")], SecretState::Absent);
     let SecretState::Present(first) = world.seen.secrets[&placed("default", "repo")].clone() else { panic!() };
@@ -216,7 +217,7 @@ async fn referenced_secrets_are_read_when_they_change_and_no_others() {
             seen.secrets.values().all(|state| matches!(state, SecretState::Present(facts) if *facts != first))
         })
         .await;
-    world.refer(&[("eu", "default", "repo")]);
+    world.refer("eu", &[("default", "repo")]);
     world.wait("the reference's end", |seen| seen.secrets.len() == 1).await;
 }
 
@@ -241,7 +242,7 @@ async fn secrets_may_be_allowed_in_some_namespaces_only_and_missing_rules_are_na
     let token = eu.add_user("hub", Access::Rules(rules.clone()));
     let mut world = World::start();
     world.write("eu", &eu.kubeconfig_yaml_of(&token));
-    world.refer(&[("eu", "default", "repo"), ("eu", "closed", "repo")]);
+    world.refer("eu", &[("default", "repo"), ("closed", "repo")]);
     world.wait("both", |seen| seen.secrets.len() == 2).await;
     assert!(matches!(world.seen.secrets[&placed("default", "repo")], SecretState::Present(_)));
     assert_eq!(world.seen.secrets[&placed("closed", "repo")], SecretState::Forbidden);

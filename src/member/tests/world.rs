@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::settings;
 use crate::member::event::{ConditionKind, MemberCondition, MemberFacts, OwnedObject};
+use crate::member::inputs::{Inputs, Looks, Sheets};
 use crate::member::registry::Registry;
 use crate::member::registry::directory::Directory;
-use crate::member::{Inputs, MemberConfig, MemberEvent, MemberSettings, Supervisor};
-use crate::names::{MemberName, ObjectName, Place, PlacedName, SourceKey};
+use crate::member::{MemberConfig, MemberEvent, MemberSettings, Supervisor};
+use crate::names::{MemberName, ObjectName, PlacedName, SourceKey};
 use crate::plan::fleet::{Contact, Observation, SecretState};
 use crate::sim::SimCluster;
 
@@ -25,9 +26,8 @@ pub struct World {
     pub folder: tempfile::TempDir,
     pub supervisor: Supervisor,
     pub configs: watch::Sender<Arc<BTreeMap<MemberName, MemberConfig>>>,
-    pub secrets: watch::Sender<Arc<BTreeSet<PlacedName>>>,
+    sheets: Arc<Sheets>,
     pub seen: View,
-    _config_maps: watch::Sender<Arc<BTreeSet<PlacedName>>>,
     events: mpsc::Receiver<MemberEvent>,
     _stop: tokio_util::sync::DropGuard,
 }
@@ -119,23 +119,13 @@ impl World {
     pub fn start_with(settings: MemberSettings, more: impl FnOnce(&Inputs) -> Vec<Box<dyn Registry>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (configs, configs_received) = watch::channel(Arc::default());
-        let (secrets, secrets_received) = watch::channel(Arc::default());
-        let (config_maps, config_maps_received) = watch::channel(Arc::default());
-        let inputs = Inputs { configs: configs_received, secrets: secrets_received, config_maps: config_maps_received };
+        let sheets = Arc::<Sheets>::default();
+        let inputs = Inputs { configs: configs_received, sheets: sheets.clone() };
         let stop = CancellationToken::new();
         let mut registries = more(&inputs);
         registries.push(Box::new(Directory::new(folder.path().to_owned(), settings.clone())));
         let (supervisor, events) = Supervisor::start(settings, registries, inputs, stop.clone());
-        Self {
-            folder,
-            supervisor,
-            configs,
-            secrets,
-            seen: View::default(),
-            _config_maps: config_maps,
-            events,
-            _stop: stop.drop_guard(),
-        }
+        Self { folder, supervisor, configs, sheets, seen: View::default(), events, _stop: stop.drop_guard() }
     }
 
     pub fn path(&self, member: &str) -> PathBuf {
@@ -149,12 +139,10 @@ impl World {
         std::fs::rename(partial, self.path(member)).unwrap();
     }
 
-    pub fn refer(&self, secrets: &[(&str, &str, &str)]) {
-        let placed = |(member, namespace, name): &(&str, &str, &str)| PlacedName {
-            place: Place::Member((*member).into()),
-            object: ObjectName::new(*namespace, *name),
-        };
-        self.secrets.send_replace(Arc::new(secrets.iter().map(placed).collect()));
+    /// The Secrets that the plan needs of a member, `(namespace, name)`.
+    pub fn refer(&self, member: &str, secrets: &[(&str, &str)]) {
+        let secrets = secrets.iter().map(|(namespace, name)| ObjectName::new(*namespace, *name)).collect();
+        self.sheets.write(&member.into(), Looks::default(), secrets, BTreeSet::new());
     }
 
     /// Takes events in until the condition holds.

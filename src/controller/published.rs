@@ -1,0 +1,101 @@
+//! What observers are told to read, each of them only when it is something else than before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::world::World;
+use crate::api::member_cluster::MemberCluster;
+use crate::hub::secrets::Wanted;
+use crate::member::event::ReferencedKind;
+use crate::member::inputs::{Looks, Sheets};
+use crate::member::{MemberConfig, SecretRef};
+use crate::names::{MemberName, Place};
+use crate::plan::fleet::Contact;
+use crate::plan::observe;
+
+/// What observers should read is not what they were told.
+#[derive(Default)]
+pub struct Untold {
+    pub places: BTreeSet<Place>,
+    /// Some MemberCluster says something else.
+    pub configs: bool,
+}
+
+/// What of a MemberCluster matters to plan and observers.
+pub(super) fn gist(object: Option<&MemberCluster>, contact: Contact) -> Option<impl PartialEq + use<>> {
+    let object = object?;
+    Some((object.spec.clone(), object.metadata.creation_timestamp.clone(), observe::member(Some(object), contact)))
+}
+
+impl Untold {
+    pub fn is_some(&self) -> bool {
+        self.configs || !self.places.is_empty()
+    }
+}
+
+/// What observers are told to read.
+pub(super) struct Published {
+    pub(super) configs: watch::Sender<Arc<BTreeMap<MemberName, MemberConfig>>>,
+    pub(super) sheets: Arc<Sheets>,
+    pub(super) of_hub: watch::Sender<Arc<Wanted>>,
+}
+
+impl Published {
+    pub(super) fn new() -> Self {
+        Self { configs: watch::Sender::default(), sheets: Arc::default(), of_hub: watch::Sender::default() }
+    }
+
+    /// Tells whoever is to read something else than before.
+    pub(super) fn publish(&self, world: &mut World) {
+        let Untold { places, configs } = std::mem::take(&mut world.untold);
+        if configs {
+            let configs = world.members.iter().filter_map(|(name, state)| {
+                let config = config_of(state.cluster.as_deref()?);
+                Some((name.clone(), config))
+            });
+            send(&self.configs, configs.collect());
+        }
+        for place in &places {
+            let cas = |kind| world.used_cas(kind, place).cloned();
+            // CAs in Secrets are Secrets that are referenced, too.
+            let secrets = world.planner.secrets_in_place(place).cloned().chain(cas(ReferencedKind::Secret));
+            match place {
+                Place::Member(member) => {
+                    let config = world.members.get(member).and_then(|state| state.cluster.as_deref()).map(config_of);
+                    let config = config.unwrap_or_default();
+                    let looks =
+                        Looks { volsync_namespace: config.volsync_namespace, adopt_foreign: config.adopt_foreign };
+                    self.sheets.write(member, looks, secrets.collect(), cas(ReferencedKind::ConfigMap).collect());
+                }
+                Place::Hub => {
+                    let secrets = secrets.map(|name| (ReferencedKind::Secret, name));
+                    let bundles = cas(ReferencedKind::ConfigMap).map(|name| (ReferencedKind::ConfigMap, name));
+                    send(&self.of_hub, secrets.chain(bundles).collect());
+                }
+            }
+        }
+    }
+}
+
+fn config_of(cluster: &MemberCluster) -> MemberConfig {
+    let secret = cluster.spec.kubeconfig_secret_ref.as_ref();
+    MemberConfig {
+        created: cluster.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        adopt_foreign: cluster.spec.adopt_foreign,
+        volsync_namespace: cluster.spec.volsync_namespace.as_deref().map(Into::into),
+        kubeconfig_secret: secret
+            .map(|secret| SecretRef { name: secret.name.as_str().into(), key: secret.key.as_deref().map(Into::into) }),
+    }
+}
+
+fn send<T: PartialEq>(channel: &watch::Sender<Arc<T>>, value: T) {
+    channel.send_if_modified(|current| {
+        let changed = **current != value;
+        if changed {
+            *current = Arc::new(value);
+        }
+        changed
+    });
+}
