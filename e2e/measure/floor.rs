@@ -121,19 +121,33 @@ impl Claims {
         let claims = Arc::new(Self::default());
         for (number, member) in clients.members.iter().enumerate() {
             let (_, version) = member.list(&format!("{}&limit=1", ours(PODS))).await?;
+            let (claims, member) = (claims.clone(), member.clone());
             let mut events = member.watch(&ours(PODS), &version, JSON).await?;
-            let claims = claims.clone();
             tokio::spawn(async move {
-                while let Some(Ok(event)) = events.next().await {
-                    let ended = std::str::from_utf8(&event).is_ok_and(|text| text.contains("\"terminated\":{"));
-                    let job = ended.then(|| field(&event, "batch.kubernetes.io/job-name")).flatten();
-                    let waiting = job.and_then(|job| claims.of().remove(&(number, job.to_owned())));
-                    // Whoever waited may have given up.
-                    waiting.map(|waiting| waiting.send(()));
+                loop {
+                    while let Some(Ok(event)) = events.next().await {
+                        claims.ended(number, std::str::from_utf8(&event).unwrap_or_default());
+                    }
+                    // A server that remembers too little to go on: what has ended meanwhile is in a list.
+                    let Ok((pods, version)) = member.list(&ours(PODS)).await else { return };
+                    for pod in pods {
+                        claims.ended(number, &pod.to_string());
+                    }
+                    let Ok(again) = member.watch(&ours(PODS), &version, JSON).await else { return };
+                    events = again;
                 }
             });
         }
         Ok(claims)
+    }
+
+    /// Tells whoever waits for this Pod, if it has ended.
+    fn ended(&self, member: usize, pod: &str) {
+        let ended = pod.contains("\"terminated\":{");
+        let job = ended.then(|| field(pod.as_bytes(), "batch.kubernetes.io/job-name")).flatten();
+        let waiting = job.and_then(|job| self.of().remove(&(member, job.to_owned())));
+        // Whoever waited may have given up.
+        waiting.map(|waiting| waiting.send(()));
     }
 
     fn of(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, String), oneshot::Sender<()>>> {

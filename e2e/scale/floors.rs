@@ -14,6 +14,9 @@ use crate::measure::record::Chain;
 use crate::measure::sample::Edit;
 use crate::say;
 
+/// A floor that takes longer waits for something that does not come.
+const WITHIN: Duration = Duration::from_mins(15);
+
 /// What the floors took.
 pub struct Floors {
     pub cold: Told,
@@ -53,5 +56,6 @@ async fn floor(stage: &Stage, chains: &[Chain], work: Work) -> Result<Floor, Fai
 async fn once(stage: &Stage, chains: &[Chain], work: Work) -> Result<Told, Fail> {
     let mut floor = floor(stage, chains, work).await?;
     floor.go().await?;
-    floor.told().await
+    let told = tokio::time::timeout(WITHIN, floor.told()).await;
+    told.map_err(|_| format!("the floor did not end within {} s", WITHIN.as_secs()))?
 }

@@ -90,7 +90,16 @@ impl Stage {
         let (wall, used, fleet) = (began.at.elapsed(), hub.usage()?, self.fleet.usage()?);
         let asked = self.fleet.asked().await? - began.asked;
         let Size { members, sources, repositories, .. } = self.fleet.size;
-        say(&format!("{name}: {:.1} s", wall.as_secs_f64()));
+        say(&format!(
+            "{name}: {:.1} s, {:.1} s of the hub's CPU and {:.1} s of the fleet's, {:.0} MB, {} requests to members and {} \
+             to the hub's cluster",
+            wall.as_secs_f64(),
+            used.cpu_s - began.hub.cpu_s,
+            fleet.cpu_s - began.fleet.cpu_s,
+            used.rss_mb,
+            asked.requests,
+            asked.hub_requests
+        ));
         Ok(Scenario {
             name: name.to_owned(),
             members,

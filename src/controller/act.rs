@@ -161,7 +161,7 @@ impl Engine {
         context: &RenderContext<'_>,
         cron_job: Option<&mut CronJob>,
     ) -> Result<(), Trouble> {
-        push.support(context.namespace).await?;
+        push.support(&self.support).await?;
         self.copy_secret(push, assignment, target, context).await?;
         self.copy_ca(push, assignment, target, context).await?;
         if let Some(cron_job) = cron_job {

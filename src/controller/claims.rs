@@ -40,6 +40,8 @@ pub struct Claims {
     given: BTreeMap<RepositoryId, Given>,
     /// Claims that the ledger tells of, and when they must have ended.
     recorded: BTreeMap<RepositoryId, (MemberName, Timestamp)>,
+    /// Those of them whose member's Jobs are not all known.
+    unread: BTreeSet<RepositoryId>,
     /// Members whose Jobs are all known.
     synced: BTreeSet<MemberName>,
     line: BTreeMap<u64, RepositoryId>,
@@ -108,19 +110,28 @@ impl Claims {
         let known = self.recorded.get(&id).map(|(known, _)| known);
         if known != member.as_ref() || reason == Some("ClaimQueued") {
             self.recorded.remove(&id);
+            self.unread.remove(&id);
         }
         // What else is told of it later, such as that the member can't be reached, ends no claim.
         if let Some(member) = member.filter(|_| reason == Some("Claiming")) {
+            if !self.synced.contains(&member) {
+                self.unread.insert(id);
+            }
             self.recorded.entry(id).or_insert_with(|| (member, after(now, LONGEST)));
         }
     }
 
     /// Whether all Jobs of a member are known now.
     pub fn knows(&mut self, member: &MemberName, all: bool) {
+        let there = self.recorded.iter().filter(|(_, (of, _))| of == member).map(|(id, _)| *id);
         if all {
-            self.synced.insert(member.clone());
-        } else {
-            self.synced.remove(member);
+            if self.synced.insert(member.clone()) {
+                for id in there {
+                    self.unread.remove(&id);
+                }
+            }
+        } else if self.synced.remove(member) {
+            self.unread.extend(there);
         }
     }
 
@@ -212,11 +223,9 @@ impl Claims {
 
     fn unread(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
         let is_known = |id: &RepositoryId| self.given.contains_key(id) || self.jobs.values().any(|(of, _)| of == id);
-        let unread = self.recorded.iter().filter(move |(_, (member, until))| {
-            // The members that are left to be read are few, and so are the claims there.
-            now < *until && !self.synced.contains(member)
-        });
-        unread.map(|(id, _)| *id).filter(move |id| !is_known(id))
+        // The members that are left to be read are few, and so are the claims there.
+        let goes_on = move |id: &RepositoryId| self.recorded.get(id).is_some_and(|(_, until)| now < *until);
+        self.unread.iter().copied().filter(goes_on).filter(move |id| !is_known(id))
     }
 
     fn give(&mut self, id: RepositoryId, now: Timestamp) {

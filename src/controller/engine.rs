@@ -31,6 +31,7 @@ use crate::member::{Fence, Supervisor};
 use crate::metrics::Metrics;
 use crate::names::{MemberName, ObjectName, PolicyName, RepositoryId};
 use crate::outcome::Outcome;
+use crate::render::support::Support;
 use crate::shrink::Moment;
 use tracing::warn;
 
@@ -71,6 +72,8 @@ pub struct Engine {
     pub events: Events,
     pub secrets: HubSecrets,
     pub supervisor: Arc<Supervisor>,
+    /// What every member gets that has a repository to maintain.
+    pub(super) support: Support,
     pub metrics: Metrics,
     pub(super) causes: Causes,
     /// Open while this replica leads.
@@ -106,6 +109,7 @@ impl Engine {
         fence: Fence,
         missing: watch::Receiver<Missing>,
     ) -> Self {
+        let support = Support::new(&settings.hub_id, &settings.member_namespace);
         Self {
             settings,
             world: Mutex::new(world),
@@ -117,6 +121,7 @@ impl Engine {
             events,
             secrets,
             supervisor,
+            support,
             metrics: Metrics::new(Outcome::ALL.map(Outcome::as_str)),
             causes: Causes::default(),
             fence,

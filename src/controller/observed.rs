@@ -136,7 +136,7 @@ impl Observed {
             self.world,
             Ledger::new(&self.client),
             Statuses::new(self.client.clone(), self.group),
-            Events::new(self.client, Some(options.identity.clone()), self.fence.clone()),
+            Events::new(&self.client, Some(options.identity.clone()), self.fence.clone()),
             self.secrets,
             self.supervisor,
             self.fence,

@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::batch::v1::CronJob;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::Secret;
 
 use super::act::Trouble;
 use super::engine::Engine;
@@ -17,7 +17,7 @@ use crate::names::{MemberName, ObjectName};
 use crate::outcome::start_limit;
 use crate::plan::fleet::{MemberRecord, Phase};
 use crate::plan::result::{Assignment, Problem, Push};
-use crate::render::{self, RenderContext, cron_job, support};
+use crate::render::{self, RenderContext, cron_job};
 
 /// Repositories that are compared at once: most of the time they wait for answers of members.
 const COMPARED_AT_ONCE: usize = 32;
@@ -83,13 +83,8 @@ impl Engine {
     /// What all repositories of a member share.
     async fn preview_support(&self, member: &MemberName, changes: &mut Vec<Change>) -> Result<(), Trouble> {
         let member = self.member(member)?;
-        let (hub, namespace) = (self.settings.hub_id.as_str(), self.settings.member_namespace.as_str());
-        let mut account: ServiceAccount = support::service_account(hub, namespace);
-        render::seal(&mut account);
-        changes.extend(self.compare(&member, Kind::ServiceAccount, &account).await?);
-        let mut script: ConfigMap = support::script(hub, namespace);
-        render::seal(&mut script);
-        changes.extend(self.compare(&member, Kind::ConfigMap, &script).await?);
+        changes.extend(self.compare(&member, Kind::ServiceAccount, &self.support.account).await?);
+        changes.extend(self.compare(&member, Kind::ConfigMap, &self.support.script).await?);
         Ok(())
     }
 

@@ -79,7 +79,7 @@ impl Published {
     }
 }
 
-fn config_of(cluster: &MemberCluster) -> MemberConfig {
+pub(super) fn config_of(cluster: &MemberCluster) -> MemberConfig {
     let secret = cluster.spec.kubeconfig_secret_ref.as_ref();
     MemberConfig {
         created: cluster.metadata.creation_timestamp.as_ref().map(|time| time.0),

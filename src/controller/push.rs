@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::CronJob;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::Value;
 
 use super::member_state::Verified;
@@ -13,7 +13,8 @@ use crate::member::apply::{Applied, Guard, Pushed, SecretValues};
 use crate::member::event::{CronState, OwnedKind, OwnedObject};
 use crate::member::{CallError, Member};
 use crate::names::{ObjectName, RepositoryId};
-use crate::render::{self, support};
+use crate::render;
+use crate::render::support::Support;
 
 /// What stands in the member for this repository, as last seen.
 #[derive(Debug, Default)]
@@ -50,15 +51,14 @@ pub struct Push<'a> {
 
 impl Push<'_> {
     /// What the Jobs of every repository of the member need.
-    pub async fn support(&mut self, namespace: &str) -> Result<(), CallError> {
-        let mut account: ServiceAccount = support::service_account(self.hub_id, namespace);
-        self.ensure(OwnedKind::ServiceAccount, &mut account).await?;
-        let mut script: ConfigMap = support::script(self.hub_id, namespace);
-        self.ensure(OwnedKind::ConfigMap, &mut script).await
+    pub async fn support(&mut self, support: &Support) -> Result<(), CallError> {
+        self.ensure(OwnedKind::ServiceAccount, &support.account, &support.account_hash).await?;
+        self.ensure(OwnedKind::ConfigMap, &support.script, &support.script_hash).await
     }
 
     pub async fn cron_job(&mut self, wanted: &mut CronJob) -> Result<(), CallError> {
-        self.ensure(OwnedKind::CronJob, wanted).await
+        let hash = render::seal(wanted);
+        self.ensure(OwnedKind::CronJob, wanted, &hash).await
     }
 
     /// Is the copy known to hold this version of its source?
@@ -97,17 +97,17 @@ impl Push<'_> {
         self.apply(OwnedKind::Secret, &wanted, version).await
     }
 
-    async fn ensure<K: Pushed>(&mut self, kind: OwnedKind, wanted: &mut K) -> Result<(), CallError> {
-        let hash = render::seal(wanted);
+    /// `hash`: of what is wanted, which bears it.
+    async fn ensure<K: Pushed>(&mut self, kind: OwnedKind, wanted: &K, hash: &str) -> Result<(), CallError> {
         let name = name_of(wanted);
         let standing = self.standing.object(kind, &name);
         if let Some(standing) = standing
-            && standing.applied_hash.as_deref() == Some(hash.as_str())
+            && standing.applied_hash.as_deref() == Some(hash)
             && labels_stand(wanted, standing)
             && !standing.deleting
         {
             let version = standing.version();
-            let verified = Verified { version: version.into(), wanted: hash.as_str().into() };
+            let verified = Verified { version: version.into(), wanted: hash.into() };
             if self.standing.verified.get(&(kind, name.clone())) == Some(&verified) {
                 return Ok(());
             }
@@ -118,7 +118,7 @@ impl Push<'_> {
                 return Ok(());
             }
         }
-        self.apply(kind, wanted, &hash).await
+        self.apply(kind, wanted, hash).await
     }
 
     async fn apply<K: Pushed>(&mut self, kind: OwnedKind, wanted: &K, version: &str) -> Result<(), CallError> {

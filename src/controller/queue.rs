@@ -4,7 +4,7 @@
 //! once more afterwards. A steady stream of events can't starve a key: the moment counts from its last start and
 //! is never pushed out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ struct Inner<K> {
     working: BTreeSet<K>,
     again: BTreeMap<K, Instant>,
     started: BTreeMap<K, Instant>,
+    /// The same starts, the earliest first, until they matter no longer.
+    starts: VecDeque<(Instant, K)>,
 }
 
 impl<K: Clone + Ord> Default for Queue<K> {
@@ -41,6 +43,7 @@ impl<K: Clone + Ord> Queue<K> {
             working: BTreeSet::new(),
             again: BTreeMap::new(),
             started: BTreeMap::new(),
+            starts: VecDeque::new(),
         };
         Self { inner: Mutex::new(inner), changed: Notify::new() }
     }
@@ -91,8 +94,7 @@ impl<K: Clone + Ord> Queue<K> {
             let at = inner.started.get(key).map_or(at, |start| at.max(*start + DEBOUNCE));
             inner.schedule(key.clone(), at);
         }
-        let now = Instant::now();
-        inner.started.retain(|_, start| *start + DEBOUNCE > now);
+        inner.forget_starts(Instant::now());
         drop(inner);
         self.changed.notify_one();
     }
@@ -151,7 +153,18 @@ impl<K: Clone + Ord> Inner<K> {
         self.due.remove(&key);
         self.working.insert(key.clone());
         self.started.insert(key.clone(), now);
+        self.starts.push_back((now, key.clone()));
         Ok(key)
+    }
+
+    /// Those after which the debounce is over.
+    fn forget_starts(&mut self, now: Instant) {
+        while let Some((start, key)) = self.starts.pop_front_if(|(start, _)| *start + DEBOUNCE <= now) {
+            // It may have started once more since.
+            if self.started.get(&key) == Some(&start) {
+                self.started.remove(&key);
+            }
+        }
     }
 }
 

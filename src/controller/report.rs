@@ -33,8 +33,10 @@ const MINOR_GAP: Duration = Duration::from_mins(1);
 const NEAR_MISSES_MAX: usize = 5;
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Repositories that are planned in one go for a policy's status: a millisecond in which nothing else is decided.
-const PLANS_AT_ONCE: usize = 32;
+/// Repositories that are planned in one go for a policy's status: some milliseconds in which nothing else is decided.
+const PLANS_AT_ONCE: usize = 256;
+/// A policy with more repositories than this is not looked at for each change of one.
+const LOOKED_AT_EACH_TIME: usize = 32;
 
 /// When the status of each object was last written.
 #[derive(Debug, Default)]
@@ -70,7 +72,7 @@ impl Engine {
             self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
             return;
         };
-        if competes_for.len() > PLANS_AT_ONCE {
+        if competes_for.len() > LOOKED_AT_EACH_TIME {
             let wait = self.written.look(&format!("look at policy {name}"));
             if !wait.is_zero() {
                 return self.policies.add_after(name.clone(), wait);

@@ -22,7 +22,7 @@ use super::index::{Index, Seen};
 use super::inherited::{Clock, Inherited};
 use super::member_state::MemberState;
 use super::own;
-use super::published::{Untold, gist};
+use super::published::{Untold, config_of, gist};
 use super::push::Noted;
 
 /// What an event makes necessary.
@@ -200,7 +200,7 @@ impl World {
                 if gist(before.as_deref(), contact) == gist(object.as_deref(), contact) {
                     dirty.members.insert(name);
                 } else {
-                    self.untold.configs = true;
+                    self.untold.configs |= before.as_deref().map(config_of) != object.as_deref().map(config_of);
                     self.untold.places.insert(Place::Member(name.clone()));
                     // Among them all of whose other maintainers something may be done now.
                     self.member_turned(name, &mut dirty);

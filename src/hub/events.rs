@@ -1,5 +1,6 @@
 //! Kubernetes Events on policies, repositories and members: one for each change of state, none for a repetition.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,18 +19,22 @@ const NOTE_MAX: usize = 1024;
 const IN_FLIGHT_MAX: usize = 32;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A recorder goes through all events of the last minutes for each new one: each has a part of the objects.
+const RECORDERS: usize = 64;
+
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    recorders: Arc<[Recorder]>,
     in_flight: Arc<Semaphore>,
     fence: Fence,
 }
 
 impl Events {
-    pub fn new(client: Client, instance: Option<String>, fence: Fence) -> Self {
+    pub fn new(client: &Client, instance: Option<String>, fence: Fence) -> Self {
         let reporter = Reporter { controller: "volsync-hub".to_owned(), instance };
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        Self { recorder: Recorder::new(client, reporter), in_flight, fence }
+        let recorders = (0..RECORDERS).map(|_| Recorder::new(client.clone(), reporter.clone())).collect();
+        Self { recorders, in_flight, fence }
     }
 
     /// Returns at once: an event never holds up work. A replica that stands by leaves it to the one that leads.
@@ -48,7 +53,7 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        let recorder = self.recorder.clone();
+        let recorder = self.recorder(&about).clone();
         tokio::spawn(async move {
             match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &about)).await {
                 Ok(Ok(())) => {}
@@ -57,5 +62,13 @@ impl Events {
             }
             drop(permit);
         });
+    }
+
+    /// The same for the same object.
+    fn recorder(&self, about: &ObjectReference) -> &Recorder {
+        let mut hasher = DefaultHasher::new();
+        (&about.kind, &about.name).hash(&mut hasher);
+        let number = usize::try_from(hasher.finish() % RECORDERS as u64).unwrap_or_default();
+        &self.recorders[number]
     }
 }

@@ -1,6 +1,7 @@
 //! What is slow to change in a member and asked for now and then: its version and identity, VolSync's Deployment and
 //! CRD, the member namespace, the mover's ServiceAccount, and the hub's rights there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use super::records;
 use super::seen::Events;
 use super::wire::{Bare, Page, PodTemplate};
 
-/// All of this changes by a person's hand.
-const POLL: Duration = Duration::from_mins(10);
+/// All of this changes by a person's hand. A fleet of a thousand members is asked five times a second for it.
+const POLL: Duration = Duration::from_mins(30);
 /// While something is missing, so that it is picked up when it appears.
 const POLL_INCOMPLETE: Duration = Duration::from_secs(30);
 /// One after the other while a cluster is being set up, not a storm.
@@ -41,6 +42,8 @@ const GRANT: &str = "an administrator of that cluster grants it with `kubectl ap
                      a rule of one's own; it is looked for every half minute";
 /// What a right is for that no other member needs.
 const ADOPTS: &str = "for its adoptForeign: true, by deploy/member-adopt-foreign";
+/// OpenShift has it, and nobody else.
+const OPENSHIFT: &str = "security.openshift.io";
 const CRD: &str = "replicationsources.volsync.backube";
 
 /// Tells one cluster from all others: the UID of its `kube-system`. None where it may not be read.
@@ -143,6 +146,7 @@ impl Observer {
         let namespace = permitted(self.namespace().await)?;
         let crd = permitted(crd(member).await)?;
         let deployment = permitted(volsync(member, &volsync_namespace).await)?.unwrap_or_default();
+        let groups = permitted(groups(member).await)?;
         let path = format!("/api/v1/namespaces/{}/serviceaccounts", self.settings.member_namespace);
         let account = permitted(bare(member, "ServiceAccount", &path, SERVICE_ACCOUNT).await)?.flatten();
         let mut missing = permitted(
@@ -155,10 +159,14 @@ impl Observer {
         let facts = MemberFacts {
             supported: is_supported(&version),
             kubernetes_version: version,
-            cluster_uid: cluster_uid(member).await?,
+            // Asked for again only where it might not be read before.
+            cluster_uid: match member.counters().cluster_uid.get() {
+                Some(uid) => Some(uid.clone()),
+                None => cluster_uid(member).await?,
+            },
             mover_image: deployment.image,
             proxy: deployment.proxy,
-            openshift: serves(member, "/apis/security.openshift.io").await?,
+            openshift: groups.is_some_and(|groups| groups.contains_key(OPENSHIFT)),
             namespace: namespace.unwrap_or(true),
             volsync_installed: matches!(crd, Some(Crd::Stands)),
             credentials_expire: self.expires,
@@ -291,12 +299,26 @@ fn is_supported(version: &str) -> bool {
     }
 }
 
-async fn serves(member: &Member, path: &str) -> Result<bool, CallError> {
-    match member.text(&Operation::new("get", path), plain(path)).await {
-        Ok(_) => Ok(true),
-        Err(CallError { class: Class::NotFound | Class::NotServed | Class::Forbidden { .. }, .. }) => Ok(false),
-        Err(error) => Err(error),
+/// The API groups that are served, each with the version that its server prefers.
+pub async fn groups(member: &Member) -> Result<BTreeMap<String, String>, CallError> {
+    #[derive(Deserialize)]
+    struct Groups {
+        groups: Vec<Group>,
     }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Group {
+        name: String,
+        preferred_version: Preferred,
+    }
+    #[derive(Deserialize)]
+    struct Preferred {
+        version: String,
+    }
+    let operation = Operation::new("find", "API groups");
+    let text = member.text(&operation, plain("/apis")).await?;
+    let Groups { groups } = member.parse(&operation, &text)?;
+    Ok(groups.into_iter().map(|group| (group.name, group.preferred_version.version)).collect())
 }
 
 /// What VolSync's operator was started with.

@@ -5,20 +5,19 @@ use std::time::Duration;
 
 use kube::core::params::ListParams;
 use kube::core::request::Request;
-use serde::Deserialize;
 
 use crate::names::ObjectName;
 
 use super::call::{CallError, Class, Member, Operation};
 use super::contact::until_up;
 use super::event::{ForeignKind, ForeignObject, MemberEvent};
-use super::facts::optional;
+use super::facts::{groups, optional};
 use super::records;
 use super::seen::Events;
 use super::wire::{Custom, Page};
 
 /// Someone installs such a tool, or has it look after a repository, by hand.
-const POLL: Duration = Duration::from_mins(10);
+const POLL: Duration = Duration::from_mins(30);
 /// After an attempt that failed.
 const RETRY: Duration = Duration::from_mins(1);
 /// One for each repository; more are of no use in a report.
@@ -34,18 +33,28 @@ pub async fn run(member: Member, events: Events) {
     let mut known = Found::new();
     loop {
         until_up(&member).await;
-        let mut failed = false;
-        for kind in KINDS {
-            match find(&member, kind).await {
-                Ok(found) => report(&events, &mut known, kind, found).await,
-                Err(error) => {
-                    failed = true;
-                    tracing::debug!(member = %events.member, %error, "other maintainers can't be looked for");
-                }
+        let failed = match look(&member, &events, &mut known).await {
+            Ok(()) => false,
+            Err(error) => {
+                tracing::debug!(member = %events.member, %error, "other maintainers can't be looked for");
+                true
             }
-        }
+        };
         tokio::time::sleep(if failed { RETRY } else { POLL }).await;
     }
+}
+
+/// Each kind is looked for, also where another one can't be.
+async fn look(member: &Member, events: &Events, known: &mut Found) -> Result<(), CallError> {
+    let groups = groups(member).await?;
+    let mut ended = Ok(());
+    for kind in KINDS {
+        match find(member, kind, &groups).await {
+            Ok(found) => report(events, known, kind, found).await,
+            Err(error) => ended = Err(error),
+        }
+    }
+    ended
 }
 
 async fn report(events: &Events, known: &mut Found, kind: ForeignKind, found: Found) {
@@ -66,25 +75,9 @@ async fn report(events: &Events, known: &mut Found, kind: ForeignKind, found: Fo
 
 /// Objects of one kind; none where its group or the kind is not served. One that may not be listed says nothing of what
 /// is there.
-async fn find(member: &Member, kind: ForeignKind) -> Result<Found, CallError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Group {
-        preferred_version: Version,
-    }
-    #[derive(Deserialize)]
-    struct Version {
-        version: String,
-    }
+async fn find(member: &Member, kind: ForeignKind, groups: &BTreeMap<String, String>) -> Result<Found, CallError> {
     let (group, plural) = kind.resource();
-    let operation = Operation::new("find", format!("API group {group}"));
-    let request = super::facts::plain(&format!("/apis/{group}"));
-    let served = match optional::<Group>(member, &operation, request).await {
-        Err(CallError { class: Class::NotServed, .. }) => None,
-        result => result?,
-    };
-    let Some(served) = served else { return Ok(Found::new()) };
-    let version = served.preferred_version.version;
+    let Some(version) = groups.get(group) else { return Ok(Found::new()) };
     let parameters = ListParams { limit: Some(OBJECTS_MAX), ..ListParams::default() };
     let request = Request::new(format!("/apis/{group}/{version}/{plural}")).list(&parameters);
     let page = match optional::<Page<Custom>>(member, &Operation::list(format!("{plural}.{group}")), request).await {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{shared_labels, short_hash};
+use super::{seal, shared_labels, short_hash};
 use crate::labels;
 
 pub const SERVICE_ACCOUNT: &str = "volsync-hub-mover";
@@ -19,6 +19,23 @@ pub fn script_name() -> String {
     static NAME: LazyLock<String> =
         LazyLock::new(|| format!("volsync-hub-mover-{}", short_hash::<4>(SCRIPT.as_bytes())));
     NAME.clone()
+}
+
+/// What a member needs, with the hashes of [`seal`]: the same for all members and repositories of a hub, so it is made once.
+#[derive(Clone, Debug)]
+pub struct Support {
+    pub account: ServiceAccount,
+    pub account_hash: String,
+    pub script: ConfigMap,
+    pub script_hash: String,
+}
+
+impl Support {
+    pub fn new(hub_id: &str, namespace: &str) -> Self {
+        let (mut account, mut script) = (service_account(hub_id, namespace), script(hub_id, namespace));
+        let (account_hash, script_hash) = (seal(&mut account), seal(&mut script));
+        Self { account, account_hash, script, script_hash }
+    }
 }
 
 pub fn script(hub_id: &str, namespace: &str) -> ConfigMap {
