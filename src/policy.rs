@@ -42,6 +42,13 @@ pub struct PolicyClaim {
     pub target: PolicyTarget,
 }
 
+impl PolicyClaim {
+    /// Matches exactly the sources that the other one matches, in any fleet. How strongly does not matter.
+    pub fn matches_as(&self, other: &Self) -> bool {
+        (&self.clusters, &self.target) == (&other.clusters, &other.target)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum PolicyTarget {
     /// `repositorySelector`

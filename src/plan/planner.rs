@@ -7,6 +7,7 @@ mod index;
 mod repository;
 mod slice;
 mod tally;
+mod wants;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,7 @@ use crate::policy::PolicyClaim;
 use groups::Groups;
 use holdings::Holdings;
 use index::Index;
+use wants::Wants;
 
 /// Keeps the fleet and what follows from it.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ struct Affected {
     ids: BTreeSet<RepositoryId>,
     /// The policy whose own record changes.
     policy: Option<PolicyName>,
+    /// It matches what it matched: an edit of a schedule, say.
+    matches_as_before: bool,
     ledger: Option<RepositoryId>,
 }
 
@@ -212,6 +216,9 @@ impl Planner {
             }
             Observation::Policy { name, record } => {
                 affected.policy = Some(name.clone());
+                let before = self.fleet.policies.get(name).and_then(|known| known.claim.as_ref());
+                let after = record.as_deref().and_then(|policy| policy.claim.as_ref());
+                affected.matches_as_before = before.zip(after).is_some_and(|(before, after)| before.matches_as(after));
                 let claims = self.fleet.policies.get(name).map(|known| &**known).into_iter().chain(record.as_deref());
                 for secret in claims.filter_map(|policy| policy.claim.as_ref()?.target.named()) {
                     affected.ids.extend(holder::given(&self.fleet, secret));
@@ -341,7 +348,9 @@ impl Planner {
         }
         if let Some(name) = &affected.policy {
             let claim = fleet.policies.get(name).and_then(|policy| policy.claim.as_ref());
-            affected.ids.extend(index.reconsider(fleet, name, claim).into_iter().map(|key| key.id()));
+            let touched =
+                if affected.matches_as_before { index.chosen_by(name) } else { index.reconsider(fleet, name, claim) };
+            affected.ids.extend(touched.into_iter().map(|key| key.id()));
         }
         for name in affected.policies.iter().chain(&affected.policy) {
             let claim = fleet.policies.get(name).and_then(|policy| policy.claim.as_ref());
@@ -354,44 +363,5 @@ impl Planner {
             groups.link(id, record);
             held.note(id, record);
         }
-    }
-}
-
-/// Counts of wanted Secrets before they are settled: what is put in again was never away.
-#[derive(Default)]
-struct Wants {
-    changes: BTreeMap<PlacedName, i64>,
-}
-
-impl Wants {
-    fn less(&mut self, secrets: impl IntoIterator<Item = PlacedName>) {
-        secrets.into_iter().for_each(|secret| *self.changes.entry(secret).or_default() -= 1);
-    }
-
-    fn more(&mut self, secrets: impl IntoIterator<Item = PlacedName>) {
-        secrets.into_iter().for_each(|secret| *self.changes.entry(secret).or_default() += 1);
-    }
-
-    /// Newly wanted, and wanted no more.
-    fn settle(self, counts: &mut BTreeMap<PlacedName, u32>) -> (Vec<PlacedName>, Vec<PlacedName>) {
-        let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
-        for (secret, change) in self.changes {
-            let before = counts.get(&secret).copied().unwrap_or(0);
-            let after = u32::try_from(i64::from(before) + change).unwrap_or(0);
-            match (before, after) {
-                (0, 0) => {}
-                (_, 0) => {
-                    counts.remove(&secret);
-                    unwanted.push(secret);
-                }
-                (before, after) => {
-                    counts.insert(secret.clone(), after);
-                    if before == 0 {
-                        wanted.push(secret);
-                    }
-                }
-            }
-        }
-        (wanted, unwanted)
     }
 }

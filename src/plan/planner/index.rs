@@ -152,6 +152,13 @@ impl Index {
         touched
     }
 
+    /// The keys where a policy matches a source, or that have changed since anybody looked.
+    pub fn chosen_by(&self, name: &PolicyName) -> BTreeSet<RepositoryKey> {
+        let chosen =
+            self.keys.iter().filter(|(_, entry)| entry.members.values().any(|slice| slice.may_be_chosen_by(name)));
+        chosen.map(|(key, _)| *key).collect()
+    }
+
     fn tidy(&mut self, key: &RepositoryKey) {
         if self.keys.get(key).is_some_and(|entry| entry.members.is_empty() && entry.policies.is_empty()) {
             self.keys.remove(key);

@@ -116,6 +116,12 @@ impl Slice {
         digest.get_or_insert_with(|| Box::new(Digest::of(sources, view)))
     }
 
+    /// Has the policy an entry? Where the digest is out of date it may have.
+    pub fn may_be_chosen_by(&self, name: &PolicyName) -> bool {
+        let entry = |digest: &Digest| digest.policies.binary_search_by(|(known, _)| known.cmp(name)).is_ok();
+        self.digest.as_deref().is_none_or(entry)
+    }
+
     /// Brings one policy's entry up to date. True: it matches something, or did.
     pub fn reconsider(&mut self, view: View<'_>, name: &PolicyName, claim: Option<&PolicyClaim>) -> bool {
         let Some(digest) = &mut self.digest else { return true };
