@@ -60,7 +60,8 @@ impl Published {
         for place in &places {
             let cas = |kind| world.used_cas(kind, place).cloned();
             // CAs in Secrets are Secrets that are referenced, too.
-            let secrets = world.planner.secrets_in_place(place).cloned().chain(cas(ReferencedKind::Secret));
+            let planned = world.planner.secrets_in_place(place).map(|(name, term)| (name.clone(), term));
+            let secrets = cas(ReferencedKind::Secret).map(|name| (name, 0)).chain(planned);
             match place {
                 Place::Member(member) => {
                     let config = world.members.get(member).and_then(|state| state.cluster.as_deref()).map(config_of);
@@ -70,7 +71,7 @@ impl Published {
                     self.sheets.write(member, looks, secrets.collect(), cas(ReferencedKind::ConfigMap).collect());
                 }
                 Place::Hub => {
-                    let secrets = secrets.map(|name| (ReferencedKind::Secret, name));
+                    let secrets = secrets.map(|(name, _)| (ReferencedKind::Secret, name));
                     let bundles = cas(ReferencedKind::ConfigMap).map(|name| (ReferencedKind::ConfigMap, name));
                     send(&self.of_hub, secrets.chain(bundles).collect());
                 }

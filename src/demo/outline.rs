@@ -16,7 +16,6 @@ pub struct Outlines {
 }
 
 impl Outlines {
-    /// Of objects that controllers write; what was loaded into a store shares versions.
     pub fn of(kind: (&'static str, &'static str)) -> Self {
         Self { kind, read: HashMap::new() }
     }

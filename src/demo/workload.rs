@@ -69,7 +69,7 @@ impl Workload {
 
     /// Works until it is told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let pause_at_most = Duration::from_secs(FIRE_STEP_SECONDS.into()) / self.clock.speed().max(1);
+        let pause_at_most = (Duration::from_secs(FIRE_STEP_SECONDS.into()) / self.clock.speed().max(1)).max(TICK);
         let mut kinds = Vec::from([CRON_JOBS, JOBS, PODS].map(|kind| self.actor.changes(kind.0, kind.1)));
         loop {
             self.tick();

@@ -159,11 +159,8 @@ impl Observer {
         let facts = MemberFacts {
             supported: is_supported(&version),
             kubernetes_version: version,
-            // Asked for again only where it might not be read before.
-            cluster_uid: match member.counters().cluster_uid.get() {
-                Some(uid) => Some(uid.clone()),
-                None => cluster_uid(member).await?,
-            },
+            // A cluster may be made anew behind the same address and credentials.
+            cluster_uid: cluster_uid(member).await?,
             mover_image: deployment.image,
             proxy: deployment.proxy,
             openshift: groups.is_some_and(|groups| groups.contains_key(OPENSHIFT)),
@@ -309,7 +306,7 @@ pub async fn groups(member: &Member) -> Result<BTreeMap<String, String>, CallErr
     #[serde(rename_all = "camelCase")]
     struct Group {
         name: String,
-        preferred_version: Preferred,
+        preferred_version: Option<Preferred>,
     }
     #[derive(Deserialize)]
     struct Preferred {
@@ -318,7 +315,8 @@ pub async fn groups(member: &Member) -> Result<BTreeMap<String, String>, CallErr
     let operation = Operation::new("find", "API groups");
     let text = member.text(&operation, plain("/apis")).await?;
     let Groups { groups } = member.parse(&operation, &text)?;
-    Ok(groups.into_iter().map(|group| (group.name, group.preferred_version.version)).collect())
+    let served = groups.into_iter().filter_map(|group| Some((group.name, group.preferred_version?.version)));
+    Ok(served.collect())
 }
 
 /// What VolSync's operator was started with.

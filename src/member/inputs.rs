@@ -15,6 +15,9 @@ pub type Configs = Receiver<Arc<BTreeMap<MemberName, MemberConfig>>>;
 /// Objects of one kind in one member.
 pub type Names = Arc<BTreeSet<ObjectName>>;
 
+/// Objects of one kind in one member, each with a number that is another one where it has to be told of anew.
+pub type Terms = Arc<BTreeMap<ObjectName, u32>>;
+
 /// For all members.
 #[derive(Clone, Debug)]
 pub struct Inputs {
@@ -36,7 +39,7 @@ pub struct Looks {
 pub struct Sheet {
     pub looks: Receiver<Looks>,
     /// The Secrets that the plan needs.
-    pub secrets: Receiver<Names>,
+    pub secrets: Receiver<Terms>,
     /// The CA ConfigMaps that the plan needs; only their versions are read.
     pub config_maps: Receiver<Names>,
 }
@@ -48,7 +51,7 @@ pub struct Sheets(Mutex<BTreeMap<MemberName, Written>>);
 #[derive(Debug, Default)]
 struct Written {
     looks: Sender<Looks>,
-    secrets: Sender<Names>,
+    secrets: Sender<Terms>,
     config_maps: Sender<Names>,
 }
 
@@ -69,7 +72,7 @@ impl Sheets {
         &self,
         member: &MemberName,
         looks: Looks,
-        secrets: BTreeSet<ObjectName>,
+        secrets: BTreeMap<ObjectName, u32>,
         config_maps: BTreeSet<ObjectName>,
     ) {
         let mut sheets = self.lock();
@@ -101,7 +104,7 @@ mod tests {
     fn only_those_wake_whose_sheet_is_different() {
         let sheets = Sheets::default();
         let (mut east, mut west) = (sheets.of(&"east".into()), sheets.of(&"west".into()));
-        let secrets = || BTreeSet::from([ObjectName::new("team", "repository")]);
+        let secrets = || BTreeMap::from([(ObjectName::new("team", "repository"), 1)]);
         sheets.write(&"east".into(), Looks::default(), secrets(), BTreeSet::new());
         assert!(east.secrets.has_changed().is_ok_and(|changed| changed));
         assert!(west.secrets.has_changed().is_ok_and(|changed| !changed));
@@ -118,11 +121,11 @@ mod tests {
         sheets.write(
             &"gone".into(),
             Looks { adopt_foreign: true, ..Looks::default() },
-            BTreeSet::new(),
+            BTreeMap::new(),
             BTreeSet::new(),
         );
         assert_eq!(sheets.lock().len(), 1, "one that is observed later is told");
-        sheets.write(&"gone".into(), Looks::default(), BTreeSet::new(), BTreeSet::new());
+        sheets.write(&"gone".into(), Looks::default(), BTreeMap::new(), BTreeSet::new());
         assert!(sheets.lock().is_empty());
     }
 }

@@ -24,7 +24,7 @@ use super::call::{CallError, Class, Member, Operation};
 use super::contact::until_up;
 use super::event::{MemberEvent, ReferencedKind};
 use super::facts::{bare, optional};
-use super::inputs::Names;
+use super::inputs::{Names, Terms};
 use super::seen::Events;
 use super::watch::Sink;
 use super::wire::{Bare, Object, Secret};
@@ -38,17 +38,18 @@ const READS_AT_ONCE: usize = 8;
 /// Versions on their way from the watch; more wait in the socket.
 const VERSIONS_MAX: usize = 256;
 
-/// What the plan refers to, in this member.
-pub type References = Receiver<Names>;
-
 /// What was last reported. Outlives a rotation of credentials.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<BTreeMap<(ReferencedKind, ObjectName), Last>>);
+pub struct Known(Mutex<BTreeMap<Key, Last>>);
+
+type Key = (ReferencedKind, ObjectName);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Last {
     version: Version,
     state: Option<SecretState>,
+    /// In which it was told.
+    term: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ enum Version {
 }
 
 impl Known {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(ReferencedKind, ObjectName), Last>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Last>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,18 +70,18 @@ pub struct Reader {
     member: Member,
     events: Events,
     known: Arc<Known>,
-    secrets: References,
-    config_maps: References,
+    secrets: Receiver<Terms>,
+    config_maps: Receiver<Names>,
     versions: mpsc::Receiver<(ObjectName, Version)>,
     watched: Receiver<bool>,
-    /// To be read.
-    due: BTreeSet<(ReferencedKind, ObjectName)>,
+    /// To be read, for its present term.
+    due: BTreeMap<Key, u32>,
 }
 
 /// Passes versions of referenced Secrets on from a metadata watch.
 pub struct VersionSink {
     member: MemberName,
-    secrets: References,
+    secrets: Receiver<Terms>,
     versions: mpsc::Sender<(ObjectName, Version)>,
     listed: BTreeSet<ObjectName>,
     deleted: Vec<ObjectName>,
@@ -92,8 +93,8 @@ pub fn reader(
     member: Member,
     events: Events,
     known: Arc<Known>,
-    secrets: References,
-    config_maps: References,
+    secrets: Receiver<Terms>,
+    config_maps: Receiver<Names>,
 ) -> (Reader, VersionSink) {
     let (sender, versions) = mpsc::channel(VERSIONS_MAX);
     let watched = tokio::sync::watch::Sender::new(false);
@@ -106,7 +107,7 @@ pub fn reader(
         watched: watched.clone(),
     };
     let watched = watched.subscribe();
-    (Reader { member, events, known, secrets, config_maps, versions, watched, due: BTreeSet::new() }, sink)
+    (Reader { member, events, known, secrets, config_maps, versions, watched, due: BTreeMap::new() }, sink)
 }
 
 /// May Secrets be watched in the whole cluster? An API server that can't be asked does not count as a yes.
@@ -146,34 +147,34 @@ impl Reader {
         }
     }
 
-    fn wanted(&mut self) -> BTreeSet<(ReferencedKind, ObjectName)> {
-        let of = |input: &mut References, kind| -> Vec<_> {
-            input.borrow_and_update().iter().map(|name| (kind, name.clone())).collect()
-        };
-        let mut wanted = of(&mut self.secrets, ReferencedKind::Secret);
-        wanted.extend(of(&mut self.config_maps, ReferencedKind::ConfigMap));
-        wanted.into_iter().collect()
+    fn wanted(&mut self) -> BTreeMap<Key, u32> {
+        let secrets = self.secrets.borrow_and_update().clone();
+        let config_maps = self.config_maps.borrow_and_update().clone();
+        let secrets = secrets.iter().map(|(name, term)| ((ReferencedKind::Secret, name.clone()), *term));
+        secrets.chain(config_maps.iter().map(|name| ((ReferencedKind::ConfigMap, name.clone()), 0))).collect()
     }
 
     /// Takes the present references up: new ones are due, others are forgotten.
     async fn update(&mut self) {
         let wanted = self.wanted();
+        // What was told in another term is told anew: nobody knows of it any more.
+        self.known.lock().retain(|key, last| wanted.get(key).is_none_or(|term| *term == last.term));
         let known: BTreeSet<_> = self.known.lock().keys().cloned().collect();
-        for key in known.difference(&wanted) {
+        for key in known.iter().filter(|key| !wanted.contains_key(key)) {
             self.known.lock().remove(key);
             if key.0 == ReferencedKind::Secret {
                 self.observed(&key.1, None).await;
             }
         }
-        self.due.retain(|key| wanted.contains(key));
-        self.due.extend(wanted.difference(&known).cloned());
+        self.due.retain(|key, _| wanted.contains_key(key));
+        self.due.extend(wanted.into_iter().filter(|(key, _)| !known.contains(key)));
     }
 
     fn compare(&mut self, kind: ReferencedKind, name: ObjectName, version: &Version) {
         let key = (kind, name);
-        let changed = self.known.lock().get(&key).is_some_and(|last| last.version != *version);
-        if changed {
-            self.due.insert(key);
+        let changed = self.known.lock().get(&key).filter(|last| last.version != *version).map(|last| last.term);
+        if let Some(term) = changed {
+            self.due.insert(key, term);
         }
     }
 
@@ -202,18 +203,16 @@ impl Reader {
 
     /// Reads all that is due; what fails stays due.
     async fn read_due(&mut self) {
-        let due: Vec<_> = self.due.iter().cloned().collect();
+        let due = self.due.clone();
         let (member, known, events) = (&self.member, &self.known, &self.events);
-        let reads = futures::stream::iter(due).map(|(kind, name)| async move {
+        let reads = futures::stream::iter(due).map(|((kind, name), term)| async move {
             let read = match kind {
                 ReferencedKind::Secret => secret(member, &name).await,
-                ReferencedKind::ConfigMap => {
-                    version_of(member, kind, &name).await.map(|version| Last { version, state: None })
-                }
+                ReferencedKind::ConfigMap => version_of(member, kind, &name).await.map(|version| (version, None)),
             };
             match read {
-                Ok(last) => {
-                    report(known, events, kind, &name, last).await;
+                Ok((version, state)) => {
+                    report(known, events, kind, &name, Last { version, state, term }).await;
                     Some((kind, name))
                 }
                 Err(error) => {
@@ -261,21 +260,21 @@ async fn report(known: &Known, events: &Events, kind: ReferencedKind, name: &Obj
 }
 
 /// Reads one Secret and keeps nothing of it but facts.
-async fn secret(member: &Member, name: &ObjectName) -> Result<Last, CallError> {
+async fn secret(member: &Member, name: &ObjectName) -> Result<(Version, Option<SecretState>), CallError> {
     let operation = Operation::new("get", format!("Secret {name}"));
     let request = Request::new(format!("/api/v1/namespaces/{}/secrets", name.namespace));
     let found = optional::<Secret>(member, &operation, request.get(&name.name, &GetParams::default())).await;
     let secret = match found {
         Ok(Some(secret)) => secret,
-        Ok(None) => return Ok(Last { version: Version::Absent, state: Some(SecretState::Absent) }),
+        Ok(None) => return Ok((Version::Absent, Some(SecretState::Absent))),
         Err(CallError { class: Class::Forbidden { .. }, .. }) => {
-            return Ok(Last { version: Version::Hidden, state: Some(SecretState::Forbidden) });
+            return Ok((Version::Hidden, Some(SecretState::Forbidden)));
         }
         Err(error) => return Err(error),
     };
     let facts = facts_of(&secret);
     let version = Version::At(secret.metadata.resource_version);
-    Ok(Last { version, state: Some(SecretState::Present(Arc::new(facts))) })
+    Ok((version, Some(SecretState::Present(Arc::new(facts)))))
 }
 
 /// The facts of a Secret's data; the decoded values are wiped.
@@ -304,7 +303,7 @@ async fn version_of(member: &Member, kind: ReferencedKind, name: &ObjectName) ->
 
 impl VersionSink {
     fn is_wanted(&self, name: &ObjectName) -> bool {
-        self.secrets.borrow().contains(name)
+        self.secrets.borrow().contains_key(name)
     }
 
     async fn pass(&self, name: ObjectName, version: Version) {
@@ -336,7 +335,7 @@ impl Sink for VersionSink {
     /// What the list did not bring is read once more: only a 404 is absence.
     async fn complete(&mut self) -> Result<(), CallError> {
         let all = self.secrets.borrow().clone();
-        for wanted in all.difference(&self.listed) {
+        for wanted in all.keys().filter(|name| !self.listed.contains(name)) {
             self.pass(wanted.clone(), Version::Absent).await;
         }
         self.listed.clear();

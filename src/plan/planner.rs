@@ -9,7 +9,7 @@ mod slice;
 mod tally;
 mod wants;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -21,7 +21,7 @@ use crate::policy::PolicyClaim;
 use groups::Groups;
 use holdings::Holdings;
 use index::Index;
-use wants::Wants;
+use wants::{Wanted, Wants};
 
 /// Keeps the fleet and what follows from it.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Planner {
     groups: Groups,
     held: Holdings,
     /// How many sources and policies want each Secret.
-    wants: BTreeMap<PlacedName, u32>,
+    wants: Wanted,
 }
 
 /// What an observation changed.
@@ -69,7 +69,7 @@ impl Planner {
             index: Index::default(),
             groups: Groups::default(),
             held: Holdings::default(),
-            wants: BTreeMap::new(),
+            wants: Wanted::default(),
         }
     }
 
@@ -156,19 +156,21 @@ impl Planner {
 
     /// The Secrets that the plan depends on, so that observers read these and no others.
     pub fn referenced_secrets(&self) -> BTreeSet<PlacedName> {
-        self.wants.keys().cloned().collect()
+        self.wants.iter().cloned().collect()
     }
 
-    /// Those of [`Self::referenced_secrets`] that are in one place.
-    pub fn secrets_in_place<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a ObjectName> {
+    /// Those of [`Self::referenced_secrets`] that are in one place, each with a number that is another one each time that it
+    /// comes to be wanted: what was known of it then is forgotten.
+    pub fn secrets_in_place<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = (&'a ObjectName, u32)> {
         // Sorted by place first: its own lie together.
         let first = PlacedName { place: place.clone(), object: ObjectName::new("", "") };
-        self.wants.range(first..).map(|(name, _)| name).take_while(|it| it.place == *place).map(|it| &it.object)
+        let from = self.wants.from(first).take_while(|(it, _)| it.place == *place);
+        from.map(|(it, term)| (&it.object, term))
     }
 
     /// Does the plan depend on this Secret?
     pub fn refers_to(&self, secret: &PlacedName) -> bool {
-        self.wants.contains_key(secret)
+        self.wants.contains(secret)
     }
 
     // === what an observation touches ===

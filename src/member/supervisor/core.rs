@@ -315,6 +315,10 @@ impl Core {
                 // It can't be told apart from others, which its missing right says.
                 assign(&running.role, Role::Active);
             }
+            // Others may have stood back for the cluster that this was.
+            if entry.settled.take().is_some() {
+                self.settle(None);
+            }
             return;
         };
         // Others may be a cluster of their own again where this one was theirs before.

@@ -217,7 +217,11 @@ async fn referenced_secrets_are_read_when_they_change_and_no_others() {
             seen.secrets.values().all(|state| matches!(state, SecretState::Present(facts) if *facts != first))
         })
         .await;
-    world.refer("eu", &[("default", "repo")]);
+    // As if nobody had wanted them for a moment, in which what was told is forgotten.
+    world.seen.secrets.clear();
+    world.refer_in_term("eu", &[("default", "repo"), ("default", "missing")], 1);
+    world.wait("both anew", |seen| seen.secrets.len() == 2).await;
+    world.refer_in_term("eu", &[("default", "repo")], 1);
     world.wait("the reference's end", |seen| seen.secrets.len() == 1).await;
 }
 

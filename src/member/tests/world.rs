@@ -141,7 +141,12 @@ impl World {
 
     /// The Secrets that the plan needs of a member, `(namespace, name)`.
     pub fn refer(&self, member: &str, secrets: &[(&str, &str)]) {
-        let secrets = secrets.iter().map(|(namespace, name)| ObjectName::new(*namespace, *name)).collect();
+        self.refer_in_term(member, secrets, 0);
+    }
+
+    /// As [`Self::refer`]; in another term they are told of anew.
+    pub fn refer_in_term(&self, member: &str, secrets: &[(&str, &str)], term: u32) {
+        let secrets = secrets.iter().map(|(namespace, name)| (ObjectName::new(*namespace, *name), term)).collect();
         self.sheets.write(&member.into(), Looks::default(), secrets, BTreeSet::new());
     }
 
