@@ -83,8 +83,7 @@ mod tests {
             let mut wants = Wants::default();
             wants.changes.insert(secret.clone(), more);
             wants.settle(&mut wanted);
-            let term = wanted.from(secret.clone()).next().map(|(_, term)| term);
-            term
+            wanted.from(secret.clone()).next().map(|(_, term)| term)
         };
         let (first, second) = (change(1), change(1));
         assert_eq!(first, second, "another user of the same");
