@@ -242,10 +242,10 @@ async fn taken_in_turn(stage: &Stage) -> Result<(), Fail> {
         let (lost_a, lost_b) = (a.take(of(&in_a)).await?, b.take(of(&in_b)).await?);
         let mut lost = hub.take(rule).await?;
         lost.retain(|it| it.resource.split('/').next() != Some("kopiamaintenances") || it.group == "volsync.backube");
-        // It is looked for each ten minutes, and when the MemberCluster says something new.
+        // It is looked for each half hour, and when the MemberCluster says something new.
         let namespace = if round % 2 == 0 { json!("volsync-system") } else { Value::Null };
         let patch = json!({"spec": {"volsyncNamespace": namespace}}).to_string();
-        let poke = "kubectl patch membercluster member-a --type merge -p \"$PATCH\"";
+        let poke = "kubectl patch membercluster member-a member-b --type merge -p \"$PATCH\"";
         stage.fleet.hub.shell.bash(poke, &[("PATCH", &patch)]).await?.ok()?;
         let told = try_join3(
             member_names(stage, "member-a", &lost_a),

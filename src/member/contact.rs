@@ -85,7 +85,7 @@ impl Progress {
 }
 
 /// Between pings while it answers. Watches tell sooner that a member is gone, but not that its credentials have expired.
-const PING: Duration = Duration::from_secs(if cfg!(test) { 10 } else { 75 });
+const PING: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 75 });
 /// A trial that is due now and under way elsewhere is looked at again after this.
 const TRIAL_GAP: Duration = Duration::from_millis(500);
 

@@ -290,10 +290,12 @@ impl Planner {
             .collect()
     }
 
-    /// Ids that a member holds without a CronJob that tells which Secret it uses.
+    /// Ids that a member holds, under whatever name, without a CronJob that tells which Secret it uses.
     fn ids_held_blindly(&self, member: &MemberName) -> Vec<RepositoryId> {
         let told = |id: &RepositoryId| holder::copied(&self.fleet, &self.options, &[*id], member).is_some();
-        self.held.of(member).filter(|id| !told(id)).collect()
+        let uid = self.fleet.members.get(member).and_then(|record| record.cluster_uid.as_deref());
+        let of_cluster = uid.into_iter().flat_map(|uid| self.held.of_cluster(uid));
+        self.held.of(member).chain(of_cluster).filter(|id| !told(id)).collect()
     }
 
     fn claims(&self) -> impl Iterator<Item = &PolicyClaim> {

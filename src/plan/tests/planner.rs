@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::names::RepositoryId;
-use crate::plan::fleet::{Contact, LedgerRecord, Observation, SecretState};
-use crate::plan::testing::{Fixture, facts, labels, name, observations, placed, policy, s3, source_key};
+use crate::plan::fleet::{Contact, Grant, LedgerRecord, Observation, SecretState};
+use crate::plan::testing::{Fixture, facts, grant, labels, name, observations, placed, policy, s3, source_key};
 use crate::plan::{Applied, Planner};
 
 fn planner(fleet: &Fixture) -> Planner {
@@ -59,6 +59,19 @@ fn an_observation_touches_its_repository_and_no_other() {
         let expected: BTreeSet<_> = expected.into_iter().collect();
         assert_eq!(planner.apply(observation).dirty, expected, "{said}");
     }
+}
+
+#[test]
+fn what_a_member_held_under_another_name_is_looked_at_when_a_secret_there_is_unread() {
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    fleet.default_policy().source("c2/app/one", "bucket-1").source("c1/app/two", "bucket-2");
+    let one = fleet.id_of("c2/app/one");
+    fleet.member("c1", |record| record.cluster_uid = Some("uid".into()));
+    fleet.ledger(one, |record| record.grant = Some(Grant { cluster_uid: Some("uid".into()), ..grant("before", 2) }));
+    let mut planner = planner(&fleet);
+    // Whether c1 may be given up depends on what this says.
+    let applied = planner.apply(Observation::Secret { secret: placed("c1/app/two-secret"), state: None });
+    assert!(applied.dirty.contains(&one), "{:?}", applied.dirty);
 }
 
 #[test]
