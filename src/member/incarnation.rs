@@ -246,7 +246,6 @@ impl Watches<'_> {
             look_again: self.look_again.clone(),
             deleted: BTreeSet::new(),
             was_failing: false,
-            unanswered: 0,
         };
         let (member, pages) = (self.incarnation.member.clone(), self.incarnation.pages.clone());
         tasks.spawn(async move { watch::run(&member, &target, &pages, &mut keeper).await });

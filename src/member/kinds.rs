@@ -34,9 +34,6 @@ pub trait Kind: Send + Sync + 'static {
     }
 }
 
-/// Some seconds of lists that fail while the member answers.
-const UNANSWERED_MAX: u32 = 3;
-
 /// Follows one kind of one member: reports what changed, and only that.
 pub struct Keeper<K> {
     pub kind: K,
@@ -48,8 +45,6 @@ pub struct Keeper<K> {
     /// Deleted as far as the watch says; believed when confirmed.
     pub deleted: BTreeSet<ObjectName>,
     pub was_failing: bool,
-    /// Lists and watches in a row that were not answered, or not to their end.
-    pub unanswered: u32,
 }
 
 impl<K: Kind> Keeper<K> {
@@ -126,7 +121,6 @@ impl<K: Kind> Sink for Keeper<K> {
 
     fn live(&mut self) {
         self.progress.complete(K::PART);
-        self.unanswered = 0;
         if mem::take(&mut self.was_failing) {
             self.look_again.notify_one();
         }
@@ -134,13 +128,9 @@ impl<K: Kind> Sink for Keeper<K> {
 
     async fn failed(&mut self, error: &CallError) {
         tracing::warn!(member = %self.events.member, %error, "observing is interrupted");
-        // Out of contact is not the kind's own failure: the breaker says it. Unless it does not, because other calls go
-        // through, as where a proxy cuts long answers.
+        // Out of contact is not the kind's own failure: the breaker says it.
         if matches!(error.class, Class::Unreachable | Class::Timeout | Class::Unauthorized) {
-            self.unanswered += 1;
-            if self.unanswered < UNANSWERED_MAX {
-                return;
-            }
+            return;
         }
         self.progress.failed(K::PART, &error.to_string());
         if !mem::replace(&mut self.was_failing, true) {
