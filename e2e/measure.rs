@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod child;
+pub mod cores;
 pub mod figures;
 pub mod floor;
 pub mod observe;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use super::cores::kept;
 use super::floor::{Orders, Told};
 use crate::harness::Fail;
 
@@ -24,16 +25,9 @@ impl Floor {
     /// `path`: where its orders are written; `core`: the one that it keeps to.
     pub async fn start(orders: &Orders, path: &Path, core: Option<usize>) -> Result<Self, Fail> {
         std::fs::write(path, serde_json::to_vec(orders)?)?;
-        let program = std::env::current_exe()?;
-        let mut command = match core {
-            Some(core) => {
-                let mut command = Command::new("taskset");
-                command.arg("--cpu-list").arg(core.to_string()).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
-        command.arg("--floor").arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let (program, before) = kept(core, std::env::current_exe()?);
+        let mut command = Command::new(program);
+        command.args(before).arg("--floor").arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn()?;
         let input = child.stdin.take().ok_or("no input")?;
         let output = BufReader::new(child.stdout.take().ok_or("no output")?).lines();

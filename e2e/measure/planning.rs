@@ -30,7 +30,7 @@ pub struct Shape {
 
 /// A planner that has seen all of it; what each source took, in nanoseconds and bytes.
 pub fn observed(shape: Shape) -> Result<(Planner, Micro), Fail> {
-    let mut planner = Planner::new(options()?);
+    let mut planner = Planner::new(PlanOptions::default());
     for number in 0..shape.members {
         let record = Some(observe::member(None, Contact::Synced));
         planner.apply(Observation::Member { name: member(number), record });
@@ -124,16 +124,4 @@ pub fn secret(repository: usize) -> BTreeMap<String, Vec<u8>> {
         ("AWS_SECRET_ACCESS_KEY", "first".to_owned()),
     ];
     data.into_iter().map(|(key, value)| (key.to_owned(), value.into_bytes())).collect()
-}
-
-fn options() -> Result<PlanOptions, Fail> {
-    Ok(PlanOptions {
-        time_zone: "UTC".parse().map_err(|error| format!("{error}"))?,
-        default_spread: None,
-        hub_member: None,
-        member_namespace: "volsync-system".into(),
-        handover_after_seconds: 900,
-        time_factor: 1,
-        endpoint_aliases: BTreeMap::new(),
-    })
 }

@@ -25,6 +25,9 @@ pub enum Edit {
     Secret,
 }
 
+/// The edits that are measured, and how the scenarios are called.
+pub const REACTIONS: [(Edit, &str); 2] = [(Edit::Policy, "reaction-policy"), (Edit::Secret, "reaction-secret")];
+
 /// Values that alternate: after two rounds everything is as before.
 fn value(edit: Edit, round: usize) -> &'static str {
     match (edit, round % 2) {

@@ -1,11 +1,8 @@
 //! The figures: a file for machines, a table for people.
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use crate::harness::Fail;
-use crate::harness::tools::target_dir;
-use crate::measure::figures::{Micro, rounded};
+use crate::measure::figures::Micro;
 
 /// One scenario, the hub beside the floor of the same run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -31,15 +28,6 @@ pub struct Scenario {
     /// Of a floor that does not keep to the hub's rate of 100 requests a second in each member; cold starts only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor_unlimited_wall_s: Option<f64>,
-}
-
-pub fn write(machine: &Value, scenarios: &[Scenario], micro: &[Micro]) -> Result<std::path::PathBuf, Fail> {
-    let report = json!({"machine": machine, "scenarios": scenarios, "micro": micro});
-    let dir = target_dir()?.join("bench");
-    std::fs::create_dir_all(&dir)?;
-    let file = dir.join("real.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&rounded(report))? + "\n")?;
-    Ok(file)
 }
 
 pub fn table(scenarios: &[Scenario], micro: &[Micro]) -> String {

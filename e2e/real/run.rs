@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::process::Command;
-
 use super::observe::Convergence;
 use super::report::{self, Scenario};
 use super::stage::{CLAIMS_MAX, MEMBERS, Stage, TUNED};
@@ -11,13 +9,12 @@ use crate::Args;
 use crate::harness::Fail;
 use crate::harness::tools::say;
 use crate::measure::child::Floor;
-use crate::measure::figures::{Micro, percentile};
+use crate::measure::figures::{self, percentile};
 use crate::measure::floor::{Orders, Told, Work};
 use crate::measure::record::{self, Chain};
-use crate::measure::sample::{Edit, reactions};
+use crate::measure::sample::{Edit, REACTIONS, reactions};
 use crate::measure::usage;
 
-const REACTIONS: [(Edit, &str); 2] = [(Edit::Policy, "reaction-policy"), (Edit::Secret, "reaction-secret")];
 const COLD: &str = "cold-start-";
 
 pub async fn all(args: &Args) -> Result<(), Fail> {
@@ -42,8 +39,8 @@ pub async fn all(args: &Args) -> Result<(), Fail> {
             scenarios.extend(reacting(&mut stage, &edits, args.samples).await?);
         }
     }
-    let micro = if wants("micro") { micro().await? } else { Vec::new() };
-    let file = report::write(&machine, &scenarios, &micro)?;
+    let micro = if wants("micro") { figures::micro().await? } else { Vec::new() };
+    let file = figures::write("real.json", &machine, &scenarios, &micro)?;
     println!("{}", report::table(&scenarios, &micro));
     println!("written to {}", file.display());
     Ok(())
@@ -203,9 +200,4 @@ async fn floor_reacting(
         found.push((times, floor.told().await?));
     }
     Ok(found)
-}
-
-async fn micro() -> Result<Vec<Micro>, Fail> {
-    let output = Command::new(std::env::current_exe()?).arg("--micro").kill_on_drop(true).output().await?;
-    Ok(serde_json::from_slice(&output.stdout)?)
 }

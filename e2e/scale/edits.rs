@@ -43,8 +43,6 @@ pub async fn all(stage: &Stage, hub: &Hub, ruled: usize) -> Result<Scenario, Fai
     Ok(scenario)
 }
 
-pub const REACTIONS: [(Edit, &str); 2] = [(Edit::Policy, "reaction-policy"), (Edit::Secret, "reaction-secret")];
-
 /// In members that stay well: for policies those repositories that have one of their own, for Secrets as many others.
 pub fn pick(chains: &[Chain], edit: Edit) -> Vec<&Chain> {
     let tuned = |chain: &&Chain| stays_well(chain.member) && chain.policy != "all";
@@ -60,4 +58,17 @@ pub fn pick(chains: &[Chain], edit: Edit) -> Vec<&Chain> {
 /// How long what follows from each edit took.
 pub async fn react(stage: &Stage, chains: &[Chain], edit: Edit, samples: usize) -> Result<Vec<Duration>, Fail> {
     reactions(&stage.hub, &stage.members, &pick(chains, edit), edit, samples).await
+}
+
+/// As [`react`], with what it cost.
+pub async fn reacting(
+    stage: &Stage,
+    hub: &Hub,
+    chains: &[Chain],
+    (name, edit): (&str, Edit),
+    samples: usize,
+) -> Result<Scenario, Fail> {
+    let began = stage.begin(hub).await?;
+    let times = react(stage, chains, edit, samples).await?;
+    Ok(stage.end(name, hub, &began).await?.timed(&times))
 }

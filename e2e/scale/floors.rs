@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cores;
-use super::edits::{REACTIONS, react};
+use super::edits::react;
 use super::fleet::Size;
 use super::hub::CLAIMS_MAX;
 use super::stage::Stage;
@@ -11,7 +11,7 @@ use crate::harness::Fail;
 use crate::measure::child::Floor;
 use crate::measure::floor::{Orders, Told, Work};
 use crate::measure::record::Chain;
-use crate::measure::sample::Edit;
+use crate::measure::sample::{Edit, REACTIONS};
 use crate::say;
 
 /// A floor that takes longer waits for something that does not come.

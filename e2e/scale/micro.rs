@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::process::Command;
 use volsync_hub::api::kopia_maintenance::KopiaMaintenanceStatus;
 use volsync_hub::diff::{self, Kind};
 use volsync_hub::identity::SecretFacts;
@@ -18,12 +17,6 @@ use crate::measure::planning::{Shape, each, member, observed, plan_one, secret, 
 /// Sources of a repository, and members that have them.
 const PLANS: [(usize, usize); 5] = [(1, 1), (100, 1), (1_000, 1), (100, 50), (1_000, 50)];
 const MANY: usize = 50_000;
-
-/// In a process of its own.
-pub async fn all() -> Result<Vec<Micro>, Fail> {
-    let output = Command::new(std::env::current_exe()?).arg("--micro").kill_on_drop(true).output().await?;
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
 
 /// The whole of the process.
 #[expect(clippy::print_stdout, reason = "its parent reads it")]

@@ -1,13 +1,10 @@
 //! The figures: a file for machines, a table for people.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use crate::harness::Fail;
-use crate::measure::figures::{Micro, percentile, rounded};
+use crate::measure::figures::{Micro, percentile};
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Scenario {
@@ -71,15 +68,6 @@ impl Scenario {
             [50, 95, 99].map(|hundredth| percentile(times, hundredth));
         self.ratio = self.p50_ms / self.floor_p50_ms;
     }
-}
-
-pub fn write(machine: &Value, scenarios: &[Scenario], micro: &[Micro]) -> Result<PathBuf, Fail> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
-    std::fs::create_dir_all(&dir)?;
-    let file = dir.join("report.json");
-    let report = rounded(json!({"machine": machine, "scenarios": scenarios, "micro": micro}));
-    std::fs::write(&file, serde_json::to_string_pretty(&report)? + "\n")?;
-    Ok(file)
 }
 
 pub fn table(scenarios: &[Scenario], micro: &[Micro]) -> String {

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::edits::{self, REACTIONS, react};
+use super::edits;
 use super::fleet::Size;
 use super::floors::{self, Floors};
 use super::report::{self, Scenario};
 use super::stage::Stage;
-use super::{cold, growth, loss, micro, steady};
+use super::{cold, growth, loss, steady};
 use crate::harness::Fail;
+use crate::measure::figures;
 use crate::measure::record::{self, Chain};
+use crate::measure::sample::REACTIONS;
 use crate::measure::usage;
 use crate::{Args, Part, say};
 
@@ -23,13 +25,13 @@ pub async fn all(args: &Args) -> Result<(), Fail> {
     let machine = usage::machine();
     let mut scenarios = Vec::new();
     let ended = parts(args, &mut scenarios).await;
-    let figures = if args.wants(Part::Micro) && ended.is_ok() { micro::all().await? } else { Vec::new() };
+    let micro = if args.wants(Part::Micro) && ended.is_ok() { figures::micro().await? } else { Vec::new() };
     // Of what was measured before something went wrong, too.
-    let file = report::write(&machine, &scenarios, &figures)?;
+    let file = figures::write("report.json", &machine, &scenarios, &micro)?;
     say(&format!("written to {}", file.display()));
     #[expect(clippy::print_stdout, reason = "this is what it is for")]
     {
-        println!("{}", report::table(&scenarios, &figures));
+        println!("{}", report::table(&scenarios, &micro));
     }
     ended
 }
@@ -77,9 +79,7 @@ async fn play(args: &Args, stage: &Stage, found: &mut Vec<Scenario>) -> Result<V
     found.push(steady::churn(stage, &hub, watched).await?);
     stage.all_quiet(QUIET).await?;
     for (edit, name) in REACTIONS {
-        let began = stage.begin(&hub).await?;
-        let times = react(stage, &chains, edit, samples(args)).await?;
-        found.push(stage.end(name, &hub, &began).await?.timed(&times));
+        found.push(edits::reacting(stage, &hub, &chains, (name, edit), samples(args)).await?);
         stage.all_quiet(QUIET).await?;
     }
     found.push(edits::none(stage, &hub, "policy-edit-none").await?);
@@ -90,11 +90,10 @@ async fn play(args: &Args, stage: &Stage, found: &mut Vec<Scenario>) -> Result<V
     let mut hub = stage.start_hub(&[])?;
     found.push(cold::restart(stage, &mut hub).await?);
     found.push(steady::faults(stage, &hub, watched).await?);
-    for (edit, name) in [(REACTIONS[0].0, "faults-reaction-policy"), (REACTIONS[1].0, "faults-reaction-secret")] {
-        let began = stage.begin(&hub).await?;
-        let times = react(stage, &chains, edit, samples(args)).await?;
-        let mut scenario = stage.end(name, &hub, &began).await?.timed(&times);
-        if let Some(well) = found.iter().find(|it| Some(it.name.as_str()) == name.strip_prefix("faults-")) {
+    for (edit, name) in REACTIONS {
+        let troubled = format!("faults-{name}");
+        let mut scenario = edits::reacting(stage, &hub, &chains, (&troubled, edit), samples(args)).await?;
+        if let Some(well) = found.iter().find(|it| it.name == name) {
             scenario.goal("its p50 over that without faults", scenario.p50_ms / well.p50_ms, 1.2);
         }
         found.push(scenario);

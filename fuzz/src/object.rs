@@ -18,13 +18,13 @@ use volsync_hub::plan::result::{Assignment, Push};
 use volsync_hub::plan::{Planner, observe, scratch};
 use volsync_hub::policy::{PolicyRecord, PolicyRules};
 use volsync_hub::render::{Platform, RenderContext, cron_job};
-use volsync_hub::schedule::{Schedule, ZoneName};
+use volsync_hub::schedule::Schedule;
 
 use super::{assert_message, in_time};
 
 /// A repository that any policy may select, in the fleet that every object is planned in.
 static REPOSITORY: LazyLock<RepositoryId> = LazyLock::new(|| {
-    let plan = scratch::plan(planner().fleet(), &options(), now());
+    let plan = scratch::plan(planner().fleet(), &PlanOptions::default(), now());
     plan.repositories.first().expect("the source's repository").id
 });
 
@@ -143,18 +143,6 @@ fn now() -> Timestamp {
     Timestamp::from_second(1_790_000_000).expect("a time")
 }
 
-fn options() -> PlanOptions {
-    PlanOptions {
-        time_zone: ZoneName::utc(),
-        default_spread: None,
-        hub_member: None,
-        member_namespace: "volsync-system".into(),
-        handover_after_seconds: 900,
-        time_factor: 1,
-        endpoint_aliases: BTreeMap::new(),
-    }
-}
-
 fn source_key(name: &str) -> SourceKey {
     SourceKey { member: "c1".into(), object: ObjectName::new("n1", name) }
 }
@@ -180,7 +168,7 @@ fn planner() -> Planner {
         Observation::Source { key: source_key("standing"), record: source },
         Observation::Secret { secret, state: Some(state) },
     ];
-    let mut planner = Planner::new(options());
+    let mut planner = Planner::new(PlanOptions::default());
     for observation in observed {
         planner.apply(observation);
     }
@@ -193,7 +181,7 @@ fn plan<const N: usize>(observed: [Option<Observation>; N]) {
     for observation in observed.into_iter().flatten() {
         planner.apply(observation);
     }
-    let whole = scratch::plan(planner.fleet(), &options(), now());
+    let whole = scratch::plan(planner.fleet(), &PlanOptions::default(), now());
     for repository in &whole.repositories {
         assert_eq!(planner.plan(repository.id, now()).as_ref(), Some(repository));
         scratch::problems(repository).for_each(|problem| assert_message(&problem.message));

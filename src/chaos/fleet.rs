@@ -58,15 +58,7 @@ impl Fleet {
         ]
         .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
         .into();
-        let options = PlanOptions {
-            time_zone: "UTC".parse().map_err(|_| "no zone UTC")?,
-            default_spread: None,
-            hub_member: None,
-            member_namespace: NAMESPACE.into(),
-            handover_after_seconds: 900,
-            time_factor: 1,
-            endpoint_aliases: BTreeMap::new(),
-        };
+        let options = PlanOptions { member_namespace: NAMESPACE.into(), ..PlanOptions::default() };
         let facts = names.clone().map(|name| {
             Box::new(MemberFacts {
                 supported: true,

@@ -4,7 +4,7 @@ mod keys;
 mod screen;
 mod summary;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -121,12 +121,10 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
         rules: PolicyRules::default(),
         plan: PlanOptions {
             time_zone,
-            default_spread: None,
-            hub_member: None,
             member_namespace: NAMESPACE.into(),
             handover_after_seconds: HANDOVER_AFTER_SECONDS / TIME_FACTOR,
             time_factor: TIME_FACTOR,
-            endpoint_aliases: BTreeMap::new(),
+            ..PlanOptions::default()
         },
         settings: Settings {
             hub_id: String::new(),

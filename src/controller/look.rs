@@ -61,9 +61,7 @@ pub async fn look(
                 fleet.world.apply_member(event);
             }
         }
-        if fleet.world.untold.is_some() {
-            fleet.published.publish(&mut fleet.world);
-        }
+        fleet.published.publish(&mut fleet.world);
     }
     problems.extend(holds(&fleet.world));
     let (engine, hub, members, _) = fleet.into_engine(options);

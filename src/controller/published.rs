@@ -29,12 +29,6 @@ pub(super) fn gist(object: Option<&MemberCluster>, contact: Contact) -> Option<i
     Some((object.spec.clone(), object.metadata.creation_timestamp.clone(), observe::member(Some(object), contact)))
 }
 
-impl Untold {
-    pub fn is_some(&self) -> bool {
-        self.configs || !self.places.is_empty()
-    }
-}
-
 /// What observers are told to read.
 pub(super) struct Published {
     pub(super) configs: watch::Sender<Arc<BTreeMap<MemberName, MemberConfig>>>,

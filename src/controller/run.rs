@@ -246,9 +246,6 @@ async fn pump(
         if deletions.take_changed() || due {
             wake = engine.believe(&mut deletions, began.elapsed());
         }
-        let mut world = engine.world();
-        if world.untold.is_some() {
-            published.publish(&mut world);
-        }
+        published.publish(&mut engine.world());
     }
 }

@@ -29,6 +29,21 @@ pub struct PlanOptions {
     pub endpoint_aliases: BTreeMap<String, String>,
 }
 
+/// As the command line has it where nothing is said.
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            time_zone: ZoneName::utc(),
+            default_spread: None,
+            hub_member: None,
+            member_namespace: "volsync-system".into(),
+            handover_after_seconds: 900,
+            time_factor: 1,
+            endpoint_aliases: BTreeMap::new(),
+        }
+    }
+}
+
 /// A member that the hub knows: by a registration, by a MemberCluster, or both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberRecord {

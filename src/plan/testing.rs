@@ -25,15 +25,7 @@ pub fn at(text: &str) -> Timestamp {
 }
 
 pub fn options() -> PlanOptions {
-    PlanOptions {
-        time_zone: "UTC".parse().unwrap(),
-        default_spread: None,
-        hub_member: None,
-        member_namespace: "volsync-system".into(),
-        handover_after_seconds: 900,
-        time_factor: 1,
-        endpoint_aliases: BTreeMap::new(),
-    }
+    PlanOptions::default()
 }
 
 pub fn labels(pairs: &[(&str, &str)]) -> Labels {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::kopia_repository::KopiaRepositorySpec;
-use crate::plan::testing::{Fixture, now};
+use crate::plan::testing::{Fixture, grant, now};
 
 fn plan(spec: &serde_json::Value) -> RepositoryPlan {
     let mut policy = json!({"repositorySelector": {"repository": "*"}});
@@ -297,17 +297,6 @@ fn a_run_that_is_asked_for_is_shown_as_pending_and_as_resolved_once_nobody_asks(
 fn a_run_under_way_outlives_a_hand_over_for_the_former_holder_may_go_on_as_what_it_was() {
     let mut object = object();
     let ledger = |change: LedgerChange| Step::write(change);
-    let grant = |cluster: &str, epoch: u64| Grant {
-        cluster: cluster.into(),
-        cluster_uid: None,
-        epoch,
-        phase: Phase::Active,
-        since: None,
-        until: None,
-        deadline_seconds: 600,
-        highest_epoch: 0,
-        from: None,
-    };
     let steps = [
         LedgerChange::Grant(grant("a", 1), Vec::new()),
         LedgerChange::Manual { drain: Vec::new(), under_way: Some("tonight".into()), seen: None },
