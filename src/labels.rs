@@ -45,6 +45,8 @@ pub const REVISION_SINCE: &str = "hub.volsync.backube/revision-since";
 pub const SETTINGS: &str = "hub.volsync.backube/settings";
 /// On the Job of a run by hand: its token.
 pub const RUN_NOW: &str = "hub.volsync.backube/run-now";
+/// On a MemberCluster: each new value makes the hub look at once at what it otherwise looks at twice an hour.
+pub const LOOK_AGAIN: &str = "hub.volsync.backube/look-again";
 /// On another tool's object that a hub has suspended: which hub, for which repository, when, and what it was before.
 pub const ADOPTED: &str = "hub.volsync.backube/adopted";
 /// Of the CronJobs that early versions of VolSync's own maintenance keep beside its operator: the source's namespace.

@@ -75,10 +75,8 @@ pub struct MemberSettings {
 pub struct MemberConfig {
     /// Of the MemberCluster: of two names for one cluster the earlier one counts.
     pub created: Option<Timestamp>,
-    pub volsync_namespace: Option<Arc<str>>,
     /// `spec.kubeconfigSecretRef`, a Secret in the hub's own namespace.
     pub kubeconfig_secret: Option<SecretRef>,
-    pub adopt_foreign: bool,
 }
 
 /// A Secret that a MemberCluster names.

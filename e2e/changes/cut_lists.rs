@@ -56,7 +56,7 @@ fn a_list_that_is_cut_off_in_the_middle_takes_nothing_away() -> Result<(), Fail>
         let hub = stage.start_hub(&[]).await?;
         many_cuts(&cutter, seen).await?;
         // By then it has waited long enough to act upon what it knows.
-        let condition = stage.member_condition("member-a", ("Synced", "False", "Listing")).await?;
+        let condition = stage.member_condition("member-a", ("Synced", "False", "ListFailed")).await?;
         assert!(condition.contains("ReplicationSources"), "{condition}");
         assert_eq!(standing(member).await?, before);
         cutter.mend();

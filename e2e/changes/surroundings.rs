@@ -43,11 +43,10 @@ async fn volsync_elsewhere(member: &Cluster, proxy: &str) -> Result<(), Fail> {
     member.shell.apply(&deployment).await.map(drop)
 }
 
-/// The hub looks at VolSync's Deployment and the ServiceAccount each ten minutes, and when MemberClusters change.
-async fn look_again(stage: &Stage, name: &str) -> Result<(), Fail> {
-    let other = json!({"apiVersion": "hub.volsync.backube/v1alpha1", "kind": "MemberCluster",
-        "metadata": {"name": name}, "spec": {"volsyncNamespace": name}});
-    stage.fleet.hub.shell.apply(&other.to_string()).await.map(drop)
+/// The hub looks at VolSync's Deployment and the ServiceAccount each half hour, and when it is asked to.
+async fn look_again(stage: &Stage, asked: &str) -> Result<(), Fail> {
+    let annotate = format!("annotate membercluster here --overwrite hub.volsync.backube/look-again={asked}");
+    stage.fleet.hub.shell.kubectl(&annotate).await?.ok().map(drop)
 }
 
 fn pod(cron_job: &Value) -> &Value {
@@ -208,7 +207,7 @@ async fn annotations_of_others_stay(stage: &Stage, member: &Cluster) -> Result<(
     let account = "serviceaccount volsync-hub-mover -n volsync-system";
     member.shell.kubectl(&format!("annotate {account} eks.amazonaws.com/role-arn={ROLE}")).await?.ok()?;
     member.shell.kubectl(&format!("label {account} hub.volsync.backube/hub-")).await?.ok()?;
-    look_again(stage, "first-look").await?;
+    look_again(stage, "first").await?;
     let path = "/api/v1/namespaces/volsync-system/serviceaccounts/volsync-hub-mover";
     wait_for("the ServiceAccount to be repaired", LONG, async || {
         let metadata = super::stage::object(member, path).await?["metadata"].clone();
@@ -221,7 +220,7 @@ async fn annotations_of_others_stay(stage: &Stage, member: &Cluster) -> Result<(
 /// Another proxy, an image of the MemberCluster's own, and none of VolSync's.
 async fn changes_roll_out(stage: &Stage, member: &Cluster, id: &str) -> Result<(), Fail> {
     volsync_elsewhere(member, "http://other.example.com:8080").await?;
-    look_again(stage, "second-look").await?;
+    look_again(stage, "second").await?;
     let first = pod_when(member, id, "with another proxy", |pod| {
         pod["containers"][0]["env"].to_string().contains("http://other.example.com:8080")
     })
@@ -247,7 +246,7 @@ async fn changes_roll_out(stage: &Stage, member: &Cluster, id: &str) -> Result<(
     .await?;
 
     member.shell.kubectl("delete deployment volsync -n backup-operators").await?.ok()?;
-    look_again(stage, "third-look").await?;
+    look_again(stage, "third").await?;
     change(json!({"moverImage": null, "imagePullSecrets": null})).await?;
     let last = pod_when(member, id, "with the image that the hub was started with", |pod| {
         pod["containers"][0]["image"] == "registry.example.com/fallback:1"

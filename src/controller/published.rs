@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::world::World;
 use crate::api::member_cluster::MemberCluster;
 use crate::hub::secrets::Wanted;
+use crate::labels::LOOK_AGAIN;
 use crate::member::event::ReferencedKind;
 use crate::member::inputs::{Looks, Sheets};
 use crate::member::{MemberConfig, SecretRef};
@@ -26,7 +27,8 @@ pub struct Untold {
 /// What of a MemberCluster matters to plan and observers.
 pub(super) fn gist(object: Option<&MemberCluster>, contact: Contact) -> Option<impl PartialEq + use<>> {
     let object = object?;
-    Some((object.spec.clone(), object.metadata.creation_timestamp.clone(), observe::member(Some(object), contact)))
+    let created = object.metadata.creation_timestamp.clone();
+    Some((object.spec.clone(), created, again(object).map(str::to_owned), observe::member(Some(object), contact)))
 }
 
 /// What observers are told to read.
@@ -58,10 +60,8 @@ impl Published {
             let secrets = cas(ReferencedKind::Secret).map(|name| (name, 0)).chain(planned);
             match place {
                 Place::Member(member) => {
-                    let config = world.members.get(member).and_then(|state| state.cluster.as_deref()).map(config_of);
-                    let config = config.unwrap_or_default();
-                    let looks =
-                        Looks { volsync_namespace: config.volsync_namespace, adopt_foreign: config.adopt_foreign };
+                    let looks = world.members.get(member).and_then(|state| state.cluster.as_deref()).map(looks_of);
+                    let looks = looks.unwrap_or_default();
                     self.sheets.write(member, looks, secrets.collect(), cas(ReferencedKind::ConfigMap).collect());
                 }
                 Place::Hub => {
@@ -78,11 +78,21 @@ pub(super) fn config_of(cluster: &MemberCluster) -> MemberConfig {
     let secret = cluster.spec.kubeconfig_secret_ref.as_ref();
     MemberConfig {
         created: cluster.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        adopt_foreign: cluster.spec.adopt_foreign,
-        volsync_namespace: cluster.spec.volsync_namespace.as_deref().map(Into::into),
         kubeconfig_secret: secret
             .map(|secret| SecretRef { name: secret.name.as_str().into(), key: secret.key.as_deref().map(Into::into) }),
     }
+}
+
+fn looks_of(cluster: &MemberCluster) -> Looks {
+    Looks {
+        volsync_namespace: cluster.spec.volsync_namespace.as_deref().map(Into::into),
+        adopt_foreign: cluster.spec.adopt_foreign,
+        again: again(cluster).map(Into::into),
+    }
+}
+
+fn again(cluster: &MemberCluster) -> Option<&str> {
+    cluster.metadata.annotations.as_ref()?.get(LOOK_AGAIN).map(String::as_str)
 }
 
 fn send<T: PartialEq>(channel: &watch::Sender<Arc<T>>, value: T) {

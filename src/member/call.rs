@@ -220,14 +220,7 @@ impl Member {
             answer.read_to_end(&mut bytes).await.map_err(|error| kube::Error::Service(Box::new(error)))?;
             String::from_utf8(bytes).map_err(kube::Error::FromUtf8)
         };
-        let read = self.call(operation, read).await.map_err(|mut error| {
-            // It answered, and the answer broke off: as behind a proxy that cuts long ones, where nothing else says so.
-            if error.class == Class::Unreachable {
-                error.class = Class::Other;
-            }
-            error
-        });
-        Ok((read.map(Zeroizing::new)?, [own, shared]))
+        Ok((self.call(operation, read).await.map(Zeroizing::new)?, [own, shared]))
     }
 
     pub(super) fn parse<T: DeserializeOwned>(&self, operation: &Operation, text: &str) -> Result<T, CallError> {

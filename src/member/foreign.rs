@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::core::params::ListParams;
 use kube::core::request::Request;
+use tokio::sync::watch::Receiver;
 
 use crate::names::ObjectName;
 
@@ -12,6 +13,7 @@ use super::call::{CallError, Class, Member, Operation};
 use super::contact::until_up;
 use super::event::{ForeignKind, ForeignObject, MemberEvent};
 use super::facts::{groups, optional};
+use super::inputs::Looks;
 use super::records;
 use super::seen::Events;
 use super::wire::{Custom, Page};
@@ -29,10 +31,11 @@ const KINDS: [ForeignKind; 3] =
 type Found = BTreeMap<(ForeignKind, ObjectName), ForeignObject>;
 
 /// Looks again and again, and reports what came, changed and went.
-pub async fn run(member: Member, events: Events) {
+pub async fn run(member: Member, mut looks: Receiver<Looks>, events: Events) {
     let mut known = Found::new();
     loop {
         until_up(&member).await;
+        looks.mark_unchanged();
         let failed = match look(&member, &events, &mut known).await {
             Ok(()) => false,
             Err(error) => {
@@ -40,7 +43,11 @@ pub async fn run(member: Member, events: Events) {
                 true
             }
         };
-        tokio::time::sleep(if failed { RETRY } else { POLL }).await;
+        tokio::select! {
+            () = tokio::time::sleep(if failed { RETRY } else { POLL }) => {}
+            // Somebody may ask for a look; an input that is closed stays as it is.
+            Ok(()) = looks.changed() => {}
+        }
     }
 }
 

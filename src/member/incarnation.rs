@@ -190,7 +190,7 @@ impl Incarnation {
         watches.start(tasks, Pushed::<false>, &memory.config_maps, target);
 
         self.observe_references(&memory, tasks);
-        tasks.spawn(foreign::run(self.member.clone(), self.events.clone()));
+        tasks.spawn(foreign::run(self.member.clone(), self.sheet.looks.clone(), self.events.clone()));
         tasks.spawn(
             facts::Observer {
                 member: self.member.clone(),
@@ -246,6 +246,7 @@ impl Watches<'_> {
             look_again: self.look_again.clone(),
             deleted: BTreeSet::new(),
             was_failing: false,
+            unanswered: 0,
         };
         let (member, pages) = (self.incarnation.member.clone(), self.incarnation.pages.clone());
         tasks.spawn(async move { watch::run(&member, &target, &pages, &mut keeper).await });

@@ -32,6 +32,8 @@ pub struct Looks {
     pub volsync_namespace: Option<Arc<str>>,
     /// The rights that this takes are asked for, too.
     pub adopt_foreign: bool,
+    /// Another value asks for a look at once.
+    pub again: Option<Arc<str>>,
 }
 
 /// What is wanted of one member; each holds the whole current value.

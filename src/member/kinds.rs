@@ -34,6 +34,9 @@ pub trait Kind: Send + Sync + 'static {
     }
 }
 
+/// So many lists without an answer are told of.
+const UNANSWERED: u32 = 3;
+
 /// Follows one kind of one member: reports what changed, and only that.
 pub struct Keeper<K> {
     pub kind: K,
@@ -45,6 +48,8 @@ pub struct Keeper<K> {
     /// Deleted as far as the watch says; believed when confirmed.
     pub deleted: BTreeSet<ObjectName>,
     pub was_failing: bool,
+    /// So often in a row there was no answer to a list.
+    pub unanswered: u32,
 }
 
 impl<K: Kind> Keeper<K> {
@@ -104,6 +109,7 @@ impl<K: Kind> Sink for Keeper<K> {
         for name in missing {
             self.remove(&name).await;
         }
+        self.unanswered = 0;
         self.progress.complete(K::PART);
         Ok(())
     }
@@ -128,8 +134,16 @@ impl<K: Kind> Sink for Keeper<K> {
 
     async fn failed(&mut self, error: &CallError) {
         tracing::warn!(member = %self.events.member, %error, "observing is interrupted");
-        // Out of contact is not the kind's own failure: the breaker says it.
-        if matches!(error.class, Class::Unreachable | Class::Timeout | Class::Unauthorized) {
+        if error.class == Class::Unauthorized {
+            return;
+        }
+        // Out of contact is not the kind's own failure: the breaker says it. Where the member answers and these lists are
+        // not answered again and again, nothing else says so: a proxy that cuts long answers, a server that can't read one.
+        if matches!(error.class, Class::Unreachable | Class::Timeout) {
+            self.unanswered = self.unanswered.saturating_add(1);
+            if self.unanswered >= UNANSWERED {
+                self.progress.failed(K::PART, &error.to_string());
+            }
             return;
         }
         self.progress.failed(K::PART, &error.to_string());
