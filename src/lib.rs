@@ -27,6 +27,7 @@ pub mod plan;
 pub mod policy;
 pub mod render;
 pub mod schedule;
+pub mod shard;
 pub mod shrink;
 #[cfg(feature = "sim")]
 pub mod sim;

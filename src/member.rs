@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::shard::Share;
+
 pub mod access;
 mod adopt;
 pub mod apply;
@@ -67,7 +69,9 @@ pub struct MemberSettings {
     /// Kubeconfigs from Secrets may point at loopback addresses: for tests and single machines.
     pub allow_loopback: bool,
     /// Before every write to every member.
+    /// Shut for members of which `share` says that another replica writes to them.
     pub fence: Fence,
+    pub share: Share,
 }
 
 /// What a MemberCluster says about how a member is found and told apart.

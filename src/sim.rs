@@ -170,6 +170,10 @@ impl SimCluster {
     pub fn set_access(&self, token: &str, access: Access) {
         self.0.backend.tokens.set_access(token, access);
     }
+    /// How often a token was used to write, whether it might or not.
+    pub fn writes_by(&self, token: &str) -> u64 {
+        self.0.backend.tokens.writes(token)
+    }
     /// From now on this token gets 401.
     pub fn revoke(&self, token: &str) {
         self.0.backend.tokens.remove(token);

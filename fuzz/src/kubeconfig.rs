@@ -11,6 +11,7 @@ use volsync_hub::api::yaml;
 use volsync_hub::member::kubeconfig::{Credentials, KubeconfigError, read};
 use volsync_hub::member::registry::Origin;
 use volsync_hub::member::{Fence, MemberSettings};
+use volsync_hub::shard::Share;
 
 use super::{assert_message, in_time};
 
@@ -53,6 +54,7 @@ fn of_secret(bytes: &[u8]) -> Result<Credentials, KubeconfigError> {
         allow_exec: true,
         allow_loopback: false,
         fence: Fence::open(),
+        share: Share::Whole,
     };
     let origin = Origin::Secret(Arc::from("member"));
     let reading = pin!(read(bytes, &origin, &settings));

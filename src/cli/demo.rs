@@ -25,6 +25,7 @@ use crate::demo::verdict::{Truth, Verdict, verdict};
 use crate::demo::view::View;
 use crate::plan::fleet::PlanOptions;
 use crate::policy::PolicyRules;
+use crate::shard::Share;
 use crate::telemetry::{self, LogFormat};
 use crate::web::Health;
 use keys::Keys;
@@ -137,6 +138,7 @@ fn options(fleet: &DemoFleet) -> Result<Options, String> {
             rollout_wave: jiff::SignedDuration::from_hours(24),
             time_factor: TIME_FACTOR,
             grant_factor: TIME_FACTOR,
+            share: Share::Whole,
         },
     })
 }

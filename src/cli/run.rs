@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::options::DecisionArgs;
 use crate::controller::engine::Settings;
 use crate::controller::run::{self, Options};
+use crate::shard::Share;
 use crate::telemetry::{self, LogFormat};
 use crate::web::{self, Health};
 
@@ -218,6 +219,7 @@ pub fn options(
             rollout_wave: jiff::SignedDuration::try_from(members.rollout_wave).unwrap_or(jiff::SignedDuration::MAX),
             time_factor: 1,
             grant_factor: 1,
+            share: Share::Whole,
         },
         plan,
     })

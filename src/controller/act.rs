@@ -88,7 +88,8 @@ impl Engine {
         let held_up = self.suspend_former(work).await;
         self.resume(work, step).await?;
         let mut waits = None;
-        if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, work.may_push()) {
+        let may_push = work.may_push() && work.target.as_ref().is_some_and(|target| self.writes_to(&target.member));
+        if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, may_push) {
             waits = self.push(work, step, assignment, target).await?;
         } else {
             self.rollouts().forget(work.id);
@@ -101,6 +102,21 @@ impl Engine {
         self.list(work, step).await?;
         held_up?;
         Ok(waits)
+    }
+
+    /// Where another replica writes the repository's record: what is to end in the members of this one ends.
+    pub(super) async fn act_beside(&self, work: &Work) -> Result<(), Trouble> {
+        if work.ledger_is_lost() {
+            return Ok(());
+        }
+        self.adopt(work).await;
+        self.suspend_former(work).await?;
+        self.clear(work).await
+    }
+
+    /// Other members are another replica's to write to.
+    pub(super) fn writes_to(&self, member: &MemberName) -> bool {
+        self.settings.share.owns_member(member)
     }
 
     pub(super) fn member(&self, name: &MemberName) -> Result<Member, Trouble> {

@@ -21,7 +21,7 @@ impl Engine {
     /// Takes away what should not stand: the CronJob once nothing of it runs, the Secrets after it.
     pub(super) async fn clear(&self, work: &Work) -> Result<(), Trouble> {
         let stays = matches!(work.plan.push, Planned::Keep);
-        for leftover in &work.leftovers {
+        for leftover in work.leftovers.iter().filter(|leftover| self.writes_to(&leftover.member)) {
             if work.drains(leftover) {
                 continue;
             }

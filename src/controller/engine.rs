@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::names::{MemberName, ObjectName, PolicyName, RepositoryId};
 use crate::outcome::Outcome;
 use crate::render::support::Support;
+use crate::shard::Share;
 use crate::shrink::Moment;
 use tracing::warn;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub time_factor: u32,
     /// Divides those between a claim and the first run alone, where a test build leaves all others as they are.
     pub grant_factor: u32,
+    /// What of the fleet this replica writes to while it leads.
+    pub share: Share,
 }
 
 pub struct Engine {

@@ -276,7 +276,7 @@ impl Engine {
     }
 
     async fn carry_out(&self, id: RepositoryId, adoptions: &[Adoption]) {
-        for adoption in adoptions {
+        for adoption in adoptions.iter().filter(|adoption| self.writes_to(&adoption.member)) {
             let Adoption { member, kind, name, .. } = adoption;
             match self.carry_out_one(id, adoption).await {
                 Ok(()) => {}

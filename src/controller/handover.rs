@@ -16,7 +16,7 @@ impl Engine {
     /// Suspends the CronJobs of earlier holders. One that refuses does not keep the others from it.
     pub(super) async fn suspend_former(&self, work: &Work) -> Result<(), Trouble> {
         let mut result = Ok(());
-        for (member, (name, guard)) in work.to_suspend() {
+        for (member, (name, guard)) in work.to_suspend().filter(|(member, _)| self.writes_to(member)) {
             let done = match self.member(member) {
                 Ok(client) => client.set_suspended(name, guard, true).await.map_err(Trouble::from),
                 Err(trouble) => Err(trouble),

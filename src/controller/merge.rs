@@ -50,7 +50,8 @@ impl Engine {
             let into = world.planner.representing(id).filter(|into| *into != id);
             into.filter(|_| record.is_some_and(|record| record.grant.is_none()))
         };
-        match into.filter(|_| self.leads() && !self.settings.observe) {
+        let writes = self.leads() && !self.settings.observe && self.settings.share.owns_repository(id, None);
+        match into.filter(|_| writes) {
             Some(into) => self.stands_for(id, into, None, now).await,
             None => Ok(()),
         }

@@ -110,6 +110,7 @@ impl Observed {
             allow_exec: options.allow_exec,
             allow_loopback: options.allow_loopback,
             fence: fence.clone(),
+            share: options.settings.share.clone(),
         };
         let registries = registries(options, &settings, hub, config, published.configs.subscribe());
         let inputs = Inputs { configs: published.configs.subscribe(), sheets: published.sheets.clone() };

@@ -131,16 +131,20 @@ impl Engine {
     }
 
     async fn pass(&self, work: &Work, now: Timestamp) -> Result<Next, Trouble> {
-        if self.leads() && !self.observes(work) && self.end_taken_over(work, now).await? {
+        let writes = self.leads() && self.owns(work);
+        if writes && !self.observes(work) && self.end_taken_over(work, now).await? {
             return Ok(Next::Again);
         }
         let step = self.decide(work, now);
-        if step.claim.is_none() || !self.leads() {
+        if step.claim.is_none() || !writes {
             self.claims_nothing(work.id);
         }
-        if !self.leads() {
+        if !writes {
             debug!(repository = %work.id, state = ?work.plan.state, cluster = ?work.plan.cluster, next = ?step.note,
-                "planned; another replica leads");
+                "planned; another replica writes it");
+            if self.leads() && !self.observes(work) {
+                self.act_beside(work).await?;
+            }
             return Ok(Next::Rest(self.wait(work, &step, now)));
         }
         if step.ledger.is_some() {
@@ -162,6 +166,12 @@ impl Engine {
         self.write_ledger(work, &told, now).await?;
         acted?;
         Ok(Next::Rest(self.wait(work, &told, now)))
+    }
+
+    /// Whether this replica writes the repository's record and acts for its holder.
+    fn owns(&self, work: &Work) -> bool {
+        let held_in = work.grant.as_ref().map(|grant| &grant.cluster).or(work.plan.cluster.as_ref());
+        self.settings.share.owns_repository(work.id, held_in)
     }
 
     fn observes(&self, work: &Work) -> bool {

@@ -38,56 +38,72 @@ const PLANS_AT_ONCE: usize = 256;
 /// A policy with more repositories than this is not looked at for each change of one.
 const LOOKED_AT_EACH_TIME: usize = 32;
 
-/// When the status of each object was last written.
+/// After a look at a policy's repositories the next one waits for this many times as long as it took, but no longer than
+/// [`LOOK_GAP_MAX`]: with thousands of them, and each of them changing, such looks would be most of what the hub does.
+const LOOK_SHARE: u32 = 10;
+const LOOK_GAP_MAX: Duration = Duration::from_secs(10);
+
+/// When the status of each object was last written, and when a look at the whole fleet was last taken for it.
 #[derive(Debug, Default)]
-pub struct Written(Mutex<BTreeMap<String, Instant>>);
+pub struct Written {
+    writes: Mutex<BTreeMap<String, Instant>>,
+    /// And how long it took.
+    looks: Mutex<BTreeMap<String, (Instant, Duration)>>,
+}
 
 impl Written {
-    /// How long to wait before the status is made again; zero: it is made now. One that takes a look at the whole fleet
-    /// is not made for each of a thousand changes.
-    fn look(&self, key: &str) -> Duration {
-        let wait = self.wait(key, false, 1);
-        if wait.is_zero() {
-            self.note(key);
-        }
-        wait
+    /// How long to wait before the next look at the fleet; zero: now. One for each of a thousand changes would be most of
+    /// what the hub does. `asked`: somebody has just edited the object.
+    fn before_look(&self, key: &str, asked: bool) -> Duration {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((ended, took)) = looks.get(key) else { return Duration::ZERO };
+        let gap = if asked { GAP } else { (*took * LOOK_SHARE).clamp(GAP, LOOK_GAP_MAX) };
+        gap.saturating_sub(ended.elapsed())
+    }
+
+    fn looked(&self, key: &str, took: Duration) {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.insert(key.to_owned(), (Instant::now(), took));
     }
 
     /// How long to wait before the next write; zero: now. `factor` divides the wait for counts.
     fn wait(&self, key: &str, minor: bool, factor: u32) -> Duration {
-        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let gap = if minor { GAP.max(MINOR_GAP / factor.max(1)) } else { GAP };
         times.get(key).map_or(Duration::ZERO, |at| gap.saturating_sub(at.elapsed()))
     }
 
     fn note(&self, key: &str) {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         times.insert(key.to_owned(), Instant::now());
     }
 }
 
 impl Engine {
     pub(super) async fn report_policy(&self, name: &PolicyName) {
+        let look = format!("policy {name}");
+        let wait = self.written.before_look(&look, self.is_edited(name));
+        if !wait.is_zero() {
+            return self.policies.add_after(name.clone(), wait);
+        }
         let Some(competes_for) = self.competes_for(name) else {
             self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
             return;
         };
-        if competes_for.len() > LOOKED_AT_EACH_TIME {
-            let wait = self.written.look(&format!("look at policy {name}"));
-            if !wait.is_zero() {
-                return self.policies.add_after(name.clone(), wait);
-            }
-        }
+        let (many, began) = (competes_for.len() > LOOKED_AT_EACH_TIME, Instant::now());
         let repositories = self.competed(competes_for).await;
+        if many {
+            self.written.looked(&look, began.elapsed());
+        }
         let Some((uid, before, after)) = self.policy_status(name, repositories, Self::now()) else { return };
         if self.world().must_wait_to_tell(name, &before) {
             return self.policies.add_after(name.clone(), EARLY);
         }
         self.log_matches((name, &uid), &before, &after);
-        if before == after || !self.leads() {
+        if before == after || !self.leads() || !self.settings.share.owns_policy(name) {
             return;
         }
-        let key = format!("policy {name}");
+        let key = look;
         let wait = self.written.wait(&key, policy::is_minor(&before, &after), self.settings.time_factor);
         if !wait.is_zero() {
             return self.policies.add_after(name.clone(), wait);
@@ -149,6 +165,13 @@ impl Engine {
         );
     }
 
+    /// Nobody has been told yet what it says now.
+    fn is_edited(&self, name: &PolicyName) -> bool {
+        let now = self.world().policies.get(name).map(|policy| (policy.uid.clone(), policy.generation));
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        now.is_some() && told != now
+    }
+
     /// None where there is no such policy, or nothing is known yet.
     fn competes_for(&self, name: &PolicyName) -> Option<BTreeSet<RepositoryId>> {
         let mut world = self.world();
@@ -203,7 +226,7 @@ impl Engine {
 
     pub(super) async fn report_member(&self, name: &MemberName) {
         let now = Self::now();
-        if !self.leads() {
+        if !self.leads() || !self.writes_to(name) {
             return;
         }
         if self.world().must_wait_to_tell_of(name) {
@@ -226,16 +249,17 @@ impl Engine {
             // The watch brings the new object, and its status follows.
             return;
         }
-        let wait = self.written.look(&format!("look at member {name}"));
+        let key = format!("member {name}");
+        let wait = self.written.before_look(&key, false);
         if !wait.is_zero() {
             return self.members.add_after(name.clone(), wait);
         }
         let Some((before, after, about)) = self.member_status(name, now) else { return };
+        self.written.looked(&key, Duration::ZERO);
         if before == after {
             return;
         }
         let turned = changed(&before.conditions, &after.conditions);
-        let key = format!("member {name}");
         let minor = turned.is_empty() && before.observed_generation == after.observed_generation;
         let wait = self.written.wait(&key, minor, self.settings.time_factor);
         if !wait.is_zero() {

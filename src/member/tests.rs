@@ -27,6 +27,7 @@ pub mod world;
 pub fn settings() -> MemberSettings {
     MemberSettings {
         fence: crate::member::Fence::open(),
+        share: crate::shard::Share::Whole,
         hub_id: Arc::from("hub"),
         member_namespace: Arc::from("volsync-system"),
         volsync_namespace: Arc::from("volsync-system"),

@@ -1,12 +1,14 @@
 //! Who may do what in a simulated cluster: bearer tokens, and rules in the manner of RBAC.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::request::Target;
+use super::tally::is_write;
 
 /// What a user may do.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +61,8 @@ impl Rule {
 pub(super) struct User {
     name: String,
     access: Access,
+    /// Requests that write, or would.
+    writes: Arc<AtomicU64>,
 }
 
 /// The tokens of one cluster.
@@ -91,7 +95,7 @@ impl<'a> Asked<'a> {
 
 impl Tokens {
     pub(super) fn insert(&self, token: String, name: &str, access: Access) {
-        let user = User { name: name.to_owned(), access };
+        let user = User { name: name.to_owned(), access, writes: Arc::default() };
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(token, user);
     }
     pub(super) fn remove(&self, token: &str) {
@@ -101,6 +105,11 @@ impl Tokens {
         if let Some(user) = self.0.write().unwrap_or_else(PoisonError::into_inner).get_mut(token) {
             user.access = access;
         }
+    }
+    /// How often a token was used to write.
+    pub(super) fn writes(&self, token: &str) -> u64 {
+        let users = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        users.get(token).map_or(0, |user| user.writes.load(Ordering::Relaxed))
     }
     /// The user of an Authorization header.
     pub(super) fn user(&self, authorization: Option<&str>) -> Result<User, Failure> {
@@ -119,6 +128,9 @@ impl User {
     }
 
     pub(super) fn check(&self, asked: &Asked<'_>) -> Result<(), Failure> {
+        if is_write(asked.verb) {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+        }
         if self.may(asked) {
             return Ok(());
         }

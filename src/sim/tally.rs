@@ -10,6 +10,10 @@ const VERBS: [&str; 10] =
     ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", REVIEW, "other"];
 const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
 
+pub(super) fn is_write(verb: &str) -> bool {
+    WRITES.contains(&verb)
+}
+
 /// The counters of one cluster; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Tally(Arc<Counters>);
@@ -51,7 +55,7 @@ impl Told {
         self.by_verb.iter().sum()
     }
     pub fn writes(&self) -> u64 {
-        self.by_verb().filter(|(verb, _)| WRITES.contains(verb)).map(|(_, count)| count).sum()
+        self.by_verb().filter(|(verb, _)| is_write(verb)).map(|(_, count)| count).sum()
     }
     /// Those that came at all.
     pub fn by_verb(&self) -> impl Iterator<Item = (&'static str, u64)> {

@@ -1,6 +1,7 @@
 //! A hub and a member in this process, with the controller between them and the member's own controllers at work.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,12 +17,15 @@ use crate::demo::workload::Workload;
 use crate::plan::fleet::PlanOptions;
 use crate::plan::testing::{Fixture, options};
 use crate::policy::PolicyRules;
+use crate::shard::Share;
 use crate::sim::SimCluster;
 use crate::web::Health;
 
 pub const NAMESPACE: &str = "volsync-system";
 pub const POLICY: (&str, &str) = ("volsync.backube", "kopiamaintenances");
 const PATIENCE: Duration = Duration::from_mins(4);
+
+type Controller = (CancellationToken, JoinHandle<Result<(), String>>);
 
 pub struct Bench {
     pub hub: SimCluster,
@@ -30,7 +34,7 @@ pub struct Bench {
     max_claims: usize,
     pub repositories: Repositories,
     folder: tempfile::TempDir,
-    controller: Option<(CancellationToken, JoinHandle<Result<(), String>>)>,
+    controller: Option<Controller>,
     stop: CancellationToken,
     _stop: DropGuard,
 }
@@ -104,12 +108,23 @@ impl Bench {
     }
 
     pub async fn run(&mut self) {
+        self.controller = Some(self.replica(self.options()).await);
+    }
+
+    async fn replica(&self, options: Options) -> Controller {
         let kubeconfig = self.hub.kubeconfig().unwrap();
         let config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await;
         let stop = CancellationToken::new();
-        let running = run::run(config.unwrap(), self.options(), Arc::new(Health::default()), stop.clone());
-        self.controller = Some((stop, tokio::spawn(running)));
+        let running = run::run(config.unwrap(), options, Arc::new(Health::default()), stop.clone());
+        (stop, tokio::spawn(running))
+    }
+
+    /// One more replica, which writes to a part of the members in a folder of its own.
+    pub async fn replica_of(&self, folder: &Path, share: Share) -> DropGuard {
+        let mut options = Options { kubeconfig_dir: Some(folder.to_owned()), ..self.options() };
+        options.settings.share = share;
+        self.replica(options).await.0.drop_guard()
     }
 
     pub async fn stop(&mut self) {
@@ -148,6 +163,7 @@ impl Bench {
                 rollout_wave: jiff::SignedDuration::from_hours(24),
                 time_factor: self.time_factor,
                 grant_factor: self.time_factor,
+                share: Share::Whole,
             },
         }
     }

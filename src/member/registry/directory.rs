@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
@@ -34,9 +34,14 @@ pub struct Directory {
     polls: u32,
 }
 
+/// When a file was last changed, and its size in bytes.
+type Stamp = (SystemTime, u64);
+
 #[derive(Debug)]
 struct Known {
     path: PathBuf,
+    /// While it has this stamp it need not be read.
+    stamp: Option<Stamp>,
     /// Of the file itself.
     content: [u8; 32],
     /// Of what was last registered.
@@ -72,7 +77,9 @@ impl Directory {
 
     /// What changed since the last call.
     async fn poll(&mut self) -> Vec<RegistryEvent> {
-        let files = match list(&self.path).await {
+        let folder = self.path.clone();
+        let listed = tokio::task::spawn_blocking(move || list(&folder)).await;
+        let files = match listed.map_err(std::io::Error::other).flatten() {
             Ok(files) => files,
             Err(error) => {
                 // A directory that can't be read says nothing about its members.
@@ -92,13 +99,22 @@ impl Directory {
                     .map(|known| RegistryEvent::Gone { name: stem.as_str().into(), origin: Origin::File(known.path) }),
             );
         }
-        for (stem, path) in files {
-            changes.extend(self.look_at(stem, path, full).await);
+        for (stem, (path, stamp)) in files {
+            let known = self.known.get(&stem).filter(|known| !full && known.problem.is_none());
+            if known.is_none_or(|known| known.stamp.is_none() || known.stamp != stamp || known.path != path) {
+                changes.extend(self.look_at(stem, path, stamp, full).await);
+            }
         }
         changes
     }
 
-    async fn look_at(&mut self, stem: String, path: PathBuf, full: bool) -> Option<RegistryEvent> {
+    async fn look_at(
+        &mut self,
+        stem: String,
+        path: PathBuf,
+        stamp: Option<Stamp>,
+        full: bool,
+    ) -> Option<RegistryEvent> {
         let bytes = match read(&path).await {
             Ok(bytes) => bytes,
             // Between listing and reading it went away: the next poll says so.
@@ -106,11 +122,12 @@ impl Directory {
             Err(error) => return self.broken(stem, path, "InvalidKubeconfig", format!("it can't be read: {error}")),
         };
         let content: [u8; 32] = Sha256::digest(&*bytes).into();
-        if let Some(known) = self.known.get(&stem)
+        if let Some(known) = self.known.get_mut(&stem)
             && known.content == content
             && !full
             && known.problem.is_none()
         {
+            known.stamp = stamp;
             return None;
         }
         let name = match check_name(&stem) {
@@ -123,7 +140,7 @@ impl Directory {
             Err(error) => return self.broken(stem, path, error.reason, error.message),
         };
         let registered = Some(credentials.fingerprint);
-        let known = Known { path, content, registered, problem: None };
+        let known = Known { path, stamp, content, registered, problem: None };
         let before = self.known.insert(stem, known);
         // Said again where a problem is over.
         let had_problem = before.as_ref().is_some_and(|it| it.problem.as_ref().is_some_and(|(_, said)| *said));
@@ -137,6 +154,7 @@ impl Directory {
     fn broken(&mut self, stem: String, path: PathBuf, reason: &'static str, message: String) -> Option<RegistryEvent> {
         let known = self.known.entry(stem.clone()).or_insert_with(|| Known {
             path: path.clone(),
+            stamp: None,
             content: [0; 32],
             registered: None,
             problem: None,
@@ -149,19 +167,18 @@ impl Directory {
     }
 }
 
-/// Path by stem; of two files with one stem the first by name.
-async fn list(folder: &Path) -> std::io::Result<BTreeMap<String, PathBuf>> {
+/// Path and stamp by stem; of two files with one stem the first by name. A thousand files are asked about in one go.
+fn list(folder: &Path) -> std::io::Result<BTreeMap<String, (PathBuf, Option<Stamp>)>> {
     let mut paths = Vec::new();
-    let mut entries = tokio::fs::read_dir(folder).await?;
-    while let Some(entry) = entries.next_entry().await? {
+    for entry in std::fs::read_dir(folder)? {
         if paths.len() == FILES_MAX {
             tracing::warn!(directory = %folder.display(), FILES_MAX, "too many files; the rest is left out");
             break;
         }
-        paths.push(entry.path());
+        paths.push(entry?.path());
     }
     paths.sort();
-    let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut files: BTreeMap<String, (PathBuf, Option<Stamp>)> = BTreeMap::new();
     for path in paths {
         let extension = path.extension().unwrap_or_default();
         let (Some(stem), true) =
@@ -170,16 +187,24 @@ async fn list(folder: &Path) -> std::io::Result<BTreeMap<String, PathBuf>> {
             continue;
         };
         // Hidden files, such as the links of a mounted Secret.
-        if stem.starts_with('.') || !path.is_file() {
+        if stem.starts_with('.') {
             continue;
         }
-        if let Some(first) = files.get(stem) {
+        let Some(metadata) = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file) else { continue };
+        if let Some((first, _)) = files.get(stem) {
             tracing::warn!(used = %first.display(), ignored = %path.display(), "two kubeconfigs for one member");
             continue;
         }
-        files.insert(stem.to_owned(), path);
+        let stamp = stamp_of(&metadata);
+        files.insert(stem.to_owned(), (path, stamp));
     }
     Ok(files)
+}
+
+/// None: it was changed so recently that another change may leave the stamp as it is.
+fn stamp_of(metadata: &std::fs::Metadata) -> Option<Stamp> {
+    let changed = metadata.modified().ok()?;
+    changed.elapsed().is_ok_and(|age| age > POLL).then_some((changed, metadata.len()))
 }
 
 async fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {

@@ -18,7 +18,7 @@ use crate::member::inputs::Inputs;
 use crate::member::registry::{Origin, Registration, RegistryEvent};
 use crate::member::seen::Events;
 use crate::member::watch::PAGES_AT_ONCE;
-use crate::member::{MemberSettings, Peer};
+use crate::member::{Fence, MemberSettings, Peer};
 use crate::names::MemberName;
 use crate::plan::fleet::Contact;
 
@@ -176,7 +176,8 @@ impl Core {
         let Registration { name, origin, credentials, .. } = registration;
         self.entries.entry(name.clone()).or_default().building = Some(incarnation);
         let (fingerprint, expires) = (credentials.fingerprint, credentials.expires);
-        let peer = Peer::new(name.as_str(), self.settings.fence.clone());
+        let ours = self.settings.share.owns_member(&name);
+        let peer = Peer::new(name.as_str(), if ours { self.settings.fence.clone() } else { Fence::shut() });
         self.builds.spawn(async move {
             tokio::time::sleep_until(start).await;
             let made = tokio::time::timeout(BUILD_TIMEOUT, client::make(credentials, peer)).await;
