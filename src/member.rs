@@ -31,6 +31,7 @@ mod incarnation;
 pub mod inputs;
 mod kinds;
 pub mod kubeconfig;
+mod lines;
 pub mod peer;
 pub mod proxy;
 mod records;

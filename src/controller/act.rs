@@ -104,14 +104,20 @@ impl Engine {
         Ok(waits)
     }
 
-    /// Where another replica writes the repository's record: what is to end in the members of this one ends.
-    pub(super) async fn act_beside(&self, work: &Work) -> Result<(), Trouble> {
+    /// Where another replica writes the repository's record: what is to end in the members of this one ends. What the
+    /// record is still to say comes first, as it does where one replica writes both.
+    pub(super) async fn act_beside(&self, work: &Work, step: &Step) -> Result<(), Trouble> {
+        self.rollouts().forget(work.id);
+        self.forget_lists(work.id);
         if work.ledger_is_lost() {
             return Ok(());
         }
-        self.adopt(work).await;
-        self.suspend_former(work).await?;
-        self.clear(work).await
+        let held_up = self.suspend_former(work).await;
+        if step.ledger.is_none() {
+            self.adopt(work).await;
+            self.clear(work).await?;
+        }
+        held_up
     }
 
     /// Other members are another replica's to write to.

@@ -9,7 +9,7 @@ use super::act::Trouble;
 use super::engine::Engine;
 use super::work::Work;
 use crate::grant::{Listed, Seen, Step};
-use crate::names::MemberName;
+use crate::names::{MemberName, RepositoryId};
 use crate::plan::result::Push;
 
 impl Engine {
@@ -44,7 +44,7 @@ impl Engine {
     /// Makes the consistent lists that the grant asks for, and has it decide again.
     pub(super) async fn list(&self, work: &Work, step: &Step) -> Result<(), Trouble> {
         if step.list.is_empty() {
-            self.lists().retain(|(id, _), _| *id != work.id);
+            self.forget_lists(work.id);
             return Ok(());
         }
         for member in &step.list {
@@ -60,6 +60,10 @@ impl Engine {
         Ok(())
     }
 
+    pub(super) fn forget_lists(&self, id: RepositoryId) {
+        self.lists().retain(|(of, _), _| *of != id);
+    }
+
     /// What is seen, with what consistent lists have shown of it.
     pub(super) fn with_lists(&self, work: &Work) -> BTreeMap<MemberName, Seen> {
         let lists = self.lists();
@@ -70,7 +74,7 @@ impl Engine {
             .collect()
     }
 
-    fn lists(&self) -> std::sync::MutexGuard<'_, BTreeMap<(crate::names::RepositoryId, MemberName), Listed>> {
+    fn lists(&self) -> std::sync::MutexGuard<'_, BTreeMap<(RepositoryId, MemberName), Listed>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -131,7 +131,8 @@ impl Engine {
     }
 
     async fn pass(&self, work: &Work, now: Timestamp) -> Result<Next, Trouble> {
-        let writes = self.leads() && self.owns(work);
+        let leads = self.leads();
+        let writes = leads && self.owns(work);
         if writes && !self.observes(work) && self.end_taken_over(work, now).await? {
             return Ok(Next::Again);
         }
@@ -142,8 +143,8 @@ impl Engine {
         if !writes {
             debug!(repository = %work.id, state = ?work.plan.state, cluster = ?work.plan.cluster, next = ?step.note,
                 "planned; another replica writes it");
-            if self.leads() && !self.observes(work) {
-                self.act_beside(work).await?;
+            if leads && !self.observes(work) {
+                self.act_beside(work, &step).await?;
             }
             return Ok(Next::Rest(self.wait(work, &step, now)));
         }

@@ -165,11 +165,11 @@ impl Engine {
         );
     }
 
-    /// Nobody has been told yet what it says now.
+    /// Its status is of what it said before.
     fn is_edited(&self, name: &PolicyName) -> bool {
-        let now = self.world().policies.get(name).map(|policy| (policy.uid.clone(), policy.generation));
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        now.is_some() && told != now
+        let world = self.world();
+        let Some(policy) = world.policies.get(name) else { return false };
+        policy.status["observedGeneration"].as_i64() != Some(policy.generation)
     }
 
     /// None where there is no such policy, or nothing is known yet.

@@ -10,6 +10,7 @@ use crate::telemetry::with_causes;
 
 use super::breaker::Verdict;
 use super::fence::NotLeading;
+use super::lines::LINE_MAX;
 
 /// A single object; API servers end their own handlers after 60 s, a healthy one answers in well under 1 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -156,6 +157,9 @@ pub fn classify(error: &kube::Error) -> (Class, String) {
             Class::Other,
             format!("the answer is not what it should be (line {}, column {})", error.line(), error.column()),
         ),
+        kube::Error::LinesCodecMaxLineLengthExceeded => {
+            (Class::Other, format!("an event is longer than {LINE_MAX} bytes, so it is not read"))
+        }
         other => (Class::Unreachable, with_causes(other)),
     }
 }

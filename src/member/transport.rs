@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tracing::Instrument;
 
+use super::lines::LINE_MAX;
 use super::peer::Peer;
 use super::request_span;
 
@@ -26,8 +27,8 @@ const WATCH_GAP: Duration = Duration::from_secs(1);
 const WATCHES_MAX: usize = 64;
 /// A page of 250 objects of 100 KB, more than twice over.
 const BODY_MAX: u64 = 64 << 20;
-/// One watch event; etcd takes objects of 1.5 MB.
-const EVENT_MAX: u64 = 8 << 20;
+/// One watch event: whoever reads events gives one up sooner, and says so.
+const EVENT_MAX: u64 = 2 * LINE_MAX as u64;
 
 /// What was sent to one member and how it ended, since the client was made.
 #[derive(Debug, Default)]

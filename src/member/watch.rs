@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
+use http::HeaderValue;
+use http::header::ACCEPT_ENCODING;
 use kube::core::WatchEvent;
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::request::Request;
@@ -15,6 +17,8 @@ use tokio::time::Instant;
 use super::call::{CallError, Class, Member, Operation};
 use super::contact::{until_down, until_up};
 use super::error::classify_status;
+use super::lines::Lines;
+use super::seen::hash_of;
 use super::wire::{Object, Page};
 
 /// Objects in one page: 2.5 MB at 10 KB each while it is parsed.
@@ -28,6 +32,9 @@ pub const PAGES_AT_ONCE: usize = 32;
 const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// Asked of the server, seconds; below the 295 that the client refuses to exceed.
 const WATCH_SECONDS: u32 = 290;
+/// Watches end up to so much earlier, each after a time of its own: what began together in a thousand members does not
+/// end, and begin anew, together.
+const WATCH_SPREAD: u64 = 90;
 /// A watch that lasted less than this did not help: the pause before the next one grows.
 const WATCH_SHORT: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -171,6 +178,12 @@ enum End {
     Silent,
 }
 
+/// Seconds.
+fn earlier(member: &Member, target: &Target) -> u32 {
+    let hash = hash_of(&(member.name(), target.what));
+    u32::try_from(hash % WATCH_SPREAD).unwrap_or_default()
+}
+
 /// One watch, until it ends or falls silent.
 async fn watch<S: Sink>(
     member: &Member,
@@ -181,23 +194,24 @@ async fn watch<S: Sink>(
     let operation = Operation::new("watch", target.what);
     let parameters = WatchParams {
         label_selector: target.selector.clone(),
-        timeout: Some(WATCH_SECONDS),
+        timeout: Some(WATCH_SECONDS - earlier(member, target)),
         bookmarks: true,
         ..WatchParams::default()
     };
     let request = Request::new(target.path.as_str());
     let request =
         if target.bare { request.watch_metadata(&parameters, version) } else { request.watch(&parameters, version) };
-    let request = request.map_err(|error| {
+    let mut request = request.map_err(|error| {
         CallError::new(member.name(), &operation, Class::Invalid, &format!("no such request can be made: {error}"))
     })?;
-    let events = member.call(&operation, member.client().request_events::<S::Object>(request)).await?;
-    let mut events = std::pin::pin!(events);
+    // Kubernetes from 1.37 on compresses each event of a watch for itself, of which the client reads the first one only.
+    request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let mut events = Lines::new(member.call(&operation, member.client().request_stream(request)).await?);
     sink.live();
     let mut held = 0;
     loop {
         // While more is there to be read, deletions are collected.
-        let ready = events.next().now_or_never();
+        let ready = events.next::<S::Object>().now_or_never();
         if ready.is_none() || held >= BATCH_MAX {
             sink.settle().await?;
             held = 0;
