@@ -150,7 +150,7 @@ impl Fleet {
 
     /// Changes of sources a second.
     pub async fn churn(&self, rate: f64) -> Result<(), Fail> {
-        self.told("PUT", "/changes", &json!({"sources": rate})).await.map(drop)
+        self.told("PUT", "/changes", &json!({"backups": rate})).await.map(drop)
     }
 
     /// The kubeconfigs of the members, by number.

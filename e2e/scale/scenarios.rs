@@ -89,7 +89,7 @@ async fn play(args: &Args, stage: &Stage, found: &mut Vec<Scenario>) -> Result<V
     hub.stop()?;
     let mut hub = stage.start_hub(&[])?;
     found.push(cold::restart(stage, &mut hub).await?);
-    found.push(steady::faults(stage, &hub, watched).await?);
+    found.extend(steady::faults(stage, &hub, watched).await?);
     for (edit, name) in REACTIONS {
         let troubled = format!("faults-{name}");
         let mut scenario = edits::reacting(stage, &hub, &chains, (&troubled, edit), samples(args)).await?;

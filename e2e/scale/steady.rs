@@ -9,7 +9,7 @@ use super::report::Scenario;
 use super::stage::Stage;
 use crate::harness::Fail;
 
-/// What follows from faults at once is over by then.
+/// What follows from faults is over once nothing has been written for so long.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// It has so many cores at most.
@@ -53,8 +53,12 @@ pub async fn trouble(stage: &Stage) -> Result<(), Fail> {
     Ok(())
 }
 
-pub async fn faults(stage: &Stage, hub: &Hub, watched: Duration) -> Result<Scenario, Fail> {
+/// What it takes until the trouble is recorded, and what it costs from then on.
+pub async fn faults(stage: &Stage, hub: &Hub, watched: Duration) -> Result<[Scenario; 2], Fail> {
+    let began = stage.begin(hub).await?;
     trouble(stage).await?;
     tokio::time::sleep(SETTLED).await;
-    watch(stage, "faults", hub, watched, 0.3).await
+    stage.all_quiet(SETTLED).await?;
+    let recorded = stage.end("faults-come", hub, &began).await?;
+    Ok([recorded, watch(stage, "faults", hub, watched, 0.3).await?])
 }

@@ -27,7 +27,9 @@ const COMING_AND_GOING: u64 = 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Rates {
-    /// Mostly status after a backup; one in twenty is a source that goes or comes back.
+    /// The status of a source after a backup.
+    pub backups: f64,
+    /// Likewise, and one in twenty is a source that goes or comes back.
     pub sources: f64,
     /// Credentials that are rotated.
     pub secrets: f64,
@@ -37,12 +39,18 @@ pub struct Rates {
 
 /// Counts what was changed.
 #[derive(Debug, Default)]
-pub struct Made([AtomicU64; 3]);
+pub struct Made([AtomicU64; KINDS.len()]);
+
+const KINDS: [&str; 4] = ["backups", "sources", "secrets", "namespaces"];
 
 impl Rates {
+    /// In the order of [`KINDS`].
+    fn all(&self) -> [f64; KINDS.len()] {
+        [self.backups, self.sources, self.secrets, self.namespaces]
+    }
+
     pub fn check(&self) -> Result<(), String> {
-        let all = [("sources", self.sources), ("secrets", self.secrets), ("namespaces", self.namespaces)];
-        match all.into_iter().find(|(_, rate)| !(0.0..=RATE_MAX).contains(rate)) {
+        match KINDS.into_iter().zip(self.all()).find(|(_, rate)| !(0.0..=RATE_MAX).contains(rate)) {
             Some((what, rate)) => Err(format!("{what}: {rate} a second is no rate from 0 to {RATE_MAX}")),
             None => Ok(()),
         }
@@ -51,14 +59,14 @@ impl Rates {
 
 impl Made {
     pub fn told(&self) -> Value {
-        let [sources, secrets, namespaces] = [0, 1, 2].map(|kind: usize| self.0[kind].load(Ordering::Relaxed));
-        json!({"sources": sources, "secrets": secrets, "namespaces": namespaces})
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed).into());
+        Value::Object(KINDS.into_iter().map(str::to_owned).zip(counts).collect())
     }
 }
 
 /// Changes at the rates that come, until it is told to stop.
 pub async fn run(fleet: Arc<Fleet>, made: Arc<Made>, rates: watch::Receiver<Rates>, stop: CancellationToken) {
-    let (mut owed, mut last, mut number) = ([0.0_f64; 3], Instant::now(), 0);
+    let (mut owed, mut last, mut number) = ([0.0_f64; KINDS.len()], Instant::now(), 0);
     let mut ticks = tokio::time::interval(TICK);
     loop {
         tokio::select! {
@@ -69,7 +77,7 @@ pub async fn run(fleet: Arc<Fleet>, made: Arc<Made>, rates: watch::Receiver<Rate
         let passed = last.elapsed().min(Duration::from_secs(1)).as_secs_f64();
         last = Instant::now();
         let now = *rates.borrow();
-        for (kind, rate) in [now.sources, now.secrets, now.namespaces].into_iter().enumerate() {
+        for (kind, rate) in now.all().into_iter().enumerate() {
             owed[kind] += rate * passed;
             while owed[kind] >= 1.0 {
                 owed[kind] -= 1.0;
@@ -90,8 +98,9 @@ fn change(fleet: &Fleet, kind: usize, number: u64) -> bool {
     let plan = scheme.source(index, scheme.draw_below(6, number, scheme.sources));
     let Some(member) = fleet.members.get(index) else { return false };
     let done = match kind {
-        0 => change_source(fleet, index, &plan, number),
-        1 => {
+        0 => back_up(fleet, index, &plan, number),
+        1 => change_source(fleet, index, &plan, number),
+        2 => {
             let key = STANDARD.encode(format!("rotated-{number}"));
             let change = json!({"data": {"AWS_SECRET_ACCESS_KEY": key}});
             let secret = scheme.repository(plan.repository).secret;
@@ -114,6 +123,12 @@ fn change_source(fleet: &Fleet, member: usize, plan: &SourcePlan, number: u64) -
     if mix(fleet.scheme.seed, number).is_multiple_of(COMING_AND_GOING) {
         return actor.delete(SOURCES.0, SOURCES.1, place.0, place.1);
     }
+    back_up(fleet, member, plan, number)
+}
+
+fn back_up(fleet: &Fleet, member: usize, plan: &SourcePlan, number: u64) -> Result<(), crate::sim::Failure> {
+    let actor = fleet.members[member].actor("manager");
+    let place = (plan.namespace.as_str(), plan.name.as_str());
     let status =
         json!({"lastSyncTime": text_of(actor.store().now()), "lastSyncDuration": format!("{}.5s", number % 60)});
     actor.merge_status(SOURCES, place, &status).map(drop)

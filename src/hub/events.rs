@@ -1,7 +1,7 @@
 //! Kubernetes Events on policies, repositories and members: one for each change of state, none for a repetition.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -19,12 +19,17 @@ const NOTE_MAX: usize = 1024;
 const IN_FLIGHT_MAX: usize = 32;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A recorder goes through all events of the last minutes for each new one: each has a part of the objects.
+/// A recorder keeps each event for six minutes, to count repetitions, and goes through all of them for each new one: each
+/// recorder has a part of the objects, and another takes its place after so many events. What is said again then is an
+/// Event of its own.
 const RECORDERS: usize = 64;
+const RECORDED_MAX: usize = 64;
 
 #[derive(Clone)]
 pub struct Events {
-    recorders: Arc<[Recorder]>,
+    client: Client,
+    reporter: Reporter,
+    recorders: Arc<[Mutex<(Recorder, usize)>]>,
     in_flight: Arc<Semaphore>,
     fence: Fence,
 }
@@ -33,8 +38,9 @@ impl Events {
     pub fn new(client: &Client, instance: Option<String>, fence: Fence) -> Self {
         let reporter = Reporter { controller: "volsync-hub".to_owned(), instance };
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        let recorders = (0..RECORDERS).map(|_| Recorder::new(client.clone(), reporter.clone())).collect();
-        Self { recorders, in_flight, fence }
+        let recorder = || Mutex::new((Recorder::new(client.clone(), reporter.clone()), 0));
+        let recorders = std::iter::repeat_with(recorder).take(RECORDERS).collect();
+        Self { client: client.clone(), reporter: reporter.clone(), recorders, in_flight, fence }
     }
 
     /// Returns at once: an event never holds up work. A replica that stands by leaves it to the one that leads.
@@ -53,7 +59,7 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        let recorder = self.recorder(&about).clone();
+        let recorder = self.recorder(&about);
         tokio::spawn(async move {
             match tokio::time::timeout(TIMEOUT, recorder.publish(&event, &about)).await {
                 Ok(Ok(())) => {}
@@ -64,11 +70,16 @@ impl Events {
         });
     }
 
-    /// The same for the same object.
-    fn recorder(&self, about: &ObjectReference) -> &Recorder {
+    /// The same for the same object, until it has recorded enough.
+    fn recorder(&self, about: &ObjectReference) -> Recorder {
         let mut hasher = DefaultHasher::new();
         (&about.kind, &about.name).hash(&mut hasher);
         let number = usize::try_from(hasher.finish() % RECORDERS as u64).unwrap_or_default();
-        &self.recorders[number]
+        let mut slot = self.recorders[number].lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.1 == RECORDED_MAX {
+            *slot = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+        }
+        slot.1 += 1;
+        slot.0.clone()
     }
 }

@@ -25,7 +25,7 @@ pub const NAMESPACE: &str = "volsync-system";
 pub const POLICY: (&str, &str) = ("volsync.backube", "kopiamaintenances");
 const PATIENCE: Duration = Duration::from_mins(4);
 
-type Controller = (CancellationToken, JoinHandle<Result<(), String>>);
+pub type Controller = (CancellationToken, JoinHandle<Result<(), String>>);
 
 pub struct Bench {
     pub hub: SimCluster,
@@ -121,10 +121,10 @@ impl Bench {
     }
 
     /// One more replica, which writes to a part of the members in a folder of its own.
-    pub async fn replica_of(&self, folder: &Path, share: Share) -> DropGuard {
+    pub async fn replica_of(&self, folder: &Path, share: Share) -> Controller {
         let mut options = Options { kubeconfig_dir: Some(folder.to_owned()), ..self.options() };
         options.settings.share = share;
-        self.replica(options).await.0.drop_guard()
+        self.replica(options).await
     }
 
     pub async fn stop(&mut self) {

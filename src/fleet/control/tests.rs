@@ -87,13 +87,13 @@ async fn an_order_that_can_not_be_is_refused_with_what_is_wrong() {
 #[tokio::test]
 async fn what_stands_there_changes_at_the_rates_that_were_ordered_until_they_are_taken_back() {
     let endpoint = Endpoint::start().await;
-    let rates = json!({"sources": 200.0, "secrets": 100.0, "namespaces": 50.0});
+    let rates = json!({"backups": 200.0, "sources": 200.0, "secrets": 100.0, "namespaces": 50.0});
     assert_eq!(endpoint.asked("PUT", "/changes", &rates).await, (200, json!({"rates": rates})));
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let made = endpoint.told("/changes").await["made"].clone();
         let reached = |kind: &str, wanted: u64| made[kind].as_u64().unwrap() >= wanted;
-        if reached("sources", 100) && reached("secrets", 50) && reached("namespaces", 20) {
+        if reached("backups", 100) && reached("sources", 100) && reached("secrets", 50) && reached("namespaces", 20) {
             break;
         }
         assert!(Instant::now() < deadline, "{made}");
