@@ -148,7 +148,7 @@ impl Fleet {
         count.ok_or_else(|| format!("the fleet does not tell {field}").into())
     }
 
-    /// Changes of sources a second.
+    /// Backups a second.
     pub async fn churn(&self, rate: f64) -> Result<(), Fail> {
         self.told("PUT", "/changes", &json!({"backups": rate})).await.map(drop)
     }

@@ -88,8 +88,10 @@ impl Engine {
         let held_up = self.suspend_former(work).await;
         self.resume(work, step).await?;
         let mut waits = None;
-        let may_push = work.may_push() && work.target.as_ref().is_some_and(|target| self.writes_to(&target.member));
-        if let (Planned::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, may_push) {
+        if let (Planned::Objects(assignment), Some(target)) = (&work.plan.push, &work.target)
+            && work.may_push()
+            && self.writes_to(&target.member)
+        {
             waits = self.push(work, step, assignment, target).await?;
         } else {
             self.rollouts().forget(work.id);

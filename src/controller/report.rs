@@ -81,8 +81,8 @@ impl Written {
 
 impl Engine {
     pub(super) async fn report_policy(&self, name: &PolicyName) {
-        let look = format!("policy {name}");
-        let wait = self.written.before_look(&look, self.is_edited(name));
+        let key = format!("policy {name}");
+        let wait = self.written.before_look(&key, self.is_edited(name));
         if !wait.is_zero() {
             return self.policies.add_after(name.clone(), wait);
         }
@@ -93,7 +93,7 @@ impl Engine {
         let (many, began) = (competes_for.len() > LOOKED_AT_EACH_TIME, Instant::now());
         let repositories = self.competed(competes_for).await;
         if many {
-            self.written.looked(&look, began.elapsed());
+            self.written.looked(&key, began.elapsed());
         }
         let Some((uid, before, after)) = self.policy_status(name, repositories, Self::now()) else { return };
         if self.world().must_wait_to_tell(name, &before) {
@@ -103,7 +103,6 @@ impl Engine {
         if before == after || !self.leads() || !self.settings.share.owns_policy(name) {
             return;
         }
-        let key = look;
         let wait = self.written.wait(&key, policy::is_minor(&before, &after), self.settings.time_factor);
         if !wait.is_zero() {
             return self.policies.add_after(name.clone(), wait);

@@ -40,7 +40,7 @@ impl Events {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         let recorder = || Mutex::new((Recorder::new(client.clone(), reporter.clone()), 0));
         let recorders = std::iter::repeat_with(recorder).take(RECORDERS).collect();
-        Self { client: client.clone(), reporter: reporter.clone(), recorders, in_flight, fence }
+        Self { client: client.clone(), reporter, recorders, in_flight, fence }
     }
 
     /// Returns at once: an event never holds up work. A replica that stands by leaves it to the one that leads.
