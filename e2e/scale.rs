@@ -16,6 +16,8 @@ mod scale {
     pub mod cold;
     pub mod cores;
     pub mod edits;
+    // The soak shares it, and uses more.
+    #[allow(dead_code)]
     pub mod fleet;
     pub mod floors;
     pub mod growth;

@@ -6,6 +6,7 @@
 mod changes;
 mod choice;
 pub mod control;
+pub mod credentials;
 mod faults;
 mod fill;
 pub mod scheme;

@@ -5,12 +5,14 @@
 //! They name no client, runtime, clock, file or environment. Everything else acts on what they decide.
 
 pub mod api;
+pub mod bounds;
 #[cfg(feature = "sim")]
 pub mod chaos;
 pub mod cli;
 pub mod controller;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod descriptors;
 pub mod diff;
 #[cfg(feature = "demo")]
 pub mod fleet;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::bounds::Bound;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -118,6 +119,8 @@ pub struct Census {
     pub rollout: BTreeMap<&'static str, i64>,
     /// Keys that wait or are worked on, by queue.
     pub queues: BTreeMap<&'static str, i64>,
+    /// By what is bounded.
+    pub bounds: BTreeMap<&'static str, Bound>,
     pub members: BTreeMap<String, MemberCensus>,
     pub usage: Usage,
 }
@@ -140,6 +143,7 @@ pub struct MemberCensus {
     pub client_errors: u64,
     pub server_errors: u64,
     pub received_bytes: u64,
+    pub cut_off: u64,
 }
 
 impl MemberCensus {
@@ -156,6 +160,7 @@ impl MemberCensus {
         self.client_errors += other.client_errors;
         self.server_errors += other.server_errors;
         self.received_bytes += other.received_bytes;
+        self.cut_off += other.cut_off;
     }
 }
 
@@ -183,6 +188,12 @@ impl Census {
         let help = "Repositories of a rollout that is not through: waiting, well or bad since";
         hub.register("rollout_repositories", help, gauges("state", &self.rollout));
         hub.register("queue_depth", "Keys that wait or are worked on, by queue", gauges("queue", &self.queues));
+        let shares = |of: fn(&Bound) -> usize| -> BTreeMap<&'static str, i64> {
+            self.bounds.iter().map(|(name, bound)| (*name, i64::try_from(of(bound)).unwrap_or(i64::MAX))).collect()
+        };
+        let help = "How much of what has a bound is used, by what is bounded";
+        hub.register("bound_used", help, gauges("bound", &shares(|bound| bound.used)));
+        hub.register("bound_limit", "The bounds themselves", gauges("bound", &shares(|bound| bound.limit)));
         self.register_members(hub);
     }
 
@@ -206,7 +217,10 @@ impl Census {
             }
             hub.register(name, help, family);
         }
-        let families: [(&str, &str, OfMember<u64>); 3] = [
+        let families: [(&str, &str, OfMember<u64>); 4] = [
+            ("member_cut_off", "Answers, events and lists of the member that were too large to be taken", |it| {
+                it.cut_off
+            }),
             ("member_requests", "Requests sent to the member, watches among them", |it| it.requests),
             ("member_watches_started", "Watches started in the member", |it| it.watches),
             ("member_received_bytes", "Bytes of answers of the member", |it| it.received_bytes),
@@ -283,6 +297,7 @@ mod tests {
         let census = Census {
             leads: true,
             repositories: [("Maintained".to_owned(), 4)].into(),
+            bounds: [("pages", Bound { used: 3, limit: 32 })].into(),
             members: [("eu".to_owned(), member.clone()), ("us".to_owned(), member)].into(),
             ..Census::default()
         };
@@ -291,6 +306,9 @@ mod tests {
             ("volsync_hub_runs_total{outcome=\"Succeeded\"}", "2"),
             ("volsync_hub_runs_total{outcome=\"OutOfMemory\"}", "0"),
             ("volsync_hub_leader", "1"),
+            ("volsync_hub_bound_used{bound=\"pages\"}", "3"),
+            ("volsync_hub_bound_limit{bound=\"pages\"}", "32"),
+            ("volsync_hub_member_cut_off_total{member=\"eu\"}", "0"),
             ("volsync_hub_repositories{state=\"Maintained\"}", "4"),
             ("volsync_hub_member_sources{member=\"us\"}", "7"),
             ("volsync_hub_member_requests_total{member=\"eu\"}", "9"),

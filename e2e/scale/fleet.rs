@@ -44,6 +44,8 @@ pub struct Asked {
     pub writes: u64,
     pub patches: u64,
     pub watches: u64,
+    /// Writes that changed nothing.
+    pub unchanged: u64,
     pub hub_requests: u64,
     pub hub_writes: u64,
 }
@@ -57,6 +59,7 @@ impl std::ops::Sub for Asked {
             writes: self.writes - before.writes,
             patches: self.patches - before.patches,
             watches: self.watches - before.watches,
+            unchanged: self.unchanged - before.unchanged,
             hub_requests: self.hub_requests - before.hub_requests,
             hub_writes: self.hub_writes - before.hub_writes,
         }
@@ -64,8 +67,8 @@ impl std::ops::Sub for Asked {
 }
 
 impl Fleet {
-    /// Runs end at once.
-    pub async fn start(size: Size, folder: &Path) -> Result<Self, Fail> {
+    /// `runs`: how long they work at least, such as `0s`.
+    pub async fn start(size: Size, folder: &Path, runs: &str) -> Result<Self, Fail> {
         let (control, dir) = (http::free_port()?, folder.join("fleet"));
         let options = [
             "fleet".to_owned(),
@@ -73,7 +76,7 @@ impl Fleet {
             format!("--sources={}", size.sources),
             format!("--repositories={}", size.repositories),
             format!("--seed={}", size.seed),
-            "--runs=0s".to_owned(),
+            format!("--runs={runs}"),
             format!("--control=127.0.0.1:{control}"),
             format!("--dir={}", dir.display()),
         ];
@@ -122,6 +125,7 @@ impl Fleet {
             writes: number("/total/writes"),
             patches: number("/total/verbs/patch"),
             watches: number("/total/verbs/watch"),
+            unchanged: number("/total/unchanged"),
             hub_requests: number("/hub/requests"),
             hub_writes: number("/hub/writes"),
         })
@@ -137,6 +141,11 @@ impl Fleet {
         self.repositories("", "collisions").await
     }
 
+    /// Runs that ended.
+    pub async fn runs(&self) -> Result<usize, Fail> {
+        self.repositories("", "runs").await
+    }
+
     /// Of the claimed those that these members have.
     pub async fn held_by(&self, members: &str) -> Result<usize, Fail> {
         self.repositories(&format!("?members={members}"), "held").await
@@ -148,9 +157,15 @@ impl Fleet {
         count.ok_or_else(|| format!("the fleet does not tell {field}").into())
     }
 
-    /// Backups a second.
-    pub async fn churn(&self, rate: f64) -> Result<(), Fail> {
-        self.told("PUT", "/changes", &json!({"backups": rate})).await.map(drop)
+    /// Changes a second, by kind.
+    pub async fn changes(&self, rates: &Value) -> Result<(), Fail> {
+        self.told("PUT", "/changes", rates).await.map(drop)
+    }
+
+    /// New credentials for these members; those of before are good for so many seconds more.
+    pub async fn rotate(&self, members: &str, before_lasts: u32) -> Result<(), Fail> {
+        let order = json!({"members": members, "beforeLastsSeconds": before_lasts});
+        self.told("POST", "/credentials", &order).await.map(drop)
     }
 
     /// The kubeconfigs of the members, by number.

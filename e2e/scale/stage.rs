@@ -48,7 +48,7 @@ impl Stage {
     /// A fleet on which no schedule fires, with policies for edits.
     pub async fn set(size: Size) -> Result<Self, Fail> {
         let folder = tempfile::tempdir()?;
-        let fleet = Fleet::start(size, folder.path()).await?;
+        let fleet = Fleet::start(size, folder.path(), "0s").await?;
         let gate = Arc::new(Semaphore::new(IN_FLIGHT));
         let hub = Wire::new(&fleet.hub_kubeconfig(), gate.clone(), false).await?;
         let mut members = Vec::new();

@@ -36,9 +36,9 @@ pub async fn idle(stage: &Stage, hub: &Hub, watched: Duration) -> Result<Scenari
 #[expect(clippy::cast_precision_loss, reason = "counts of minutes fit")]
 pub async fn churn(stage: &Stage, hub: &Hub, watched: Duration) -> Result<Scenario, Fail> {
     let size = stage.fleet.size;
-    stage.fleet.churn((size.members * size.sources) as f64 / 600.0).await?;
+    stage.fleet.changes(&json!({"backups": (size.members * size.sources) as f64 / 600.0})).await?;
     let mut scenario = watch(stage, "churn", hub, watched, 0.15).await?;
-    stage.fleet.churn(0.0).await?;
+    stage.fleet.changes(&json!({})).await?;
     scenario.goal("writes to members", scenario.writes as f64, 0.0);
     Ok(scenario)
 }

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use procfs::process::{LimitValue, Process};
+use procfs::process::Process;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::print_text;
 use crate::demo::kubeconfigs::Kubeconfigs;
+use crate::descriptors;
 use crate::fleet::control::Control;
+use crate::fleet::credentials::Credentials;
 use crate::fleet::scheme::Scheme;
 use crate::fleet::{Fleet, Place};
 
@@ -90,9 +92,9 @@ fn scheme(args: &FleetArgs) -> Result<Scheme, String> {
 /// Said before anything starts, not when the last connection fails.
 fn check_open_files(members: usize) -> Result<(), String> {
     let needed = (members * FILES_A_MEMBER + FILES_BESIDES) as u64;
-    match Process::myself().and_then(|process| process.limits()).map(|limits| limits.max_open_files.soft_limit) {
-        Ok(LimitValue::Value(limit)) if limit < needed => Err(format!(
-            "{members} members need {needed} open files, and this process may have {limit}; run `ulimit -n {needed}` \
+    match descriptors::raise() {
+        Some(limit) if limit < needed => Err(format!(
+            "{members} members need {needed} open files, and this process may have {limit}; run `ulimit -Hn {needed}` \
              before, or start fewer --members"
         )),
         _ => Ok(()),
@@ -125,7 +127,7 @@ async fn serve(args: &FleetArgs, scheme: Scheme) -> Result<ExitCode, String> {
         let control =
             listener.local_addr().map_err(|error| format!("failed to find the control endpoint's port: {error}"))?;
         print_text(&summary(&fleet, &kubeconfigs, control, started.elapsed()))?;
-        Control::new(Arc::new(fleet))
+        Control::new(Arc::new(fleet), Credentials::new(kubeconfigs))
             .serve(listener)
             .await
             .map_err(|error| format!("failed to serve the control endpoint: {error}"))

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::options::DecisionArgs;
 use crate::controller::engine::Settings;
 use crate::controller::run::{self, Options};
+use crate::descriptors;
 use crate::shard::Share;
 use crate::telemetry::{self, LogFormat};
 use crate::web::{self, Health};
@@ -143,6 +144,7 @@ async fn serve(args: &RunArgs) -> Result<(), String> {
     let config = hub_config(args.hub.hub_kubeconfig.as_deref()).await?;
     let cancel = CancellationToken::new();
     stop_on_signal(cancel.clone())?;
+    tokio::spawn(descriptors::watch(descriptors::raise(), cancel.clone()));
     let health = Arc::new(Health::default());
     // Probes are answered until the very end: a hub that stops is not ready, and healthy.
     let probes = CancellationToken::new();

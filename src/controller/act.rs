@@ -151,16 +151,12 @@ impl Engine {
         let platform = self.platform(assignment, target)?;
         let context = self.context(&platform, work.epoch());
         let member = self.member(&target.member)?;
-        let mut push =
-            Push { member: &member, hub_id: &self.settings.hub_id, standing: &target.standing, noted: Vec::new() };
+        let mut push = Push::new(&member, &self.settings.hub_id, &target.standing);
         let mut cron_job = cron_job::cron_job(assignment, &context, assignment.suspend || !step.run);
         let cron_job = if self.holds_back(work, target, &mut cron_job) { None } else { Some(&mut cron_job) };
+        self.push_shared(&member, &target.standing, work.id).await?;
         let done = self.push_all(&mut push, assignment, target, &context, cron_job).await;
-        for note in push.noted.iter().filter(|note| note.written.is_some()) {
-            info!(cluster = %target.member, kind = ?note.kind, object = %note.name, repository = %work.id, "applied");
-            self.metrics.member_written(note.kind.as_str());
-        }
-        self.note(&target.member, push.noted);
+        self.note_push(&target.member, push.noted, work.id);
         done?;
         if let Some(token) = &step.manual {
             let job = cron_job::manual_job(assignment, &context, token);
@@ -185,7 +181,6 @@ impl Engine {
         context: &RenderContext<'_>,
         cron_job: Option<&mut CronJob>,
     ) -> Result<(), Trouble> {
-        push.support(&self.support).await?;
         self.copy_secret(push, assignment, target, context).await?;
         self.copy_ca(push, assignment, target, context).await?;
         if let Some(cron_job) = cron_job {

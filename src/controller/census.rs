@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use super::engine::Engine;
 use super::member_state::MemberState;
+use super::run::WORKERS;
 use super::world::World;
+use crate::bounds::Bound;
 use crate::member::Member;
 use crate::metrics::{Census, MemberCensus, Usage};
 use crate::plan::fleet::Contact;
@@ -35,6 +37,15 @@ impl Engine {
         let claims = number(world.claims.under_way(Self::now()));
         let claims_waiting = number(world.claims.waiting());
         drop(world);
+        let bounds = [
+            ("claims", Bound { used: usize::try_from(claims).unwrap_or_default(), limit: self.settings.max_claims }),
+            ("events", self.events.in_flight()),
+            ("hub_observations", Bound::of_queue(&self.hub_events)),
+            ("member_observations", self.supervisor.events()),
+            ("pages", self.supervisor.pages()),
+            ("reconciles", Bound { used: self.repositories.working(), limit: WORKERS }),
+            ("requests_of_a_member", busiest(&handles)),
+        ];
         let rollout = self.rollouts().counts();
         for handle in &handles {
             if let Some(census) = members.get_mut(handle.name().as_str()) {
@@ -54,6 +65,7 @@ impl Engine {
                 .map(|(state, count)| (state, number(count)))
                 .collect(),
             queues: queues.into_iter().map(|(name, depth)| (name, number(depth))).collect(),
+            bounds: bounds.into(),
             members,
             usage: usage(),
         }
@@ -109,6 +121,12 @@ fn sent(census: &mut MemberCensus, handle: &Member) {
     census.client_errors = read(&counters.client_errors);
     census.server_errors = read(&counters.server_errors);
     census.received_bytes = read(&counters.bytes_received);
+    census.cut_off = read(&counters.cut_off);
+}
+
+/// The member with the most requests under way.
+fn busiest(handles: &[Member]) -> Bound {
+    handles.iter().map(Member::in_flight).max_by_key(|bound| bound.used).unwrap_or_default()
 }
 
 fn number(count: usize) -> i64 {

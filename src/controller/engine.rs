@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::ApiResource;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::causes::{self, Causes};
 use super::claims::Claims;
@@ -16,6 +16,7 @@ use super::push::Noted;
 use super::queue::Queue;
 use super::report::Written;
 use super::rollout::Rollouts;
+use super::shared::Turns;
 use super::world::{Dirty, World};
 use crate::grant::Listed;
 use crate::hub::event::HubEvent;
@@ -75,6 +76,8 @@ pub struct Engine {
     pub events: Events,
     pub secrets: HubSecrets,
     pub supervisor: Arc<Supervisor>,
+    /// What the hub's own watches report, until it is taken in.
+    pub(super) hub_events: mpsc::WeakSender<HubEvent>,
     /// What every member gets that has a repository to maintain.
     pub(super) support: Support,
     pub metrics: Metrics,
@@ -96,6 +99,7 @@ pub struct Engine {
     failures: Mutex<BTreeMap<RepositoryId, u32>>,
     /// Since when the source of a copy is gone that should go too. A hub that starts anew counts anew.
     gone: Mutex<BTreeMap<(MemberName, ObjectName), Timestamp>>,
+    pub(super) shared_turns: Turns,
 }
 
 impl Engine {
@@ -109,6 +113,7 @@ impl Engine {
         events: Events,
         secrets: HubSecrets,
         supervisor: Arc<Supervisor>,
+        hub_events: mpsc::WeakSender<HubEvent>,
         fence: Fence,
         missing: watch::Receiver<Missing>,
     ) -> Self {
@@ -124,6 +129,7 @@ impl Engine {
             events,
             secrets,
             supervisor,
+            hub_events,
             support,
             metrics: Metrics::new(Outcome::ALL.map(Outcome::as_str)),
             causes: Causes::default(),
@@ -136,6 +142,7 @@ impl Engine {
             rollouts: Mutex::default(),
             failures: Mutex::default(),
             gone: Mutex::default(),
+            shared_turns: Turns::default(),
         }
     }
 

@@ -66,6 +66,7 @@ pub(super) struct Observed {
     pub(super) published: Published,
     secrets: HubSecrets,
     supervisor: Arc<Supervisor>,
+    hub_events: mpsc::WeakSender<HubEvent>,
 }
 
 impl Observed {
@@ -89,6 +90,7 @@ impl Observed {
         info!(hub_id, group, namespace = options.namespace, "the hub starts");
 
         let (hub_tx, hub_rx) = mpsc::channel(EVENTS_MAX);
+        let hub_events = hub_tx.downgrade();
         observe::start(&client, group, options.rules.clone(), hub_tx.clone(), cancel);
         let hub = Member::new(MemberName::from(HUB), 0, client.clone(), counters);
         tokio::spawn({
@@ -125,7 +127,20 @@ impl Observed {
         let hub = read_hub(&mut world, hub_rx, &published, cancel).await;
         let (supervisor, members) = Supervisor::start(settings, registries, inputs, cancel.clone());
         let supervisor = Arc::new(supervisor);
-        Ok(Self { client, fence, group, hub_id, missing, world, hub, members, published, secrets, supervisor })
+        Ok(Self {
+            client,
+            fence,
+            group,
+            hub_id,
+            missing,
+            world,
+            hub,
+            members,
+            published,
+            secrets,
+            supervisor,
+            hub_events,
+        })
     }
 
     pub(super) fn into_engine(
@@ -140,6 +155,7 @@ impl Observed {
             Events::new(&self.client, Some(options.identity.clone()), self.fence.clone()),
             self.secrets,
             self.supervisor,
+            self.hub_events,
             self.fence,
             self.missing,
         );

@@ -22,6 +22,8 @@ pub struct Standing {
     pub owned: BTreeMap<(OwnedKind, ObjectName), OwnedObject>,
     pub verified: BTreeMap<(OwnedKind, ObjectName), Verified>,
     pub service_account: Option<OwnedObject>,
+    /// Whether the ServiceAccount stands can't be told: it may not be read.
+    pub account_hidden: bool,
 }
 
 impl Standing {
@@ -49,7 +51,17 @@ pub struct Push<'a> {
     pub noted: Vec<Noted>,
 }
 
-impl Push<'_> {
+impl<'a> Push<'a> {
+    pub fn new(member: &'a Member, hub_id: &'a str, standing: &'a Standing) -> Self {
+        Self { member, hub_id, standing, noted: Vec::new() }
+    }
+
+    /// [`Self::support`] would do nothing.
+    pub fn has_support(&self, support: &Support) -> bool {
+        self.is_verified(OwnedKind::ServiceAccount, &support.account, &support.account_hash)
+            && self.is_verified(OwnedKind::ConfigMap, &support.script, &support.script_hash)
+    }
+
     /// What the Jobs of every repository of the member need.
     pub async fn support(&mut self, support: &Support) -> Result<(), CallError> {
         self.ensure(OwnedKind::ServiceAccount, &support.account, &support.account_hash).await?;
@@ -97,8 +109,30 @@ impl Push<'_> {
         self.apply(OwnedKind::Secret, &wanted, version).await
     }
 
+    /// It stands as it should, and has been compared since it was written last. What may not be read was written.
+    fn is_verified<K: Pushed>(&self, kind: OwnedKind, wanted: &K, hash: &str) -> bool {
+        let name = name_of(wanted);
+        let hidden = kind == OwnedKind::ServiceAccount && self.standing.account_hidden;
+        let standing = self.standing.object(kind, &name);
+        let verified = self.standing.verified.get(&(kind, name));
+        match (standing, verified) {
+            (Some(standing), Some(verified)) => {
+                standing.applied_hash.as_deref() == Some(hash)
+                    && labels_stand(wanted, standing)
+                    && !standing.deleting
+                    && *verified.version == *standing.version()
+                    && *verified.wanted == *hash
+            }
+            (None, Some(verified)) => hidden && *verified.wanted == *hash,
+            (_, None) => false,
+        }
+    }
+
     /// `hash`: of what is wanted, which bears it.
     async fn ensure<K: Pushed>(&mut self, kind: OwnedKind, wanted: &K, hash: &str) -> Result<(), CallError> {
+        if self.is_verified(kind, wanted, hash) {
+            return Ok(());
+        }
         let name = name_of(wanted);
         let standing = self.standing.object(kind, &name);
         if let Some(standing) = standing
@@ -108,9 +142,6 @@ impl Push<'_> {
         {
             let version = standing.version();
             let verified = Verified { version: version.into(), wanted: hash.into() };
-            if self.standing.verified.get(&(kind, name.clone())) == Some(&verified) {
-                return Ok(());
-            }
             if let Some(live) = self.member.get::<K>(&name).await?
                 && diff::differences(&body(wanted), &body(&live)).is_empty()
             {

@@ -105,6 +105,11 @@ impl<K: Clone + Ord> Queue<K> {
         inner.due.len() + inner.working.len()
     }
 
+    /// Keys that are being worked on.
+    pub fn working(&self) -> usize {
+        self.lock().working.len()
+    }
+
     /// No key waits or is being worked on.
     pub fn is_empty(&self) -> bool {
         let inner = self.lock();

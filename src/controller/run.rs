@@ -25,7 +25,7 @@ use crate::policy::PolicyRules;
 use crate::web::Health;
 
 /// Repositories that are worked on at once: most of the time they wait for answers of members.
-const WORKERS: usize = 64;
+pub(super) const WORKERS: usize = 64;
 /// Statuses that are written at once.
 const REPORTERS: usize = 4;
 /// Events that are taken in before the queues and the observers are told.

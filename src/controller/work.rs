@@ -9,6 +9,7 @@ use super::contacts;
 use super::foreign::Adoption;
 use super::holders::{self, Firing};
 use super::jobs::{self, EndedRun, Late, Look};
+use super::member_state::MemberState;
 use super::merge;
 use super::push::Standing;
 use super::reconcile::due;
@@ -295,13 +296,12 @@ fn target(world: &World, id: RepositoryId, (hub_id, namespace): (&str, &str), pl
     let Push::Objects(assignment) = &plan.push else { return None };
     let state = world.members.get(&assignment.member)?;
     let named = |kind, name: String| (kind, ObjectName::new(namespace, name));
-    let account = (OwnedKind::ServiceAccount, ObjectName::new(namespace, support::SERVICE_ACCOUNT));
     let mine = [
         named(OwnedKind::CronJob, id.object_name()),
         named(OwnedKind::Secret, id.object_name()),
         named(OwnedKind::Secret, secret::ca_name(id)),
         named(OwnedKind::ConfigMap, support::script_name()),
-        account,
+        named(OwnedKind::ServiceAccount, support::SERVICE_ACCOUNT.to_owned()),
     ];
     let spec = state.cluster.as_ref().map(|cluster| &cluster.spec);
     let ca = assignment.custom_ca.as_ref().map(|ca| ca.placed(&assignment.secret));
@@ -313,29 +313,42 @@ fn target(world: &World, id: RepositoryId, (hub_id, namespace): (&str, &str), pl
         image_pull_secrets: spec
             .map(|spec| spec.image_pull_secrets.iter().map(|it| it.name.clone()).collect())
             .unwrap_or_default(),
-        standing: Standing {
-            owned: mine
-                .iter()
-                .filter_map(|key| state.owned.get_key_value(key))
-                .filter(|(_, object)| is_ours(object, hub_id))
-                .map(|(key, object)| (key.clone(), object.clone()))
-                .collect(),
-            verified: mine
-                .iter()
-                .filter_map(|key| state.verified.get_key_value(key))
-                .map(|(key, it)| (key.clone(), it.clone()))
-                .collect(),
-            service_account: state
-                .facts
-                .as_ref()
-                .and_then(|facts| facts.service_account.clone())
-                .filter(|account| is_ours(account, hub_id)),
-        },
+        standing: standing(state, &mine, hub_id),
         secret_version: world
             .version(crate::member::event::ReferencedKind::Secret, &assignment.secret)
             .map(str::to_owned),
         ca_version: ca.and_then(|(kind, name)| world.version(kind, &name).map(str::to_owned)),
     })
+}
+
+/// What stands under our names of what all repositories of a member share.
+pub(super) fn shared(world: &World, member: &MemberName, hub_id: &str, namespace: &str) -> Standing {
+    let Some(state) = world.members.get(member) else { return Standing::default() };
+    let named = |kind, name: String| (kind, ObjectName::new(namespace, name));
+    let both = [
+        named(OwnedKind::ConfigMap, support::script_name()),
+        named(OwnedKind::ServiceAccount, support::SERVICE_ACCOUNT.to_owned()),
+    ];
+    standing(state, &both, hub_id)
+}
+
+fn standing(state: &MemberState, names: &[(OwnedKind, ObjectName)], hub_id: &str) -> Standing {
+    let account = state.facts.as_ref().and_then(|facts| facts.service_account.as_ref());
+    Standing {
+        owned: names
+            .iter()
+            .filter_map(|key| state.owned.get_key_value(key))
+            .filter(|(_, object)| is_ours(object, hub_id))
+            .map(|(key, object)| (key.clone(), object.clone()))
+            .collect(),
+        verified: names
+            .iter()
+            .filter_map(|key| state.verified.get_key_value(key))
+            .map(|(key, it)| (key.clone(), it.clone()))
+            .collect(),
+        service_account: account.filter(|account| is_ours(account, hub_id)).cloned(),
+        account_hidden: state.facts.as_ref().is_some_and(|facts| facts.account_hidden),
+    }
 }
 
 /// What stands under one id where it should not. Only in members that were read completely: missing is not empty.

@@ -42,6 +42,16 @@ impl Kubeconfigs {
         Ok(written)
     }
 
+    /// Another token in a member's kubeconfig, at once for whoever reads it.
+    pub fn renew(&self, member: &SimCluster, token: &str) -> io::Result<()> {
+        let file = format!("{}.yaml", member.name());
+        // Not in the folder of the members, where it would be taken for one.
+        let (new, path) = (self.0.join(&file), self.members().join(&file));
+        write_private(&new, &member.kubeconfig_yaml_of(token))?;
+        fs::rename(&new, &path)
+            .map_err(|error| io::Error::new(error.kind(), format!("replace {}: {error}", path.display())))
+    }
+
     /// For `--kubeconfig-dir`.
     pub fn members(&self) -> PathBuf {
         self.0.join("members")

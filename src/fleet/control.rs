@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Fleet;
 use super::changes::{self, Made, Rates};
 use super::choice::{self, HUB};
+use super::credentials::Credentials;
 use super::faults::Given;
 use crate::sim::{SimCluster, Told};
 
@@ -33,6 +35,7 @@ struct Shared {
     order: Mutex<()>,
     /// Of the clusters that have any.
     faults: Mutex<BTreeMap<String, Given>>,
+    credentials: Credentials,
     rates: watch::Sender<Rates>,
     made: Arc<Made>,
     _stop: DropGuard,
@@ -51,9 +54,18 @@ struct Order {
     faults: Given,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Rotation {
+    members: String,
+    /// How much longer the credentials of before are good.
+    #[serde(default)]
+    before_lasts_seconds: u32,
+}
+
 impl Control {
     /// Begins to change what stands there, at first at no rate.
-    pub fn new(fleet: Arc<Fleet>) -> Self {
+    pub fn new(fleet: Arc<Fleet>, credentials: Credentials) -> Self {
         let (rates, follows) = watch::channel(Rates::default());
         let (made, stop) = (Arc::new(Made::default()), CancellationToken::new());
         tokio::spawn(changes::run(Arc::clone(&fleet), Arc::clone(&made), follows, stop.clone()));
@@ -61,6 +73,7 @@ impl Control {
             fleet,
             order: Mutex::default(),
             faults: Mutex::default(),
+            credentials,
             rates,
             made,
             _stop: stop.drop_guard(),
@@ -78,6 +91,7 @@ impl Control {
             .route("/requests", get(requests))
             .route("/repositories", get(repositories))
             .route("/faults", get(faults).put(put_faults).delete(heal))
+            .route("/credentials", post(rotate))
             .route("/changes", get(rates).put(put_rates))
             .with_state(self)
     }
@@ -159,7 +173,8 @@ fn total(fleet: &Fleet) -> Told {
 
 fn shown(told: &Told) -> Value {
     let verbs: Map<String, Value> = told.by_verb().map(|(verb, count)| (verb.to_owned(), count.into())).collect();
-    json!({"requests": told.requests(), "writes": told.writes(), "bytes": told.bytes, "verbs": verbs})
+    json!({"requests": told.requests(), "writes": told.writes(), "unchanged": told.unchanged, "bytes": told.bytes,
+        "verbs": verbs})
 }
 
 /// `total` is of all members; `?members=` lists some of them.
@@ -208,6 +223,16 @@ async fn put_faults(State(control): State<Control>, Json(order): Json<Order>) ->
 
 async fn heal(State(control): State<Control>) -> Answer {
     let names = control.blocking(Control::heal).await?;
+    Ok(Json(json!({"members": names})))
+}
+
+/// On a thread of the runtime: files of some kilobytes are written.
+async fn rotate(State(control): State<Control>, Json(order): Json<Rotation>) -> Answer {
+    let names = choice::members(&control.0.fleet.scheme, &order.members).map_err(refused)?;
+    let before_lasts = Duration::from_secs(order.before_lasts_seconds.into());
+    for member in names.iter().filter(|name| *name != HUB).filter_map(|name| control.cluster(name)) {
+        control.0.credentials.rotate(member, before_lasts).map_err(refused)?;
+    }
     Ok(Json(json!({"members": names})))
 }
 

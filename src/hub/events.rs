@@ -10,6 +10,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use crate::bounds::Bound;
 use crate::member::Fence;
 use crate::status::conditions::cut;
 
@@ -41,6 +42,11 @@ impl Events {
         let recorder = || Mutex::new((Recorder::new(client.clone(), reporter.clone()), 0));
         let recorders = std::iter::repeat_with(recorder).take(RECORDERS).collect();
         Self { client: client.clone(), reporter, recorders, in_flight, fence }
+    }
+
+    /// Events on their way.
+    pub fn in_flight(&self) -> Bound {
+        Bound::of_permits(&self.in_flight, IN_FLIGHT_MAX)
     }
 
     /// Returns at once: an event never holds up work. A replica that stands by leaves it to the one that leads.

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::bounds::Bound;
 use crate::names::MemberName;
 
 use super::breaker::{Breaker, Health, Verdict};
@@ -91,6 +92,11 @@ impl Member {
 
     pub fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+
+    /// Requests under way, and how many may be.
+    pub fn in_flight(&self) -> Bound {
+        Bound::of_permits(&self.0.in_flight, IN_FLIGHT_MAX)
     }
 
     /// When it last answered.

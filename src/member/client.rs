@@ -31,6 +31,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections beyond this are closed: watches keep one busy anyway.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 const POOL_IDLE_MAX: usize = 2;
+/// Bytes of one answer that may be on their way unread: with answers in 100 ms, a page of a list in two seconds.
+const STREAM_WINDOW: u32 = 128 << 10;
+/// Of all answers of a connection: as much as its watches, pages and calls may have together. With less, one that is not
+/// read for a moment holds up all others, and a member that is well seems not to answer.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX;
+/// Seven watches, four pages of lists, 32 calls, and room.
+const STREAMS_MAX: u32 = 64;
 /// A silent connection is found dead after 45 s, well before a watch's own time limit.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -134,7 +141,8 @@ where
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .http2_keep_alive_while_idle(true)
-        .http2_adaptive_window(true)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .build::<_, Body>(connector);
     let counters = Arc::new(Counters::default());
     let service = ServiceBuilder::new()

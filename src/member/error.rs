@@ -1,6 +1,8 @@
 //! What can go wrong with a request to a member, told so that a user can act on it.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use kube::core::Status;
@@ -11,6 +13,7 @@ use crate::telemetry::with_causes;
 use super::breaker::Verdict;
 use super::fence::NotLeading;
 use super::lines::LINE_MAX;
+use super::transport::TooLarge;
 
 /// A single object; API servers end their own handlers after 60 s, a healthy one answers in well under 1 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -160,8 +163,26 @@ pub fn classify(error: &kube::Error) -> (Class, String) {
         kube::Error::LinesCodecMaxLineLengthExceeded => {
             (Class::Other, format!("an event is longer than {LINE_MAX} bytes, so it is not read"))
         }
-        other => (Class::Unreachable, with_causes(other)),
+        // A member that says too much answers all the same.
+        other => match cause::<TooLarge>(other) {
+            Some(too_large) => (Class::Other, too_large.to_string()),
+            None => (Class::Unreachable, with_causes(other)),
+        },
     }
+}
+
+/// The first cause of this type.
+fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(at) = next {
+        if let Some(found) = at.downcast_ref() {
+            return Some(found);
+        }
+        // Its own source is that of what it wraps.
+        let wrapped = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| at.source());
+    }
+    None
 }
 
 pub(super) fn classify_status(status: &Status) -> Class {

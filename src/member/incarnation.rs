@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::names::MemberName;
 
 use super::MemberSettings;
-use super::call::{Class, Member};
+use super::call::Member;
 use super::contact::{self, Progress, until_up};
 use super::event::{ConditionKind, MemberCondition, MemberEvent};
 use super::exec::Renewal;
@@ -22,7 +22,7 @@ use super::kinds::{
 };
 use super::secrets::{self, Known};
 use super::seen::{Events, Seen};
-use super::watch::{self, Target};
+use super::watch::{self, Pause, Target};
 use super::{facts, foreign};
 
 /// Until identity is asked for again where it was not told: a member that refuses connections is known to be down
@@ -215,12 +215,14 @@ impl Incarnation {
         tasks.spawn(reader.run());
         let (member, pages) = (self.member.clone(), self.pages.clone());
         tasks.spawn(async move {
+            let mut unanswered = Pause::default();
             loop {
                 until_up(&member).await;
                 match secrets::may_watch(&member).await {
                     Ok(true) => break,
-                    Err(error) if error.class == Class::Unreachable => tokio::time::sleep(IDENTIFY_RETRY).await,
-                    Ok(false) | Err(_) => tokio::time::sleep(RIGHTS_RETRY).await,
+                    Ok(false) => tokio::time::sleep(RIGHTS_RETRY).await,
+                    // Not a no: until it is answered, changes of Secrets are found a minute late.
+                    Err(_) => tokio::time::sleep(unanswered.next()).await,
                 }
             }
             let path = "/api/v1/secrets".to_owned();

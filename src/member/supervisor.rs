@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::bounds::Bound;
 use crate::names::MemberName;
 
 use super::MemberSettings;
@@ -16,6 +17,7 @@ use super::call::Member;
 use super::event::MemberEvent;
 use super::inputs::Inputs;
 use super::registry::Registry;
+use super::watch::PAGES_AT_ONCE;
 
 mod core;
 
@@ -33,6 +35,8 @@ pub(super) type Members = Arc<ArcSwap<BTreeMap<MemberName, Member>>>;
 /// Runs the observers of all members. Cancel what it was started with, then wait for [`Supervisor::stopped`].
 pub struct Supervisor {
     members: Members,
+    events: mpsc::WeakSender<MemberEvent>,
+    pages: Arc<Semaphore>,
     task: JoinHandle<()>,
 }
 
@@ -46,7 +50,9 @@ impl Supervisor {
     ) -> (Self, mpsc::Receiver<MemberEvent>) {
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let members = Members::default();
-        let mut core = Core::new(settings, inputs, events, members.clone());
+        let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
+        let waiting = events.downgrade();
+        let mut core = Core::new(settings, inputs, events, members.clone(), Arc::clone(&pages));
         let task = tokio::spawn(async move {
             let (sender, registrations) = mpsc::channel(REGISTRATIONS_MAX);
             let mut sources = JoinSet::new();
@@ -60,7 +66,7 @@ impl Supervisor {
             sources.shutdown().await;
             core.shutdown().await;
         });
-        (Self { members, task }, received)
+        (Self { members, events: waiting, pages, task }, received)
     }
 
     /// The member's present client; none before the first registration that can be used, and after the last is gone.
@@ -70,6 +76,16 @@ impl Supervisor {
 
     pub fn members(&self) -> Vec<Member> {
         self.members.load().values().cloned().collect()
+    }
+
+    /// Observations that wait to be taken in; 0 of 0 when the observers have stopped.
+    pub fn events(&self) -> Bound {
+        Bound::of_queue(&self.events)
+    }
+
+    /// Pages of lists that are under way or in memory, of all members.
+    pub fn pages(&self) -> Bound {
+        Bound::of_permits(&self.pages, PAGES_AT_ONCE)
     }
 
     /// Waits until every task has ended, for at most 10 s after the stop.

@@ -40,6 +40,8 @@ pub struct Counters {
     pub client_errors: AtomicU64,
     pub server_errors: AtomicU64,
     pub bytes_received: AtomicU64,
+    /// Answers, events and lists that were given up because they were larger than is taken.
+    pub cut_off: AtomicU64,
     /// Of the member's cluster, once it was read: for traces.
     pub cluster_uid: OnceLock<Box<str>>,
 }
@@ -176,6 +178,11 @@ impl Gaps {
     }
 }
 
+/// Of more bytes than are taken.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer is larger than {0} bytes, so it is not read")]
+pub struct TooLarge(u64);
+
 /// Ends a response that is larger than anything a sane API server sends.
 pub struct Metered<B> {
     body: B,
@@ -208,7 +215,8 @@ where
             };
             let limit = if self.watch { EVENT_MAX } else { BODY_MAX };
             if self.seen > limit {
-                return Poll::Ready(Some(Err(format!("the answer is larger than {limit} bytes").into())));
+                self.counters.cut_off.fetch_add(1, Ordering::Relaxed);
+                return Poll::Ready(Some(Err(TooLarge(limit).into())));
             }
         }
         Poll::Ready(Some(Ok(frame)))

@@ -3,6 +3,7 @@
 //! complete list.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -134,6 +135,7 @@ async fn list<S: Sink>(
         }
         parameters.continue_token = Some(page.metadata.next);
     }
+    member.counters().cut_off.fetch_add(1, Ordering::Relaxed);
     let detail = format!("it does not end after {PAGES_MAX} pages");
     Err(CallError::new(member.name(), &operation, Class::Other, &detail))
 }
@@ -228,7 +230,13 @@ async fn watch<S: Sink>(
             }
         };
         let Some(event) = next else { return sink.settle().await.map(|()| End::Clean) };
-        match event.map_err(|error| CallError::of_kube(member.name(), &operation, &error))? {
+        let event = event.map_err(|error| {
+            if matches!(error, kube::Error::LinesCodecMaxLineLengthExceeded) {
+                member.counters().cut_off.fetch_add(1, Ordering::Relaxed);
+            }
+            CallError::of_kube(member.name(), &operation, &error)
+        })?;
+        match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 *version = object.meta().resource_version.to_string();
                 sink.apply(object).await;
@@ -248,7 +256,7 @@ async fn watch<S: Sink>(
 
 /// Pauses that double.
 #[derive(Default)]
-struct Pause {
+pub(super) struct Pause {
     last: Option<Duration>,
 }
 
@@ -257,7 +265,7 @@ impl Pause {
         self.last = None;
     }
 
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let next = self.last.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));
         *self.last.insert(next)
     }

@@ -264,12 +264,16 @@ fn write(
     let options = write_options(call)?;
     let kept = events::stored(&backend.store, resource);
     let body = || Ok::<_, Failure>(events::written(parse(&call.body, &resource.kind)?, resource));
+    let before = backend.store.lock().find(&kept, place.0, place.1).ok();
     let (stored, created): Written = match call.method {
         Method::POST if !place.1.is_empty() => return Err(Failure::method_not_allowed()),
         Method::POST => backend.store.lock().create(&kept, place.0, body()?, &options)?,
         Method::PUT => backend.store.lock().update(&kept, place, body()?, part, &options)?,
         _ => patch(backend, (&kept, place, part), (call, &options), body)?,
     };
+    if !options.dry_run && before.is_some_and(|before| Arc::ptr_eq(&before, &stored)) {
+        backend.tally.count_unchanged();
+    }
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let now = backend.store.now();
     Ok(json_response(status, call.form.object(&stored.json, resource, true, now)))

@@ -22,6 +22,7 @@ pub struct Tally(Arc<Counters>);
 struct Counters {
     by_verb: [AtomicU64; VERBS.len()],
     bytes: AtomicU64,
+    unchanged: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -30,6 +31,8 @@ pub struct Told {
     by_verb: [u64; VERBS.len()],
     /// Of bodies of answers, as they were handed to the connection.
     pub bytes: u64,
+    /// Writes that left their object as it was.
+    pub unchanged: u64,
 }
 
 impl Tally {
@@ -38,12 +41,16 @@ impl Tally {
         Told {
             by_verb: std::array::from_fn(|index| self.0.by_verb[index].load(Ordering::Relaxed)),
             bytes: self.0.bytes.load(Ordering::Relaxed),
+            unchanged: self.0.unchanged.load(Ordering::Relaxed),
         }
     }
 
     pub(super) fn count_request(&self, verb: &str) {
         let index = VERBS.iter().position(|known| *known == verb).unwrap_or(VERBS.len() - 1);
         self.0.by_verb[index].fetch_add(1, Ordering::Relaxed);
+    }
+    pub(super) fn count_unchanged(&self) {
+        self.0.unchanged.fetch_add(1, Ordering::Relaxed);
     }
     pub(super) fn count_bytes(&self, bytes: usize) {
         self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -67,5 +74,6 @@ impl Told {
             *sum += more;
         }
         self.bytes += other.bytes;
+        self.unchanged += other.unchanged;
     }
 }

@@ -7,12 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::demo::kubeconfigs::Kubeconfigs;
 use crate::fleet::scheme::Scheme;
 use crate::fleet::{Fleet, Place};
 
 struct Endpoint {
     address: std::net::SocketAddr,
     fleet: Arc<Fleet>,
+    folder: tempfile::TempDir,
 }
 
 impl Endpoint {
@@ -21,8 +23,10 @@ impl Endpoint {
         let fleet = Arc::new(Fleet::start(scheme, Place::ANY, |_| {}).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(Control::new(Arc::clone(&fleet)).serve(listener));
-        Self { address, fleet }
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfigs = Kubeconfigs::write(folder.path(), &fleet.hub, &fleet.members).unwrap();
+        tokio::spawn(Control::new(Arc::clone(&fleet), Credentials::new(kubeconfigs)).serve(listener));
+        Self { address, fleet, folder }
     }
 
     async fn asked(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
@@ -127,4 +131,56 @@ async fn requests_are_told_by_member_and_verb() {
     assert_eq!((&overview["simulated"], &overview["sources"]), (&json!(true), &json!(40)));
     let repositories = endpoint.told("/repositories").await;
     assert_eq!((&repositories["repositories"], &repositories["claimed"]), (&json!(8), &json!(0)));
+}
+
+#[tokio::test]
+async fn credentials_are_rotated_and_those_of_before_end() {
+    let endpoint = Endpoint::start().await;
+    let member = &endpoint.fleet.members[3];
+    let path = endpoint.folder.path().join("members").join("member-0003.yaml");
+    let works = async |token: &str| {
+        let client = member.client_of(token).await.unwrap();
+        client.apiserver_version().await.is_ok() && {
+            let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(client);
+            namespaces.get("kube-system").await.is_ok()
+        }
+    };
+    let held = || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let config: Value = serde_json::from_str(&text).unwrap();
+        config["users"][0]["user"]["token"].as_str().unwrap().to_owned()
+    };
+    let mut before = held();
+    assert_eq!(before, member.token());
+    for _ in 0..2 {
+        let (code, told) = endpoint.asked("POST", "/credentials", &json!({"members": "member-0003"})).await;
+        assert_eq!((code, &told["members"][0]), (200, &json!("member-0003")));
+        let now = held();
+        assert_ne!(now, before);
+        assert!(works(&now).await);
+        let until = Instant::now() + Duration::from_secs(10);
+        while works(&before).await {
+            assert!(Instant::now() < until, "the token of before is still good");
+        }
+        before = now;
+    }
+    assert_eq!(std::fs::read_dir(endpoint.folder.path().join("members")).unwrap().count(), 10);
+}
+
+#[tokio::test]
+async fn writes_that_change_nothing_are_told_apart() {
+    let endpoint = Endpoint::start().await;
+    let api: kube::Api<k8s_openapi::api::core::v1::Namespace> =
+        kube::Api::all(endpoint.fleet.members[0].client().await.unwrap());
+    let counts = async || {
+        let told = endpoint.told("/requests").await;
+        (told["total"]["writes"].as_u64().unwrap(), told["total"]["unchanged"].as_u64().unwrap())
+    };
+    let (writes, unchanged) = counts().await;
+    for (label, more) in [("one", 0), ("one", 1), ("two", 1), ("two", 2)] {
+        let patch = json!({"metadata": {"labels": {"wanted": label}}});
+        api.patch("default", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+        assert_eq!(counts().await.1, unchanged + more, "{label}");
+    }
+    assert_eq!(counts().await.0, writes + 4);
 }

@@ -17,7 +17,6 @@ use crate::member::incarnation::{Identified, Incarnation, Memory, Role, Upkeep};
 use crate::member::inputs::Inputs;
 use crate::member::registry::{Origin, Registration, RegistryEvent};
 use crate::member::seen::Events;
-use crate::member::watch::PAGES_AT_ONCE;
 use crate::member::{Fence, MemberSettings, Peer};
 use crate::names::MemberName;
 use crate::plan::fleet::Contact;
@@ -87,13 +86,19 @@ struct Built {
 }
 
 impl Core {
-    pub fn new(settings: MemberSettings, inputs: Inputs, events: mpsc::Sender<MemberEvent>, members: Members) -> Self {
+    pub fn new(
+        settings: MemberSettings,
+        inputs: Inputs,
+        events: mpsc::Sender<MemberEvent>,
+        members: Members,
+        pages: Arc<Semaphore>,
+    ) -> Self {
         Self {
             settings,
             inputs,
             events,
             members,
-            pages: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+            pages,
             entries: BTreeMap::new(),
             incarnations: 0,
             next_start: Instant::now(),

@@ -1,12 +1,26 @@
 //! Members that lie, hang or flood: nothing is concluded from what they say, and others do not notice.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use kube::Client;
+use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tower::{BoxError, Layer as _};
 
 use super::front::{Answer, Asked, Front};
 use super::world::{World, cluster, source};
+use crate::member::breaker::Health;
+use crate::member::call::{Class, Operation};
 use crate::member::event::ConditionKind;
+use crate::member::peer::Peer;
+use crate::member::transport::{Counters, TransportLayer};
+use crate::member::{Fence, Member};
 use crate::plan::fleet::Contact;
 use crate::sim::{Refusal, SimCluster};
 
@@ -94,9 +108,60 @@ async fn a_list_without_end_is_given_up_and_nothing_is_gone_because_of_it() {
             seen.condition("eu", ConditionKind::Synced).is_some_and(|it| it.message.contains("does not end after"))
         })
         .await;
+    assert!(cut_off(&world) > 0);
     us.actor("test").create(source("d")).unwrap();
     world.wait("news from the other", |seen| seen.sources.len() == 4).await;
     assert!(world.seen.is_synced("us"));
+}
+
+/// What of `eu` was too large to be taken.
+fn cut_off(world: &World) -> u64 {
+    let eu = world.supervisor.member(&"eu".into()).unwrap();
+    eu.counters().cut_off.load(Ordering::Relaxed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_too_large_is_cut_off_counted_and_told() {
+    let (mut world, front, _eu, us) = two().await;
+    let before = cut_off(&world);
+    let event = json!({"type": "ADDED", "object": {"metadata": {"annotations": {"padding": "x".repeat(9 << 20)}}}});
+    front.answer(move |asked| match asked {
+        _ if asked.is_watch() && asked.path.contains(SOURCES) => Answer::Say(200, event.to_string()),
+        _ => Answer::Right,
+    });
+    world
+        .wait("what is told of it", |seen| {
+            let synced = seen.condition("eu", ConditionKind::Synced);
+            synced.is_some_and(|it| it.status == Some(false) && it.message.contains("an event is longer than"))
+        })
+        .await;
+    assert!(cut_off(&world) > before);
+    assert_eq!(world.seen.sources.len(), 3);
+    front.answer(|_| Answer::Right);
+    world.wait("recovery", |seen| seen.is_synced("eu")).await;
+    us.actor("test").create(source("d")).unwrap();
+    world.wait("news from the other", |seen| seen.sources.len() == 4).await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_too_large_is_cut_off_counted_and_no_loss_of_contact() {
+    const PIECE: usize = 1 << 20;
+    let answer = tower::service_fn(|_: http::Request<Body>| async move {
+        let pieces = std::iter::repeat_with(|| Ok::<_, BoxError>(Frame::data(Bytes::from(vec![b'x'; PIECE]))));
+        Ok::<_, BoxError>(http::Response::new(StreamBody::new(futures::stream::iter(pieces.take(65)))))
+    });
+    let counters = Arc::<Counters>::default();
+    let service = TransportLayer::new(counters.clone(), Peer::new("eu", Fence::open())).layer(answer);
+    let member = Member::new("eu".into(), 1, Client::new(service, "default"), counters);
+    for times in 1..=6 {
+        let list = http::Request::get("/api/v1/pods").body(Vec::new()).unwrap();
+        let page = member.page(&Operation::list("Pods"), Ok(list), &Arc::new(Semaphore::new(1))).await;
+        let error = page.unwrap_err();
+        assert_eq!(error.class, Class::Other, "{error}");
+        assert!(error.to_string().contains("is larger than 67108864 bytes"), "{error}");
+        assert_eq!(member.counters().cut_off.load(Ordering::Relaxed), times);
+    }
+    assert_eq!(member.health(), Health::Up);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::front::{Answer, Asked, Front};
 use super::world::{View, World, cluster, crd, source};
 use crate::member::MemberConfig;
 use crate::member::event::ConditionKind;
@@ -268,4 +269,29 @@ async fn secrets_may_be_allowed_in_some_namespaces_only_and_missing_rules_are_na
             seen.condition("eu", ConditionKind::Authorized).is_some_and(|it| it.status == Some(true))
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_right_could_not_be_asked_about_it_is_asked_again_soon() {
+    let eu = cluster("eu", &["a"]).await;
+    let front = Front::before(&eu, "127.0.0.1", "").await;
+    front.answer(|asked| match asked {
+        _ if asked.path.contains("selfsubjectaccessreviews") => Answer::Say(500, String::new()),
+        _ => Answer::Right,
+    });
+    let mut world = World::start();
+    world.write("eu", &front.kubeconfig(&json!({})));
+    let reviews = |front: &Front| front.asked().iter().filter(|it| it.path.contains("accessreviews")).count();
+    world.wait("sync", |seen| seen.is_synced("eu")).await;
+    let within = std::time::Instant::now() + Duration::from_secs(30);
+    while reviews(&front) < 2 {
+        assert!(std::time::Instant::now() < within, "the right is asked about again");
+        world.pass(Duration::from_millis(200)).await;
+    }
+    front.answer(|_| Answer::Right);
+    let watched = |asked: &Asked| asked.is_watch() && asked.path.starts_with("/api/v1/secrets");
+    while !front.asked().iter().any(watched) {
+        assert!(std::time::Instant::now() < within, "Secrets are watched");
+        world.pass(Duration::from_millis(200)).await;
+    }
 }

@@ -1,10 +1,14 @@
 //! Ways to a member: proxies, paths, other names, and what the hub does on the way.
 
+use std::time::Duration;
+
+use kube::config::KubeConfigOptions;
 use serde_json::json;
 
 use super::front::Front;
 use super::proxies::Proxy;
 use super::world::{World, cluster, source};
+use crate::member::Member;
 use crate::member::event::ConditionKind;
 
 /// Known to the proxy alone.
@@ -70,7 +74,7 @@ async fn a_member_has_eight_long_watches_and_each_follows_something_else() {
     let mut world = World::start();
     world.write("eu", &front.kubeconfig(&json!({})));
     world.wait("sync", |seen| seen.is_synced("eu")).await;
-    world.pass(std::time::Duration::from_secs(3)).await;
+    world.pass(Duration::from_secs(3)).await;
     assert_eq!(front.watches(), 8);
     let mut kinds: Vec<_> = front.asked().into_iter().filter(super::front::Asked::is_watch).map(|it| it.path).collect();
     kinds.sort();
@@ -86,7 +90,7 @@ async fn new_credentials_of_one_member_leave_the_watches_of_others_alone() {
     world.write("eu", &eu.kubeconfig_yaml());
     world.write("us", &front.kubeconfig(&json!({})));
     world.wait("sync", |seen| seen.is_synced("eu") && seen.is_synced("us")).await;
-    world.pass(std::time::Duration::from_secs(3)).await;
+    world.pass(Duration::from_secs(3)).await;
     let (asked, watches) = (front.asked().len(), front.watches());
     let before = world.supervisor.member(&"eu".into()).unwrap().incarnation();
     let other = world.supervisor.member(&"us".into()).unwrap().incarnation();
@@ -101,4 +105,28 @@ async fn new_credentials_of_one_member_leave_the_watches_of_others_alone() {
     assert_eq!(front.watches(), watches);
     us.actor("test").create(source("c")).unwrap();
     world.wait("news through the watch that was there", |seen| seen.sources.len() == 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_wait_to_be_read_hold_up_no_other() {
+    let eu = cluster("eu", &[]).await;
+    for number in 0..250 {
+        let mut large = source(&format!("source-{number}"));
+        large["metadata"]["annotations"] = json!({"padding": "x".repeat(4_000)});
+        eu.actor("test").create(large).unwrap();
+    }
+    let (kubeconfig, options) = (eu.kubeconfig().unwrap(), KubeConfigOptions::default());
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    let member = Member::connect("eu".into(), config).await.unwrap();
+    let ask = |path: &str| http::Request::get(path).body(Vec::new()).unwrap();
+    // As many as the hub has open at most: seven watches and four pages. Of none more is read than how it begins.
+    let mut unread = Vec::new();
+    for _ in 0..11 {
+        let list = ask("/apis/volsync.backube/v1alpha1/replicationsources");
+        unread.push(member.client().request_stream(list).await.unwrap());
+    }
+    for _ in 0..50 {
+        let other = member.client().request_text(ask("/api/v1/namespaces/kube-system"));
+        assert!(tokio::time::timeout(Duration::from_secs(10), other).await.is_ok_and(|answer| answer.is_ok()));
+    }
 }
