@@ -22,8 +22,6 @@ pub struct Standing {
     pub owned: BTreeMap<(OwnedKind, ObjectName), OwnedObject>,
     pub verified: BTreeMap<(OwnedKind, ObjectName), Verified>,
     pub service_account: Option<OwnedObject>,
-    /// Whether the ServiceAccount stands can't be told: it may not be read.
-    pub account_hidden: bool,
 }
 
 impl Standing {
@@ -109,23 +107,12 @@ impl<'a> Push<'a> {
         self.apply(OwnedKind::Secret, &wanted, version).await
     }
 
-    /// It stands as it should, and has been compared since it was written last. What may not be read was written.
+    /// It stands as it should, and has been compared since it was written last.
     fn is_verified<K: Pushed>(&self, kind: OwnedKind, wanted: &K, hash: &str) -> bool {
         let name = name_of(wanted);
-        let hidden = kind == OwnedKind::ServiceAccount && self.standing.account_hidden;
-        let standing = self.standing.object(kind, &name);
-        let verified = self.standing.verified.get(&(kind, name));
-        match (standing, verified) {
-            (Some(standing), Some(verified)) => {
-                standing.applied_hash.as_deref() == Some(hash)
-                    && labels_stand(wanted, standing)
-                    && !standing.deleting
-                    && *verified.version == *standing.version()
-                    && *verified.wanted == *hash
-            }
-            (None, Some(verified)) => hidden && *verified.wanted == *hash,
-            (_, None) => false,
-        }
+        let Some(standing) = self.standing.object(kind, &name) else { return false };
+        let verified = Verified { version: standing.version().into(), wanted: hash.into() };
+        bears(wanted, standing, hash) && self.standing.verified.get(&(kind, name)) == Some(&verified)
     }
 
     /// `hash`: of what is wanted, which bears it.
@@ -136,9 +123,7 @@ impl<'a> Push<'a> {
         let name = name_of(wanted);
         let standing = self.standing.object(kind, &name);
         if let Some(standing) = standing
-            && standing.applied_hash.as_deref() == Some(hash)
-            && labels_stand(wanted, standing)
-            && !standing.deleting
+            && bears(wanted, standing, hash)
         {
             let version = standing.version();
             let verified = Verified { version: version.into(), wanted: hash.into() };
@@ -209,6 +194,11 @@ pub fn copy_name(namespace: &str, id: RepositoryId) -> ObjectName {
 pub fn name_of<K: Pushed>(object: &K) -> ObjectName {
     let meta = object.meta();
     ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+/// As far as is seen without reading the object.
+fn bears<K: Pushed>(wanted: &K, standing: &OwnedObject, hash: &str) -> bool {
+    standing.applied_hash.as_deref() == Some(hash) && labels_stand(wanted, standing) && !standing.deleting
 }
 
 /// Labels, and annotations of ours, are seen without reading the object.

@@ -10,6 +10,7 @@ mod manual;
 mod many;
 mod merging;
 mod rollout;
+mod shared;
 mod shares;
 
 use std::time::Duration;

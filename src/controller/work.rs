@@ -347,7 +347,6 @@ fn standing(state: &MemberState, names: &[(OwnedKind, ObjectName)], hub_id: &str
             .map(|(key, it)| (key.clone(), it.clone()))
             .collect(),
         service_account: account.filter(|account| is_ours(account, hub_id)).cloned(),
-        account_hidden: state.facts.as_ref().is_some_and(|facts| facts.account_hidden),
     }
 }
 

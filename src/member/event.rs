@@ -251,8 +251,6 @@ pub struct MemberFacts {
     pub credentials_expire: Option<Timestamp>,
     /// The mover's ServiceAccount, where it is there.
     pub service_account: Option<OwnedObject>,
-    /// Whether it is there can't be told: it may not be read.
-    pub account_hidden: bool,
 }
 
 /// `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of VolSync; their values may hold credentials.

@@ -134,9 +134,7 @@ impl Observer {
         let object = found.0.service_account.clone().map(Box::new);
         let name = ObjectName::new(self.settings.member_namespace.clone(), SERVICE_ACCOUNT);
         let kind = OwnedKind::ServiceAccount;
-        if !found.0.account_hidden {
-            self.events.send(MemberEvent::Owned { member: member(), kind, name, object }).await;
-        }
+        self.events.send(MemberEvent::Owned { member: member(), kind, name, object }).await;
         self.events.send(MemberEvent::Facts { member: member(), facts: Box::new(found.0.clone()) }).await;
         *last = Some(found);
     }
@@ -150,7 +148,7 @@ impl Observer {
         let deployment = permitted(volsync(member, &volsync_namespace).await)?.unwrap_or_default();
         let groups = permitted(groups(member).await)?;
         let path = format!("/api/v1/namespaces/{}/serviceaccounts", self.settings.member_namespace);
-        let account = permitted(bare(member, "ServiceAccount", &path, SERVICE_ACCOUNT).await)?;
+        let account = permitted(bare(member, "ServiceAccount", &path, SERVICE_ACCOUNT).await)?.flatten();
         let mut missing = permitted(
             access::missing(member, access::of_member(&self.settings.member_namespace, &volsync_namespace)).await,
         )?;
@@ -169,8 +167,7 @@ impl Observer {
             namespace: namespace.unwrap_or(true),
             volsync_installed: matches!(crd, Some(Crd::Stands)),
             credentials_expire: self.expires,
-            account_hidden: account.is_none(),
-            service_account: account.flatten().map(|it| records::owned(it.metadata, None)),
+            service_account: account.map(|it| records::owned(it.metadata, None)),
         };
         let conditions =
             vec![supported(&facts), installed(&facts, crd.as_ref(), &self.settings), authorized(missing.as_deref())];

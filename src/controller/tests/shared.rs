@@ -1,0 +1,37 @@
+//! What the repositories of a member share there is written once, and nothing is written that is there already.
+
+use serde_json::json;
+
+use super::bench::Bench;
+
+const BUCKETS: [&str; 12] =
+    ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+
+fn unchanged(bench: &Bench) -> u64 {
+    bench.member.tally().told().unchanged
+}
+
+/// Every CronJob is let go, with this schedule.
+async fn scheduled(bench: &Bench, schedule: &str) {
+    bench.policy(&json!({"schedule": schedule}));
+    bench
+        .until("all are maintained", || {
+            let stands = |bucket: &str| {
+                let cron_job = bench.cron_job(bucket)?;
+                (cron_job["spec"]["suspend"] == false && cron_job["spec"]["schedule"] == schedule).then_some(())
+            };
+            BUCKETS.iter().filter_map(|bucket| stands(bucket)).count().eq(&BUCKETS.len()).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories_that_come_at_once_write_what_they_share_once() {
+    let bench = Bench::start(60).await;
+    for bucket in BUCKETS {
+        bench.back_up_as(bucket, &format!("repo-{bucket}"), bucket, &json!({}));
+    }
+    scheduled(&bench, "0 3 1 1 *").await;
+    scheduled(&bench, "0 4 1 1 *").await;
+    assert_eq!(unchanged(&bench), 0);
+}
