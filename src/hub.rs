@@ -11,8 +11,37 @@ pub mod secrets;
 pub mod statuses;
 pub mod watch;
 
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use tracing::warn;
+
 use crate::member::Class;
 use crate::member::error::classify;
+
+/// A hub that starts while its API server is away for a moment waits for it, for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+const ATTEMPT_EVERY: Duration = Duration::from_secs(1);
+
+/// Returns once the API server answers, whatever it says, or has not for too long: the next request tells why.
+pub async fn until_it_answers(client: &Client) {
+    let began = Instant::now();
+    let mut is_told = false;
+    while let Err(error) = client.apiserver_version().await {
+        let (class, detail) = classify(&error);
+        if !matches!(class, Class::Unreachable | Class::Timeout) || began.elapsed() > PATIENCE {
+            return;
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            warn!(
+                error = detail,
+                "the hub's API server does not answer; it is tried again for {} s",
+                PATIENCE.as_secs()
+            );
+        }
+        tokio::time::sleep(ATTEMPT_EVERY).await;
+    }
+}
 
 /// What the hub's own cluster said, and what to do about it.
 pub fn told(error: &kube::Error) -> String {

@@ -18,7 +18,7 @@ use crate::hub::ledger::Ledger;
 use crate::hub::rights::{self, Missing};
 use crate::hub::secrets::HubSecrets;
 use crate::hub::statuses::Statuses;
-use crate::hub::{id, kinds};
+use crate::hub::{self, id, kinds};
 use crate::member::client::Counters;
 use crate::member::inputs::{Configs, Inputs};
 use crate::member::registry::HubMember;
@@ -81,6 +81,9 @@ impl Observed {
             Start::Look => (Fence::shut(), Arc::default(), None),
         };
         let (client, counters) = hub_client(&config, fence.clone(), &forbidden)?;
+        if new_id.is_some() {
+            cancel.run_until_cancelled(hub::until_it_answers(&client)).await;
+        }
         let at = |error: String| format!("{error} (the hub's cluster is {})", config.cluster_url);
         let group = kinds::policy_group(&client).await.map_err(at)?;
         kinds::check_own(&client).await.map_err(at)?;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::run;
 use crate::labels;
-use crate::sim::{Access, Rule};
+use crate::sim::{Access, Refusal, Rule};
 use bench::{Bench, NAMESPACE, POLICY, id, name, secret};
 
 /// Everything but writing Secrets.
@@ -310,4 +310,17 @@ async fn a_hub_that_starts_warns_of_no_member_that_is_being_read() {
     let told = |reason: &str| events.iter().filter(|it| it["reason"] == reason).count();
     assert!(told("Claiming") > 0);
     assert_eq!((told("MemberUnreachable"), told("MemberUnread")), (0, 0), "{events:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_starts_while_its_api_server_is_away_waits_for_it() {
+    let mut bench = Bench::start(60).await;
+    bench.stop().await;
+    bench.hub.faults().answer_with(Some(Refusal::Unavailable));
+    bench.run().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    bench.hub.faults().answer_with(None);
+    bench.back_up("bucket", &json!({}));
+    bench.policy(&json!({}));
+    bench.maintained().await;
 }
