@@ -32,6 +32,7 @@ pub mod reconcile;
 pub mod report;
 mod rollout;
 pub mod run;
+mod settled;
 mod shared;
 pub mod tell;
 #[cfg(all(test, feature = "demo"))]

@@ -16,6 +16,7 @@ use super::push::Noted;
 use super::queue::Queue;
 use super::report::Written;
 use super::rollout::Rollouts;
+use super::settled::{Settled, changes_ranks_only};
 use super::shared::Turns;
 use super::world::{Dirty, World};
 use crate::grant::Listed;
@@ -95,6 +96,8 @@ pub struct Engine {
     pub(super) lists: Mutex<BTreeMap<(RepositoryId, MemberName), Listed>>,
     /// What runs another image or script than it should, and gets it in its turn.
     rollouts: Mutex<Rollouts>,
+    /// The plan, as a hash, of which nothing was left to do but wait.
+    pub(super) settled: Settled,
     /// Failed attempts in a row, for the wait before the next.
     failures: Mutex<BTreeMap<RepositoryId, u32>>,
     /// Since when the source of a copy is gone that should go too. A hub that starts anew counts anew.
@@ -140,6 +143,7 @@ impl Engine {
             problems: Mutex::default(),
             lists: Mutex::default(),
             rollouts: Mutex::default(),
+            settled: Settled::default(),
             failures: Mutex::default(),
             gone: Mutex::default(),
             shared_turns: Turns::default(),
@@ -249,9 +253,18 @@ impl Engine {
     /// What the hub's own watches report.
     pub fn take_in_of_hub(&self, event: HubEvent) {
         let change = causes::of_hub(&event);
-        let dirty = self.world().apply_hub(event);
+        let (mut dirty, ranks_only) = {
+            let mut world = self.world();
+            let ranks_only = changes_ranks_only(world.planner.fleet(), &event);
+            (world.apply_hub(event), ranks_only)
+        };
         if let Some(change) = change {
             self.causes.note(&change, &dirty.repositories);
+        }
+        if ranks_only {
+            for id in std::mem::take(&mut dirty.repositories) {
+                self.repositories.add_doubtful(id);
+            }
         }
         self.enqueue(dirty);
         self.call_next();

@@ -19,11 +19,17 @@ pub struct Queue<K> {
     changed: Notify,
 }
 
+/// When a key was due before somebody had doubts.
+pub struct Doubt(Option<Instant>);
+
 struct Inner<K> {
     due: BTreeMap<K, Instant>,
     order: BTreeSet<(Instant, K)>,
     working: BTreeSet<K>,
     again: BTreeMap<K, Instant>,
+    /// Of those that are due or being worked on: only to be looked at whether there is anything to do, and when they were
+    /// due before.
+    doubtful: BTreeMap<K, Option<Instant>>,
     started: BTreeMap<K, Instant>,
     /// The same starts, the earliest first, until they matter no longer.
     starts: VecDeque<(Instant, K)>,
@@ -42,6 +48,7 @@ impl<K: Clone + Ord> Queue<K> {
             order: BTreeSet::new(),
             working: BTreeSet::new(),
             again: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
             started: BTreeMap::new(),
             starts: VecDeque::new(),
         };
@@ -58,9 +65,40 @@ impl<K: Clone + Ord> Queue<K> {
         let now = Instant::now();
         let mut inner = self.lock();
         let allowed = inner.started.get(&key).map_or(now, |start| *start + DEBOUNCE);
+        if !inner.working.contains(&key) {
+            inner.doubtful.remove(&key);
+        }
         inner.schedule(key, (now + wait).max(allowed));
         drop(inner);
         self.changed.notify_one();
+    }
+
+    /// As [`Queue::add`], where it may well be that nothing has to be done: [`Queue::doubt`] says so to whoever takes it.
+    pub fn add_doubtful(&self, key: K) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let before = inner.due.get(&key).copied();
+        let comes_anyway = inner.working.contains(&key) || before.is_some_and(|due| due <= now);
+        if !comes_anyway && !inner.doubtful.contains_key(&key) {
+            inner.doubtful.insert(key.clone(), before);
+        }
+        let allowed = inner.started.get(&key).map_or(now, |start| *start + DEBOUNCE);
+        inner.schedule(key, now.max(allowed));
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Whether a key that was taken came up by [`Queue::add_doubtful`] alone.
+    pub fn doubt(&self, key: &K) -> Option<Doubt> {
+        self.lock().doubtful.remove(key).map(Doubt)
+    }
+
+    /// Gives a key back of which there was nothing to do: it is due again when it was before.
+    pub fn done_without(&self, key: &K, Doubt(before): Doubt) {
+        if let Some(before) = before {
+            self.lock().schedule(key.clone(), before);
+        }
+        self.done(key);
     }
 
     /// The next key that is due. Give it back with [`Queue::done`].
@@ -175,6 +213,7 @@ impl<K: Clone + Ord> Inner<K> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -191,6 +230,53 @@ mod tests {
         assert_eq!(queue.take().await, "a");
         assert_eq!(Instant::now() - start, DEBOUNCE);
         queue.done(&"a");
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_doubt_lasts_until_something_else_brings_the_key_up_and_leaves_its_time_as_it_was() {
+        let queue = Queue::new();
+        let start = Instant::now();
+        queue.add_after("a", Duration::from_mins(1));
+        for key in ["a", "b"] {
+            queue.add_doubtful(key);
+            assert_eq!(queue.take().await, key);
+            assert_eq!(Instant::now(), start);
+            let doubt = queue.doubt(&key).unwrap();
+            queue.done_without(&key, doubt);
+        }
+        assert_eq!(queue.take().await, "a");
+        assert_eq!(Instant::now() - start, Duration::from_mins(1));
+        assert!(queue.doubt(&"a").is_none());
+        // What is due anyway, or is being worked on, is in no doubt.
+        queue.add_doubtful("a");
+        queue.done(&"a");
+        assert_eq!(queue.take().await, "a");
+        assert!(queue.doubt(&"a").is_none());
+        queue.done(&"a");
+        tokio::time::advance(DEBOUNCE).await;
+        for both in [[false, true], [true, false]] {
+            for doubtful in both {
+                if doubtful { queue.add_doubtful("c") } else { queue.add("c") }
+            }
+            assert_eq!(queue.take().await, "c");
+            assert!(queue.doubt(&"c").is_none());
+            queue.done(&"c");
+            tokio::time::advance(DEBOUNCE).await;
+        }
+        // Of what was folded into a later start, too, the doubtful cause is not the only one.
+        queue.add("d");
+        assert_eq!(queue.take().await, "d");
+        queue.done(&"d");
+        queue.add("d");
+        queue.add_doubtful("d");
+        assert_eq!(queue.take().await, "d");
+        if let Some(doubt) = queue.doubt(&"d") {
+            queue.done_without(&"d", doubt);
+            assert_eq!(queue.take().await, "d");
+            assert!(queue.doubt(&"d").is_none());
+        }
+        queue.done(&"d");
         assert!(queue.is_empty());
     }
 

@@ -53,6 +53,7 @@ impl Engine {
                 }
             }
             let Some(work) = self.gather(id, now).await else {
+                self.settled.forget(id);
                 self.world().set_uses(id, Vec::new());
                 self.release_orphans(id).await;
                 self.competed_for(id, Vec::new());
@@ -75,9 +76,11 @@ impl Engine {
                 Ok(Next::Again) => {}
                 Ok(Next::Rest(wait)) => {
                     self.succeeded(id);
+                    self.settled.note(id, &work.plan);
                     return self.repositories.add_after(id, wait);
                 }
                 Err(trouble) => {
+                    self.settled.forget(id);
                     self.claims_nothing(id);
                     return self.later(id, &trouble);
                 }

@@ -177,8 +177,16 @@ fn work(engine: &Arc<Engine>, tasks: &mut JoinSet<()>, cancel: &CancellationToke
         let (engine, cancel) = (Arc::clone(engine), cancel.clone());
         tasks.spawn(async move {
             while let Some(id) = cancel.run_until_cancelled(engine.repositories.take()).await {
-                engine.reconcile(id).await;
-                engine.repositories.done(&id);
+                match engine.repositories.doubt(&id) {
+                    Some(doubt) if engine.is_as_planned(id) => {
+                        engine.repositories.done_without(&id, doubt);
+                        tokio::task::yield_now().await;
+                    }
+                    _ => {
+                        engine.reconcile(id).await;
+                        engine.repositories.done(&id);
+                    }
+                }
             }
         });
     }

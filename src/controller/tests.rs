@@ -324,3 +324,32 @@ async fn a_hub_that_starts_while_its_api_server_is_away_waits_for_it() {
     bench.policy(&json!({}));
     bench.maintained().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_priority_alone_changes_who_wins() {
+    let bench = Bench::maintaining("bucket").await;
+    let weekly = |priority: i32| {
+        bench.hub_apply(&json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "KopiaMaintenance",
+            "metadata": {"name": "weekly"}, "spec": {"repositorySelector": {"repository": "*"}, "schedule": "0 0 * * 0",
+                "priority": priority}}));
+    };
+    let ruled_by = async |policy: &str, schedule: &str| {
+        bench
+            .until("it rules", || {
+                let by = bench.repository("bucket")?["status"]["policy"] == policy;
+                (by && bench.cron_job("bucket")?["spec"]["schedule"] == schedule).then_some(())
+            })
+            .await;
+    };
+    weekly(-1);
+    bench
+        .until("it competes", || {
+            let shadowed = &bench.repository("bucket")?["status"]["shadowedPolicies"];
+            (!shadowed.as_array()?.is_empty()).then_some(())
+        })
+        .await;
+    weekly(1);
+    ruled_by("weekly", "0 0 * * 0").await;
+    weekly(-1);
+    ruled_by("nightly", "0 0 29 2 *").await;
+}

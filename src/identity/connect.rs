@@ -15,14 +15,14 @@ pub const CREDENTIALS_DIR: &str = "/credentials";
 pub(crate) const CONFIG_FILE: &str = "repository.config";
 
 /// One key of the Job's own Secret.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Credential {
     /// The key in that Secret.
     pub key: &'static str,
     pub to: CredentialTarget,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CredentialTarget {
     /// An environment variable, by `secretKeyRef`.
     Environment(&'static str),

@@ -1,5 +1,6 @@
 //! What the planner says of one repository, one source and one policy.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -41,7 +42,7 @@ pub enum State {
 
 /// One physical repository: who maintains it, where, under which policy, and why.
 /// Its sources are not listed here: they are many, and each says itself where it belongs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct RepositoryPlan {
     pub id: RepositoryId,
     pub key: RepositoryKey,
@@ -85,7 +86,7 @@ pub struct RepositoryPlan {
 }
 
 /// The sources of one repository in one member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Share {
     pub member: MemberName,
     pub sources: u32,
@@ -94,7 +95,7 @@ pub struct Share {
 }
 
 /// A CronJob that stands in the holder and stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FoundCronJob {
     pub object: ObjectName,
     pub schedule: Box<str>,
@@ -105,7 +106,7 @@ pub struct FoundCronJob {
 }
 
 /// What should stand in the members.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Push {
     /// This, in `cluster`.
     Objects(Box<Assignment>),
@@ -139,8 +140,18 @@ pub struct Assignment {
     pub credentials: Vec<Credential>,
 }
 
+/// All but the settings, which are compared where policies change.
+impl Hash for Assignment {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { member, id, key, policy, settings: _, schedule, time_zone, suspend, .. } = self;
+        (member, id, key, policy, schedule.as_str(), time_zone.as_str(), suspend).hash(state);
+        let Self { secret, source, custom_ca, connect_arguments, credentials, .. } = self;
+        (secret, source, custom_ca, connect_arguments, credentials).hash(state);
+    }
+}
+
 /// A member that could hold the grant, or could not, with why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
     pub member: MemberName,
     /// The Secret that would be used there.
