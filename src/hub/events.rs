@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// recorder has a part of the objects, and another takes its place after so many events. What is said again then is an
 /// Event of its own.
 const RECORDERS: usize = 64;
-const RECORDED_MAX: usize = 64;
+const RECORDED_MAX: usize = 16;
 
 #[derive(Clone)]
 pub struct Events {

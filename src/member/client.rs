@@ -15,6 +15,7 @@ use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config};
+use rustls::client::Resumption;
 use tower::util::MapRequestLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
@@ -164,10 +165,13 @@ where
 
 fn tls(config: &Config) -> Result<rustls::ClientConfig, ConnectError> {
     // The text of an error about a credential program may hold what it printed.
-    config.rustls_client_config().map_err(|error| match error {
+    let mut tls = config.rustls_client_config().map_err(|error| match error {
         kube::Error::RustlsTls(error) => ConnectError::Tls(error.to_string()),
         _ => ConnectError::Credentials,
-    })
+    })?;
+    // Room for one server; by default there is room for 256, in each client.
+    tls.resumption = Resumption::in_memory_sessions(1);
+    Ok(tls)
 }
 
 fn https<C>(config: &Config, connector: C) -> Result<HttpsConnector<C>, ConnectError> {
