@@ -28,6 +28,7 @@ mod scale {
     pub mod scenarios;
     pub mod stage;
     pub mod steady;
+    pub mod takeover;
 }
 
 use std::path::PathBuf;
@@ -41,7 +42,7 @@ pub struct Args {
     /// 100 members, 1,000 repositories, short pauses
     #[arg(long)]
     quick: bool,
-    /// Only these parts: main, loss, growth, big, micro
+    /// Only these parts: main, loss, takeover, growth, big, micro
     #[arg(long, value_delimiter = ',', value_name = "PART")]
     only: Vec<Part>,
     #[arg(long, value_name = "N")]
@@ -68,6 +69,7 @@ pub struct Args {
 pub enum Part {
     Main,
     Loss,
+    Takeover,
     Growth,
     Big,
     Micro,

@@ -44,6 +44,7 @@ pub struct Asked {
     pub writes: u64,
     pub patches: u64,
     pub watches: u64,
+    pub lists: u64,
     /// Writes that changed nothing.
     pub unchanged: u64,
     pub hub_requests: u64,
@@ -59,6 +60,7 @@ impl std::ops::Sub for Asked {
             writes: self.writes - before.writes,
             patches: self.patches - before.patches,
             watches: self.watches - before.watches,
+            lists: self.lists - before.lists,
             unchanged: self.unchanged - before.unchanged,
             hub_requests: self.hub_requests - before.hub_requests,
             hub_writes: self.hub_writes - before.hub_writes,
@@ -125,6 +127,7 @@ impl Fleet {
             writes: number("/total/writes"),
             patches: number("/total/verbs/patch"),
             watches: number("/total/verbs/watch"),
+            lists: number("/total/verbs/list"),
             unchanged: number("/total/unchanged"),
             hub_requests: number("/hub/requests"),
             hub_writes: number("/hub/writes"),

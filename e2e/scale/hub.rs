@@ -22,11 +22,11 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// Without leader election, where `more` asks for none.
     pub fn start(fleet: &Fleet, folder: &Path, more: &[&str]) -> Result<Self, Fail> {
         let port = http::free_port()?;
         let mut options = vec![
             "run".to_owned(),
-            "--leader-election=false".to_owned(),
             "--hub-id=bench".to_owned(),
             "--log=warn".to_owned(),
             format!("--max-claims={CLAIMS_MAX}"),
@@ -35,6 +35,9 @@ impl Hub {
             format!("--hub-kubeconfig={}", fleet.hub_kubeconfig().display()),
             format!("--kubeconfig-dir={}", fleet.members().display()),
         ];
+        if !more.iter().any(|option| option.starts_with("--leader-election")) {
+            options.push("--leader-election=false".to_owned());
+        }
         options.extend(more.iter().map(|option| (*option).to_owned()));
         let process = Process::start(&cores::program(cores::of_hub(), options, folder.join("hub.log")))?;
         Ok(Self { process, port })
@@ -59,6 +62,18 @@ impl Hub {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// By its name without `SIG`.
+    pub fn signal(&self, name: &str) -> Result<(), Fail> {
+        self.process.signal(name)
+    }
+
+    /// One series of its metrics.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = http::send(self.port, "GET", "/metrics", "").await.ok()?;
+        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     pub fn stop(self) -> Result<(), Fail> {

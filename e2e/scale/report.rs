@@ -23,6 +23,8 @@ pub struct Scenario {
     pub member_requests: u64,
     /// Started in members.
     pub watches: u64,
+    /// In members.
+    pub lists: u64,
     /// To members.
     pub writes: u64,
     /// To the hub's own API server.

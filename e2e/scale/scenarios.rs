@@ -7,7 +7,7 @@ use super::fleet::Size;
 use super::floors::{self, Floors};
 use super::report::{self, Scenario};
 use super::stage::Stage;
-use super::{cold, growth, loss, steady};
+use super::{cold, growth, loss, steady, takeover};
 use crate::harness::Fail;
 use crate::measure::figures;
 use crate::measure::record::{self, Chain};
@@ -52,6 +52,9 @@ async fn parts(args: &Args, scenarios: &mut Vec<Scenario>) -> Result<(), Fail> {
     }
     if args.wants(Part::Loss) {
         scenarios.push(loss::members(Size::of(args)).await?);
+    }
+    if args.wants(Part::Takeover) {
+        scenarios.extend(takeover::all(Size::of(args)).await?);
     }
     if args.wants(Part::Growth) {
         scenarios.extend(growth::all(args).await?);

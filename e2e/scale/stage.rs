@@ -112,6 +112,7 @@ impl Stage {
             hub_requests: asked.hub_requests,
             member_requests: asked.requests,
             watches: asked.watches,
+            lists: asked.lists,
             writes: asked.writes,
             hub_writes: asked.hub_writes,
             fleet_cpu_s: fleet.cpu_s - began.fleet.cpu_s,
