@@ -48,11 +48,13 @@ pub struct Place {
     pub speed: u32,
     /// How long Pods work, at least.
     pub runs: Duration,
+    /// API servers know no HTTP/2.
+    pub http1: bool,
 }
 
 impl Place {
     /// Any ports, at the pace of the world.
-    pub const ANY: Self = Self { port: 0, speed: 1, runs: kubelet::WORK };
+    pub const ANY: Self = Self { port: 0, speed: 1, runs: kubelet::WORK, http1: false };
 
     fn port(self, index: usize) -> io::Result<u16> {
         let port = u16::try_from(index).ok().and_then(|index| self.port.checked_add(index));
@@ -71,7 +73,10 @@ impl Fleet {
     /// Starts all clusters, fills them, and begins to play their controllers. `progress` is told after each member how
     /// many stand.
     pub async fn start(scheme: Scheme, place: Place, progress: impl Fn(usize)) -> io::Result<Self> {
-        let identity = pki::identity("the simulated fleet", pki::LOOPBACK)?;
+        let mut identity = pki::identity("the simulated fleet", pki::LOOPBACK)?;
+        if place.http1 {
+            identity.speaks_http1_only();
+        }
         let stop = CancellationToken::new();
         let repositories = Repositories::default();
         for index in 0..scheme.repositories {

@@ -22,6 +22,8 @@ use crate::fleet::{Fleet, Place};
 const SOURCES_A_REPOSITORY: usize = 5;
 /// A listener and the connections of a hub and a person, for each member.
 const FILES_A_MEMBER: usize = 4;
+/// The same without HTTP/2: seven watches of a hub, and calls beside.
+const FILES_A_MEMBER_HTTP1: usize = 14;
 /// What the process has open besides.
 const FILES_BESIDES: usize = 64;
 
@@ -59,6 +61,9 @@ pub struct FleetArgs {
     /// How long the simulated Pods work, at least; 0s: runs end at once
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = super::options::duration)]
     pub runs: Duration,
+    /// The API servers know no HTTP/2, as behind some proxies: a hub has a connection for each watch
+    #[arg(long)]
+    pub http1: bool,
     /// Ends after this time, such as 10m [default: Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = super::options::duration)]
     pub run_for: Option<Duration>,
@@ -69,7 +74,7 @@ pub fn run(args: &FleetArgs) -> Result<ExitCode, String> {
     if !args.control.ip().is_loopback() {
         return Err(format!("--control {} is no loopback address: whoever reaches it rules the fleet", args.control));
     }
-    check_open_files(args.members)?;
+    check_open_files(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -90,8 +95,10 @@ fn scheme(args: &FleetArgs) -> Result<Scheme, String> {
 }
 
 /// Said before anything starts, not when the last connection fails.
-fn check_open_files(members: usize) -> Result<(), String> {
-    let needed = (members * FILES_A_MEMBER + FILES_BESIDES) as u64;
+fn check_open_files(args: &FleetArgs) -> Result<(), String> {
+    let members = args.members;
+    let each = if args.http1 { FILES_A_MEMBER_HTTP1 } else { FILES_A_MEMBER };
+    let needed = (members * each + FILES_BESIDES) as u64;
     match descriptors::raise() {
         Some(limit) if limit < needed => Err(format!(
             "{members} members need {needed} open files, and this process may have {limit}; run `ulimit -Hn {needed}` \
@@ -116,9 +123,13 @@ async fn serve(args: &FleetArgs, scheme: Scheme) -> Result<ExitCode, String> {
         let listener = TcpListener::bind(args.control).await.map_err(|error| {
             format!("failed to listen on --control {}: {error}; name another address", args.control)
         })?;
-        let fleet = Fleet::start(scheme, Place { port: args.port, speed: args.speed, runs: args.runs }, |standing| {
-            progress(standing, scheme.members);
-        })
+        let fleet = Fleet::start(
+            scheme,
+            Place { port: args.port, speed: args.speed, runs: args.runs, http1: args.http1 },
+            |standing| {
+                progress(standing, scheme.members);
+            },
+        )
         .await
         .map_err(|error| format!("failed to start the simulated fleet: {error}"))?;
         let folder = args.dir.clone().unwrap_or_else(|| Kubeconfigs::folder_for("fleet"));

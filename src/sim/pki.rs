@@ -16,6 +16,13 @@ pub(crate) struct Identity {
     pub config: Arc<ServerConfig>,
 }
 
+impl Identity {
+    /// Of servers that know no HTTP/2, as behind some proxies.
+    pub(crate) fn speaks_http1_only(&mut self) {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![b"http/1.1".to_vec()];
+    }
+}
+
 /// `names`: what the server is called, as names or addresses.
 pub(crate) fn identity(cluster: &str, names: &[&str]) -> io::Result<Identity> {
     let refused = |error: rcgen::Error| io::Error::other(format!("make certificates of cluster {cluster}: {error}"));
