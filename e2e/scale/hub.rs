@@ -14,6 +14,7 @@ const GRANT_FACTOR: u32 = 1_000_000;
 /// Under way at once, by hub and floor.
 pub const CLAIMS_MAX: usize = 200;
 const READY_WITHIN: Duration = Duration::from_mins(10);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 pub struct Hub {
@@ -71,7 +72,9 @@ impl Hub {
 
     /// One series of its metrics.
     pub async fn metric(&self, name: &str) -> Option<f64> {
-        let (_, text) = http::send(self.port, "GET", "/metrics", "").await.ok()?;
+        let asked = http::send(self.port, "GET", "/metrics", "");
+        // One that is suspended answers nothing.
+        let (_, text) = tokio::time::timeout(ANSWERS_WITHIN, asked).await.ok()?.ok()?;
         let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
         line.rsplit(' ').next()?.parse().ok()
     }

@@ -14,6 +14,7 @@ use crate::scale::fleet::Fleet;
 /// The waits between a claim and the first run are divided by this; all others are as in production.
 const GRANT_FACTOR: u32 = 60;
 const READY_WITHIN: Duration = Duration::from_mins(2);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 pub struct Replica {
@@ -101,7 +102,9 @@ impl Replica {
 
     /// One series of its metrics.
     pub async fn metric(&self, name: &str) -> Option<f64> {
-        let (_, text) = http::send(self.port, "GET", "/metrics", "").await.ok()?;
+        let asked = http::send(self.port, "GET", "/metrics", "");
+        // One that is suspended answers nothing.
+        let (_, text) = tokio::time::timeout(ANSWERS_WITHIN, asked).await.ok()?.ok()?;
         let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
         line.rsplit(' ').next()?.parse().ok()
     }

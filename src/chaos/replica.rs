@@ -386,7 +386,10 @@ fn note(fleet: &Fleet, world: &mut World, site: Site, cron_job: &super::objects:
     let written = cron_job.owned(fleet, site);
     let verified = Verified { version: written.version().into(), wanted: Box::default() };
     let name = fleet.object.clone();
-    world.note(&fleet.names[site], Noted { kind: OwnedKind::CronJob, name, verified, written: Some(written) });
+    world.note(
+        &fleet.names[site],
+        Noted { kind: OwnedKind::CronJob, name, verified, stands: Some(written), wrote: true },
+    );
 }
 
 fn millis(wait: std::time::Duration) -> Millis {

@@ -38,8 +38,10 @@ pub struct Noted {
     pub kind: OwnedKind,
     pub name: ObjectName,
     pub verified: Verified,
-    /// As it stands after a write.
-    pub written: Option<OwnedObject>,
+    /// As it stands, where that is news.
+    pub stands: Option<OwnedObject>,
+    /// This push wrote it.
+    pub wrote: bool,
 }
 
 pub struct Push<'a> {
@@ -101,7 +103,7 @@ impl<'a> Push<'a> {
             && diff::fields(Kind::Secret, &body(&wanted), &body(&live)).is_empty()
         {
             let verified = Verified { version: standing.version().into(), wanted: version.into() };
-            self.noted.push(Noted { kind: OwnedKind::Secret, name, verified, written: None });
+            self.noted.push(Noted { kind: OwnedKind::Secret, name, verified, stands: None, wrote: false });
             return Ok(());
         }
         self.apply(OwnedKind::Secret, &wanted, version).await
@@ -130,9 +132,21 @@ impl<'a> Push<'a> {
             if let Some(live) = self.member.get::<K>(&name).await?
                 && diff::differences(&body(wanted), &body(&live)).is_empty()
             {
-                self.noted.push(Noted { kind, name, verified, written: None });
+                self.noted.push(Noted { kind, name, verified, stands: None, wrote: false });
                 return Ok(());
             }
+        }
+        // No watch tells of it, and facts may be from before another replica wrote it.
+        if standing.is_none()
+            && kind == OwnedKind::ServiceAccount
+            && let Some(live) = self.member.get_own::<K>(self.hub_id, &name).await?
+            && diff::differences(&body(wanted), &body(&live)).is_empty()
+        {
+            let found = Applied::of(live.meta());
+            let verified = Verified { version: found.version().into(), wanted: hash.into() };
+            let stands = Some(standing_as(wanted, &found));
+            self.noted.push(Noted { kind, name, verified, stands, wrote: false });
+            return Ok(());
         }
         self.apply(kind, wanted, hash).await
     }
@@ -142,7 +156,8 @@ impl<'a> Push<'a> {
         let guard = self.standing.object(kind, &name).map(Guard::from);
         let applied = self.member.apply(self.hub_id, wanted, guard.as_ref()).await?;
         let verified = Verified { version: applied.version().into(), wanted: version.into() };
-        self.noted.push(Noted { kind, name, verified, written: Some(standing_as(wanted, &applied)) });
+        let stands = Some(standing_as(wanted, &applied));
+        self.noted.push(Noted { kind, name, verified, stands, wrote: true });
         Ok(())
     }
 }

@@ -42,7 +42,7 @@ impl Engine {
 
     /// Remembers and tells what a push wrote or compared.
     pub(super) fn note_push(&self, member: &MemberName, noted: Vec<Noted>, id: RepositoryId) {
-        for note in noted.iter().filter(|note| note.written.is_some()) {
+        for note in noted.iter().filter(|note| note.wrote) {
             info!(cluster = %member, kind = ?note.kind, object = %note.name, repository = %id, "applied");
             self.metrics.member_written(note.kind.as_str());
         }

@@ -108,12 +108,12 @@ impl World {
     /// What a push wrote or compared, before the watches tell of it.
     pub fn note(&mut self, member: &MemberName, note: Noted) {
         let key = (note.kind, note.name);
-        if let Some(written) = note.written {
+        if let Some(stands) = note.stands {
             let (kind, name) = key.clone();
             if kind == OwnedKind::ServiceAccount {
-                self.note_service_account(member, written);
+                self.note_service_account(member, stands);
             } else {
-                self.owned_changed(member, kind, name, Some(written));
+                self.owned_changed(member, kind, name, Some(stands));
             }
         }
         let state = self.members.entry(member.clone()).or_default();

@@ -53,6 +53,15 @@ pub struct Applied {
 }
 
 impl Applied {
+    /// Of an object as it was read.
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+            resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
+            generation: metadata.generation.unwrap_or_default(),
+        }
+    }
+
     /// As [`OwnedObject::version`].
     pub fn version(&self) -> String {
         super::event::version(self.generation, &self.resource_version)
