@@ -13,7 +13,8 @@ pub mod watch;
 
 use std::time::{Duration, Instant};
 
-use kube::Client;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Api, Client};
 use tracing::warn;
 
 use crate::member::Class;
@@ -21,15 +22,25 @@ use crate::member::error::classify;
 
 /// A hub that starts while its API server is away for a moment waits for it, for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 const ATTEMPT_EVERY: Duration = Duration::from_secs(1);
 
 /// Returns once the API server answers, whatever it says, or has not for too long: the next request tells why.
 pub async fn until_it_answers(client: &Client) {
     let began = Instant::now();
     let mut is_told = false;
-    while let Err(error) = client.apiserver_version().await {
-        let (class, detail) = classify(&error);
-        if !matches!(class, Class::Unreachable | Class::Timeout) || began.elapsed() > PATIENCE {
+    // Something that is in etcd: the API server may answer before that does.
+    let (api, name) = (Api::<CustomResourceDefinition>::all(client.clone()), kinds::crd_name(&kinds::ledger()));
+    loop {
+        let detail = match tokio::time::timeout(ANSWERS_WITHIN, api.get_opt(&name)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => match classify(&error) {
+                (Class::Unreachable, detail) => detail,
+                _ => return,
+            },
+            Err(_) => format!("no answer within {} s", ANSWERS_WITHIN.as_secs()),
+        };
+        if began.elapsed() > PATIENCE {
             return;
         }
         if !std::mem::replace(&mut is_told, true) {

@@ -101,8 +101,8 @@ fn check_open_files(args: &FleetArgs) -> Result<(), String> {
     let needed = (members * each + FILES_BESIDES) as u64;
     match descriptors::raise() {
         Some(limit) if limit < needed => Err(format!(
-            "{members} members need {needed} open files, and this process may have {limit}; run `ulimit -Hn {needed}` \
-             before, or start fewer --members"
+            "{members} members need {needed} open files, and this process may have {limit}; have the hard limit \
+             raised (`ulimit -Hn` shows it), or start fewer --members"
         )),
         _ => Ok(()),
     }

@@ -71,6 +71,11 @@ impl Causes {
         trace::follow(&span, &causes);
         span
     }
+
+    /// Nothing follows from what has changed so far.
+    pub fn forget(&self, id: RepositoryId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
 }
 
 /// Adds to the present look what was decided.

@@ -179,6 +179,7 @@ fn work(engine: &Arc<Engine>, tasks: &mut JoinSet<()>, cancel: &CancellationToke
             while let Some(id) = cancel.run_until_cancelled(engine.repositories.take()).await {
                 match engine.repositories.doubt(&id) {
                     Some(doubt) if engine.is_as_planned(id) => {
+                        engine.causes.forget(id);
                         engine.repositories.done_without(&id, doubt);
                         tokio::task::yield_now().await;
                     }

@@ -3,21 +3,27 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::engine::Engine;
 use crate::hub::event::HubEvent;
 use crate::names::RepositoryId;
 use crate::plan::fleet::{Fleet, Observation};
-use crate::plan::result::RepositoryPlan;
+use crate::plan::result::{Push, RepositoryPlan};
+use crate::policy::PolicySettings;
 
-/// Hashes of plans, of repositories of which nothing was left to do but wait.
+/// Plans under which nothing was left to do but wait: their hashes, and what the policy asked for, which is not in these.
 #[derive(Debug, Default)]
-pub struct Settled(Mutex<BTreeMap<RepositoryId, u64>>);
+pub struct Settled(Mutex<BTreeMap<RepositoryId, (u64, Arc<PolicySettings>)>>);
 
 impl Settled {
+    /// Where nothing is pushed, what a policy asks for is looked at in other ways, too: those are always worked on.
     pub fn note(&self, id: RepositoryId, plan: &RepositoryPlan) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, hash_of(plan));
+        let mut settled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &plan.push {
+            Push::Objects(assignment) => drop(settled.insert(id, (hash_of(plan), Arc::clone(&assignment.settings)))),
+            Push::Keep | Push::Remove => drop(settled.remove(&id)),
+        }
     }
 
     pub fn forget(&self, id: RepositoryId) {
@@ -25,7 +31,9 @@ impl Settled {
     }
 
     fn is(&self, id: RepositoryId, plan: &RepositoryPlan) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) == Some(&hash_of(plan))
+        let Push::Objects(assignment) = &plan.push else { return false };
+        let settled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.get(&id).is_some_and(|(hash, settings)| *hash == hash_of(plan) && *settings == assignment.settings)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tracing::info;
 
@@ -9,15 +10,18 @@ use super::act::Trouble;
 use super::engine::Engine;
 use super::push::{Noted, Push, Standing};
 use super::work;
-use crate::member::Member;
+use crate::member::{CallError, Member};
 use crate::names::{MemberName, RepositoryId};
 
 /// Repositories of one member bring what they share one after the other: all at once, each would write it.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<BTreeMap<MemberName, Arc<tokio::sync::Mutex<()>>>>);
+pub struct Turns(Mutex<BTreeMap<MemberName, Turn>>);
+
+/// Held by whoever tries; in it, when the last attempt failed, and how.
+type Turn = Arc<tokio::sync::Mutex<Option<(Instant, CallError)>>>;
 
 impl Turns {
-    fn of(&self, member: &MemberName) -> Arc<tokio::sync::Mutex<()>> {
+    fn of(&self, member: &MemberName) -> Turn {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry(member.clone()).or_default())
     }
@@ -30,12 +34,17 @@ impl Engine {
         if Push::new(member, hub_id, seen).has_support(&self.support) {
             return Ok(());
         }
-        let turn = self.shared_turns.of(member.name());
-        let _turn = turn.lock().await;
+        let (turn, came) = (self.shared_turns.of(member.name()), Instant::now());
+        let mut last = turn.lock().await;
+        // Each that waited would wait as long again, and keep other members' repositories from being worked on.
+        if let Some((_, error)) = last.as_ref().filter(|(failed, _)| *failed > came) {
+            return Err(error.clone().into());
+        }
         // Whoever had the turn before may have brought it.
         let standing = work::shared(&self.world(), member.name(), hub_id, namespace);
         let mut push = Push::new(member, hub_id, &standing);
         let done = push.support(&self.support).await;
+        *last = done.as_ref().err().map(|error| (Instant::now(), error.clone()));
         self.note_push(member.name(), push.noted, id);
         Ok(done?)
     }

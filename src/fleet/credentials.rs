@@ -21,11 +21,12 @@ impl Credentials {
 
     /// A new token in the member's kubeconfig; the one before is good for so much longer.
     pub fn rotate(&self, member: &SimCluster, before_lasts: Duration) -> Result<(), String> {
+        // One after the other: the file and what is known of it belong together.
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let token = member.add_user("simulated-admin", Access::Everything);
         self.kubeconfigs
             .renew(member, &token)
             .map_err(|error| format!("failed to rotate the credentials of {}: {error}", member.name()))?;
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let before = tokens.insert(member.name().to_owned(), token).unwrap_or_else(|| member.token().to_owned());
         drop(tokens);
         let member = member.clone();

@@ -32,8 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections beyond this are closed: watches keep one busy anyway.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 const POOL_IDLE_MAX: usize = 2;
-/// Bytes of one answer that may be on their way unread: with answers in 100 ms, a page of a list in two seconds.
-const STREAM_WINDOW: u32 = 128 << 10;
+/// Bytes of one answer that may be on their way unread: of a member at the other end of the world, 2 MB come in a second.
+const STREAM_WINDOW: u32 = 512 << 10;
 /// Of all answers of a connection: as much as its watches, pages and calls may have together. With less, one that is not
 /// read for a moment holds up all others, and a member that is well seems not to answer.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX;

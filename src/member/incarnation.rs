@@ -220,7 +220,10 @@ impl Incarnation {
                 until_up(&member).await;
                 match secrets::may_watch(&member).await {
                     Ok(true) => break,
-                    Ok(false) => tokio::time::sleep(RIGHTS_RETRY).await,
+                    Ok(false) => {
+                        unanswered = Pause::default();
+                        tokio::time::sleep(RIGHTS_RETRY).await;
+                    }
                     // Not a no: until it is answered, changes of Secrets are found a minute late.
                     Err(_) => tokio::time::sleep(unanswered.next()).await,
                 }
