@@ -11,6 +11,7 @@ pub mod floor;
 pub mod observe;
 pub mod paths;
 pub mod planning;
+pub mod probes;
 pub mod reactions;
 pub mod record;
 pub mod sample;

@@ -19,6 +19,8 @@ mod measure {
     pub mod cores;
     #[path = "../measure/paths.rs"]
     pub mod paths;
+    #[path = "../measure/probes.rs"]
+    pub mod probes;
     #[path = "../measure/usage.rs"]
     pub mod usage;
     #[path = "../measure/wire.rs"]

@@ -1,6 +1,6 @@
 //! From nothing pushed to everything claimed and let go; and the same hub once more.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::hub::Hub;
 use super::report::Scenario;
@@ -12,7 +12,6 @@ use crate::say;
 const CLAIMED_WITHIN: Duration = Duration::from_mins(30);
 /// The last CronJob has been let go when members were not written to for so long.
 const SETTLED: Duration = Duration::from_secs(2);
-const TELL_EVERY: Duration = Duration::from_secs(15);
 /// What is under way after a restart has ended when nothing was written for so long.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -20,7 +19,7 @@ const QUIET: Duration = Duration::from_secs(10);
 pub async fn start(stage: &Stage, hub: &mut Hub, name: &str) -> Result<Scenario, Fail> {
     let began = stage.begin(hub).await?;
     let ready = hub.ready().await?;
-    say(&format!("every member was read after {:.1} s", ready.as_secs_f64()));
+    say(&format!("the hub is ready after {:.1} s", ready.as_secs_f64()));
     claimed(stage, stage.fleet.size.repositories).await?;
     let last = stage.quiet(SETTLED).await?;
     let mut scenario = stage.end(name, hub, &began).await?;
@@ -30,21 +29,7 @@ pub async fn start(stage: &Stage, hub: &mut Hub, name: &str) -> Result<Scenario,
 
 /// Waits until so many repositories are claimed.
 pub async fn claimed(stage: &Stage, all: usize) -> Result<(), Fail> {
-    let (began, mut told) = (Instant::now(), Instant::now());
-    loop {
-        let claimed = stage.fleet.claimed().await?;
-        if claimed >= all {
-            return Ok(());
-        }
-        if began.elapsed() > CLAIMED_WITHIN {
-            return Err(format!("{claimed} of {all} claimed within {} s", CLAIMED_WITHIN.as_secs()).into());
-        }
-        if told.elapsed() > TELL_EVERY {
-            told = Instant::now();
-            say(&format!("{claimed} of {all} claimed after {} s", began.elapsed().as_secs()));
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    stage.fleet.until_claimed(all, CLAIMED_WITHIN).await
 }
 
 /// A hub on what another one left.

@@ -12,6 +12,8 @@ use crate::measure::usage::{self, Usage};
 use crate::{Args, say};
 
 const STANDS_WITHIN: Duration = Duration::from_mins(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const TELL_EVERY: Duration = Duration::from_secs(15);
 
 /// How large a fleet is, and how its Jobs are.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +139,47 @@ impl Fleet {
     /// Repositories that a hub owns.
     pub async fn claimed(&self) -> Result<usize, Fail> {
         self.repositories("", "claimed").await
+    }
+
+    /// Waits until so many repositories are claimed, and tells how far it is.
+    pub async fn until_claimed(&self, all: usize, within: Duration) -> Result<(), Fail> {
+        let (began, mut told) = (Instant::now(), Instant::now());
+        loop {
+            let claimed = self.claimed().await?;
+            if claimed >= all {
+                return Ok(());
+            }
+            if began.elapsed() > within {
+                return Err(format!("{claimed} of {all} claimed within {} s", within.as_secs()).into());
+            }
+            if told.elapsed() > TELL_EVERY {
+                told = Instant::now();
+                say(&format!("{claimed} of {all} claimed after {} s", began.elapsed().as_secs()));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until this count has stayed as it was for so long; when it changed last.
+    pub async fn until_still(
+        &self,
+        count: fn(&Asked) -> u64,
+        pause: Duration,
+        within: Duration,
+    ) -> Result<Instant, Fail> {
+        let began = Instant::now();
+        let mut last = (count(&self.asked().await?), Instant::now());
+        while last.1.elapsed() < pause {
+            if began.elapsed() > within {
+                return Err(format!("writes did not end within {} s", within.as_secs()).into());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = count(&self.asked().await?);
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+        }
+        Ok(last.1)
     }
 
     /// How often two runs were in one repository at once.

@@ -1,12 +1,13 @@
 //! The hub as a process of its own on a simulated fleet.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::cores;
 use super::fleet::Fleet;
 use crate::harness::process::Process;
 use crate::harness::{Fail, http};
+use crate::measure::probes;
 use crate::measure::usage::{self, Usage};
 
 /// The waits between a claim and the first run are divided by this; all others are as in production.
@@ -14,7 +15,6 @@ const GRANT_FACTOR: u32 = 1_000_000;
 /// Under way at once, by hub and floor.
 pub const CLAIMS_MAX: usize = 200;
 const READY_WITHIN: Duration = Duration::from_mins(10);
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 pub struct Hub {
@@ -48,21 +48,9 @@ impl Hub {
         usage::of(self.process.pid())
     }
 
-    /// Waits until every member has been read.
+    /// Waits until it is ready; how long that took.
     pub async fn ready(&mut self) -> Result<Duration, Fail> {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.process.ended()? {
-                return Err(format!("the hub ended with {status}: {}", self.process.last_words()).into());
-            }
-            if http::send(self.port, "GET", "/readyz", "").await.is_ok_and(|(status, _)| status == 200) {
-                return Ok(began.elapsed());
-            }
-            if began.elapsed() > READY_WITHIN {
-                return Err(format!("the hub was not ready within {} s", READY_WITHIN.as_secs()).into());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        probes::ready(&mut self.process, self.port, READY_WITHIN).await
     }
 
     /// By its name without `SIG`.
@@ -72,11 +60,7 @@ impl Hub {
 
     /// One series of its metrics.
     pub async fn metric(&self, name: &str) -> Option<f64> {
-        let asked = http::send(self.port, "GET", "/metrics", "");
-        // One that is suspended answers nothing.
-        let (_, text) = tokio::time::timeout(ANSWERS_WITHIN, asked).await.ok()?.ok()?;
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
-        line.rsplit(' ').next()?.parse().ok()
+        probes::metric(self.port, name).await
     }
 
     pub fn stop(self) -> Result<(), Fail> {

@@ -22,7 +22,6 @@ use crate::say;
 const TUNED_MAX: usize = 40;
 /// Nothing that has to do with members takes longer.
 const WITHIN: Duration = Duration::from_mins(10);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub struct Stage {
     pub fleet: Fleet,
@@ -123,33 +122,12 @@ impl Stage {
 
     /// Waits until nothing has been written to members for so long; when it was written last.
     pub async fn quiet(&self, pause: Duration) -> Result<Instant, Fail> {
-        let writes = async || Ok::<_, Fail>(self.fleet.asked().await?.writes);
-        self.still(pause, writes).await
+        self.fleet.until_still(|asked| asked.writes, pause, WITHIN).await
     }
 
     /// As [`Self::quiet`], and to the hub's own API server.
     pub async fn all_quiet(&self, pause: Duration) -> Result<Instant, Fail> {
-        let writes = async || {
-            let asked = self.fleet.asked().await?;
-            Ok::<_, Fail>(asked.writes + asked.hub_writes)
-        };
-        self.still(pause, writes).await
-    }
-
-    async fn still(&self, pause: Duration, count: impl AsyncFn() -> Result<u64, Fail>) -> Result<Instant, Fail> {
-        let began = Instant::now();
-        let mut last = (count().await?, Instant::now());
-        while last.1.elapsed() < pause {
-            if began.elapsed() > WITHIN {
-                return Err(format!("writes did not end within {} s", WITHIN.as_secs()).into());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-            let now = count().await?;
-            if now != last.0 {
-                last = (now, Instant::now());
-            }
-        }
-        Ok(last.1)
+        self.fleet.until_still(|asked| asked.writes + asked.hub_writes, pause, WITHIN).await
     }
 
     /// Changes the policy that rules everything; its generation.

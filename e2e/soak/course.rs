@@ -55,7 +55,7 @@ async fn play(args: &Args, folder: &Path) -> Result<Seen, Fail> {
     for replica in &mut replicas {
         replica.ready().await?;
     }
-    claimed(&fleet, args.repositories).await?;
+    fleet.until_claimed(args.repositories, CLAIMED_WITHIN).await?;
     say("every repository is claimed; the trouble begins");
     let first = replicas[0].load()?;
     #[expect(clippy::cast_precision_loss, reason = "counts of sources fit")]
@@ -66,7 +66,7 @@ async fn play(args: &Args, folder: &Path) -> Result<Seen, Fail> {
     say("the trouble is over; what is due is done");
     fleet.changes(&json!({})).await?;
     schedule(&hub, SCHEDULE).await?;
-    quiet(&fleet).await?;
+    fleet.until_still(|asked| asked.writes, QUIET, QUIET_WITHIN).await?;
     let more = fewest_more(&replicas[0], first.descriptors).await?;
     seen.goal("descriptors more than before the trouble", count(more), count(DESCRIPTORS_MORE));
     seen.rest(&fleet, &hub).await?;
@@ -85,7 +85,7 @@ async fn play(args: &Args, folder: &Path) -> Result<Seen, Fail> {
         replica.ready().await?;
     }
     tokio::time::sleep(WATCHED).await;
-    quiet(&fleet).await?;
+    fleet.until_still(|asked| asked.writes, QUIET, QUIET_WITHIN).await?;
     let again = fleet.asked().await? - before;
     seen.goal("writes to members after a restart of both replicas", count(again.writes), 0.0);
     Ok(seen)
@@ -193,34 +193,4 @@ async fn tell(fleet: &Fleet, replicas: &[Replica; 2], troubles: &Troubles, began
 async fn schedule(hub: &Wire, schedule: &str) -> Result<(), Fail> {
     let body: Value = json!({"spec": {"schedule": schedule}});
     hub.send(Method::PATCH, &format!("{POLICIES}/all"), MERGE, body.to_string()).await.map(drop)
-}
-
-async fn claimed(fleet: &Fleet, all: usize) -> Result<(), Fail> {
-    let began = Instant::now();
-    loop {
-        let claimed = fleet.claimed().await?;
-        if claimed >= all {
-            return Ok(());
-        }
-        if began.elapsed() > CLAIMED_WITHIN {
-            return Err(format!("{claimed} of {all} claimed within {} s", CLAIMED_WITHIN.as_secs()).into());
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-async fn quiet(fleet: &Fleet) -> Result<(), Fail> {
-    let began = Instant::now();
-    let mut last = (0, Instant::now());
-    while last.1.elapsed() < QUIET {
-        if began.elapsed() > QUIET_WITHIN {
-            return Err(format!("writes to members did not end within {} s", QUIET_WITHIN.as_secs()).into());
-        }
-        let writes = fleet.asked().await?.writes;
-        if writes != last.0 {
-            last = (writes, Instant::now());
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    Ok(())
 }

@@ -7,14 +7,13 @@ use procfs::process::Process as Seen;
 
 use crate::harness::process::Process;
 use crate::harness::{Fail, http};
-use crate::measure::usage;
+use crate::measure::{probes, usage};
 use crate::scale::cores;
 use crate::scale::fleet::Fleet;
 
 /// The waits between a claim and the first run are divided by this; all others are as in production.
 const GRANT_FACTOR: u32 = 60;
 const READY_WITHIN: Duration = Duration::from_mins(2);
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 pub struct Replica {
@@ -55,17 +54,7 @@ impl Replica {
     }
 
     pub async fn ready(&mut self) -> Result<(), Fail> {
-        let began = Instant::now();
-        while !http::send(self.port, "GET", "/readyz", "").await.is_ok_and(|(status, _)| status == 200) {
-            if let Some(status) = self.process.ended()? {
-                return Err(format!("{} ended with {status}: {}", self.name, self.process.last_words()).into());
-            }
-            if began.elapsed() > READY_WITHIN {
-                return Err(format!("{} was not ready within {} s", self.name, READY_WITHIN.as_secs()).into());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
+        probes::ready(&mut self.process, self.port, READY_WITHIN).await.map(drop)
     }
 
     /// An error where it ended by itself.
@@ -102,10 +91,6 @@ impl Replica {
 
     /// One series of its metrics.
     pub async fn metric(&self, name: &str) -> Option<f64> {
-        let asked = http::send(self.port, "GET", "/metrics", "");
-        // One that is suspended answers nothing.
-        let (_, text) = tokio::time::timeout(ANSWERS_WITHIN, asked).await.ok()?.ok()?;
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
-        line.rsplit(' ').next()?.parse().ok()
+        probes::metric(self.port, name).await
     }
 }

@@ -34,11 +34,11 @@ impl Engine {
         }
         let valid = fleet.policies.values().filter(|policy| policy.settings.is_ok() && policy.claim.is_some()).count();
         let policies = fleet.policies.len();
-        let claims = number(world.claims.under_way(Self::now()));
+        let claims = world.claims.under_way(Self::now());
         let claims_waiting = number(world.claims.waiting());
         drop(world);
         let bounds = [
-            ("claims", Bound { used: usize::try_from(claims).unwrap_or_default(), limit: self.settings.max_claims }),
+            ("claims", Bound { used: claims, limit: self.settings.max_claims }),
             ("events", self.events.in_flight()),
             ("hub_observations", Bound::of_queue(&self.hub_events)),
             ("member_observations", self.supervisor.events()),
@@ -58,7 +58,7 @@ impl Engine {
             conditions,
             policies: number(policies),
             invalid_policies: number(policies - valid),
-            claims,
+            claims: number(claims),
             claims_waiting,
             rollout: [("waiting", rollout.waiting), ("well", rollout.well), ("bad", rollout.bad)]
                 .into_iter()

@@ -64,7 +64,7 @@ impl<K: Clone + Ord> Queue<K> {
     pub fn add_after(&self, key: K, wait: Duration) {
         let now = Instant::now();
         let mut inner = self.lock();
-        let allowed = inner.started.get(&key).map_or(now, |start| *start + DEBOUNCE);
+        let allowed = inner.allowed(&key, now);
         if !inner.working.contains(&key) {
             inner.doubtful.remove(&key);
         }
@@ -78,10 +78,10 @@ impl<K: Clone + Ord> Queue<K> {
         let now = Instant::now();
         let mut inner = self.lock();
         let before = inner.due.get(&key).copied();
-        let allowed = inner.started.get(&key).map_or(now, |start| now.max(*start + DEBOUNCE));
+        let allowed = inner.allowed(&key, now);
         let comes_anyway = inner.working.contains(&key) || before.is_some_and(|due| due <= allowed);
-        if !comes_anyway && !inner.doubtful.contains_key(&key) {
-            inner.doubtful.insert(key.clone(), before);
+        if !comes_anyway {
+            inner.doubtful.entry(key.clone()).or_insert(before);
         }
         inner.schedule(key, allowed);
         drop(inner);
@@ -168,6 +168,11 @@ impl<K: Clone + Ord> Queue<K> {
 }
 
 impl<K: Clone + Ord> Inner<K> {
+    /// When a key may start that is wanted at once.
+    fn allowed(&self, key: &K, now: Instant) -> Instant {
+        self.started.get(key).map_or(now, |start| now.max(*start + DEBOUNCE))
+    }
+
     fn schedule(&mut self, key: K, at: Instant) {
         if self.working.contains(&key) {
             let again = self.again.entry(key).or_insert(at);

@@ -300,9 +300,8 @@ fn target(world: &World, id: RepositoryId, (hub_id, namespace): (&str, &str), pl
         named(OwnedKind::CronJob, id.object_name()),
         named(OwnedKind::Secret, id.object_name()),
         named(OwnedKind::Secret, secret::ca_name(id)),
-        named(OwnedKind::ConfigMap, support::script_name()),
-        named(OwnedKind::ServiceAccount, support::SERVICE_ACCOUNT.to_owned()),
     ];
+    let mine: Vec<_> = mine.into_iter().chain(shared_names(namespace)).collect();
     let spec = state.cluster.as_ref().map(|cluster| &cluster.spec);
     let ca = assignment.custom_ca.as_ref().map(|ca| ca.placed(&assignment.secret));
     Some(Target {
@@ -324,12 +323,14 @@ fn target(world: &World, id: RepositoryId, (hub_id, namespace): (&str, &str), pl
 /// What stands under our names of what all repositories of a member share.
 pub(super) fn shared(world: &World, member: &MemberName, hub_id: &str, namespace: &str) -> Standing {
     let Some(state) = world.members.get(member) else { return Standing::default() };
-    let named = |kind, name: String| (kind, ObjectName::new(namespace, name));
-    let both = [
-        named(OwnedKind::ConfigMap, support::script_name()),
-        named(OwnedKind::ServiceAccount, support::SERVICE_ACCOUNT.to_owned()),
-    ];
-    standing(state, &both, hub_id)
+    standing(state, &shared_names(namespace), hub_id)
+}
+
+fn shared_names(namespace: &str) -> [(OwnedKind, ObjectName); 2] {
+    [
+        (OwnedKind::ConfigMap, ObjectName::new(namespace, support::script_name())),
+        (OwnedKind::ServiceAccount, ObjectName::new(namespace, support::SERVICE_ACCOUNT)),
+    ]
 }
 
 fn standing(state: &MemberState, names: &[(OwnedKind, ObjectName)], hub_id: &str) -> Standing {
