@@ -110,6 +110,16 @@ fn ready(input: &Input<'_>, won: &[&Competed]) -> Wanted {
         );
         return Wanted::new("Ready", false, "Progressing", message);
     }
+    // What can't be seen goes on by itself, as far as anybody knows.
+    let held = won.iter().filter(|it| it.state == State::Held).count();
+    if held > 0 {
+        let message = format!(
+            "{held} of the {} repositories that it rules stay where they are for now, and go on there: a holder can't be \
+             reached, or a hand-over waits; see the KopiaRepositories",
+            won.len()
+        );
+        return Wanted::new("Ready", true, "Held", message);
+    }
     Wanted::new("Ready", true, "Reconciled", "every repository that it rules is as it should be")
 }
 

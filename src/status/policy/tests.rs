@@ -100,6 +100,8 @@ fn ready_says_what_it_waits_for() {
     assert_eq!(message, words);
     let suspended = Competed { maintained: false, state: State::Suspended, ..competed("ours", 2) };
     assert_eq!(ready(&plan(true, 1, 1), vec![suspended]), pair("True", "Reconciled"));
+    let held = Competed { state: State::Held, ..competed("ours", 1) };
+    assert_eq!(ready(&plan(true, 2, 2), vec![held, competed("ours", 2)]), pair("True", "Held"));
 }
 
 #[test]
