@@ -29,6 +29,8 @@ const LONGEST: SignedDuration = SignedDuration::from_secs(CLAIM_DEADLINE_SECONDS
 const GUESS: SignedDuration = SignedDuration::from_secs(60);
 /// So many of the latest claims tell what one takes.
 const REMEMBERED: usize = 16;
+/// So many of the latest calls tell how fast the line moves.
+const CALLS_REMEMBERED: usize = 128;
 /// What was told stays while it is no further off than this: a status is not written for less.
 const TOLD_PRECISION: SignedDuration = SignedDuration::from_secs(60);
 
@@ -48,6 +50,8 @@ pub struct Claims {
     waiting: BTreeMap<RepositoryId, Waiting>,
     next_ticket: u64,
     took: VecDeque<SignedDuration>,
+    /// When the latest of those in line were called.
+    calls: VecDeque<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -153,7 +157,12 @@ impl Claims {
         });
         let ahead = self.line.range(..waiting.ticket).count();
         let place = InLine { ahead, expected: self.expected(ahead, max, now) };
-        let told = waiting.told.filter(|told| is_near(told.expected, place.expected, now)).unwrap_or(place);
+        let told = match waiting.told {
+            Some(told) if is_near(told.expected, place.expected, now) => told,
+            // Who was told too soon already is not told again every second.
+            Some(_) => InLine { expected: place.expected.max(after(whole_seconds(now), TOLD_PRECISION)), ..place },
+            None => place,
+        };
         self.waiting.insert(id, Waiting { told: Some(told), ..waiting });
         Turn::Wait(told)
     }
@@ -170,7 +179,12 @@ impl Claims {
         {
             self.waiting.remove(&id);
             self.give(id, now);
+            self.calls.push_back(now);
             called.push(id);
+        }
+        self.calls.drain(..self.calls.len().saturating_sub(CALLS_REMEMBERED));
+        if self.line.is_empty() {
+            self.calls.clear();
         }
         called
     }
@@ -238,15 +252,25 @@ impl Claims {
         }
     }
 
-    /// Each round of `max` claims takes what one takes on average.
+    /// Each round of `max` claims takes what one takes on average. Where the line moves more slowly than that, because the
+    /// hub or the members have other things to do, it is what the latest calls took.
     fn expected(&self, ahead: usize, max: usize, now: Timestamp) -> Timestamp {
         let number = i32::try_from(self.took.len()).unwrap_or(i32::MAX);
         let sum = self.took.iter().fold(SignedDuration::ZERO, |sum, took| sum.saturating_add(*took));
         let one = if number == 0 { GUESS } else { sum / number };
         let rounds = i32::try_from(ahead / max.max(1) + 1).unwrap_or(i32::MAX);
-        let seconds = one.as_secs().max(1).saturating_mul(rounds.into());
+        let by_rounds = one.as_secs().max(1).saturating_mul(rounds.into());
+        let seconds = by_rounds.max(self.by_calls(ahead));
         // Whole seconds: it is for people.
         after(whole_seconds(now), SignedDuration::from_secs(seconds))
+    }
+
+    /// Seconds until so many have been called, at the pace of the latest calls; 0 where there were too few of them.
+    fn by_calls(&self, ahead: usize) -> i64 {
+        let (Some(first), Some(last)) = (self.calls.front(), self.calls.back()) else { return 0 };
+        let between = i64::try_from(self.calls.len() - 1).unwrap_or(i64::MAX);
+        let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+        last.duration_since(*first).as_secs().saturating_mul(ahead) / between.max(1)
     }
 }
 

@@ -220,6 +220,32 @@ fn the_expected_time_follows_from_the_place_and_from_what_claims_took() {
     assert_eq!(fleet.place(4).expected, at(1700), "what is over is");
 }
 
+#[test]
+fn where_the_line_moves_more_slowly_than_claims_do_its_own_pace_tells_and_nobody_is_told_every_second() {
+    let mut fleet = Fleet::new(1);
+    for number in 0..=200 {
+        fleet.ask(number);
+    }
+    for number in 0..10 {
+        fleet.seen(number);
+        fleet.now += 10;
+        fleet.ended(number, 1);
+        assert_eq!(fleet.called(), [id(number + 1)]);
+        assert!(fleet.starts(number + 1));
+    }
+    assert_eq!(fleet.place(111), InLine { ahead: 100, expected: at(100 + 1000) }, "ten seconds each");
+    let mut fleet = Fleet::new(1);
+    assert!(fleet.starts(0));
+    let told = fleet.place(1).expected;
+    assert_eq!(told, at(60));
+    fleet.now = 60;
+    assert_eq!(fleet.place(1).expected, at(120), "it is over, and a claim takes a minute");
+    fleet.seen(0);
+    fleet.ended(0, 1);
+    fleet.now = 120;
+    assert_eq!(fleet.place(1).expected, at(180), "also where a claim takes a second");
+}
+
 proptest! {
     /// Any order of asking, making, seeing, ending, leaving and calling, with time going on.
     #[test]
