@@ -142,9 +142,12 @@ async fn lost(fleet: &Fleet, hub: &Wire) -> Result<BTreeMap<String, String>, Fai
 /// A table for people, and a file beside this program's target directory for machines.
 pub fn tell(seen: &Seen) -> Result<(), Fail> {
     let program = std::env::current_exe()?;
-    let target = program.ancestors().nth(3).ok_or("this program has no target directory")?;
-    let file = target.join("bench").join("soak.json");
-    std::fs::create_dir_all(target.join("bench"))?;
+    // Where it was copied to another place there is none, which is no reason to keep the result of half an hour back.
+    let target = program.ancestors().nth(3).filter(|target| target.ends_with("target"));
+    let file = target.map_or_else(|| "soak.json".into(), |target| target.join("bench").join("soak.json"));
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
     std::fs::write(&file, serde_json::to_string_pretty(seen)? + "\n")?;
     #[expect(clippy::print_stdout, reason = "this is what it is for")]
     {
