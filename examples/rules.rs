@@ -73,12 +73,16 @@ fn sentences() -> Vec<(&'static str, String)> {
 const FENCE: Rule = Rule::OwnerExact;
 
 /// What has to come together for what a rule is against, where chance does not bring it about soon.
-const WHERE_TO_LOOK: [&[&str]; 5] = [
+const WHERE_TO_LOOK: [&[&str]; 9] = [
     &["ClaimStalls", "ForeignOwner", "Pin"],
     &["Pin", "LateController", "RunStalls", "SlowStart"],
     &["Pin", "ClaimDies", "ClaimStalls", "ForeignOwner", "MemberClock", "RunStalls"],
     &["Pin", "LoseLedger", "Partition", "RunStalls"],
     &["RunNow", "RequestLate"],
+    &["Pin", "RunNow", "RequestLate", "Unpin"],
+    &["Pin", "ClaimStalls", "Partition", "OldLedger", "LoseLedger"],
+    &["Renamed", "LoseLedger", "ForeignOwner"],
+    &["Renamed", "Pin", "RunStalls", "ClaimStalls", "Partition"],
 ];
 
 /// The first schedule at which anything goes wrong, as short as it can be made.

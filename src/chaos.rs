@@ -36,6 +36,7 @@ pub mod member;
 pub mod mover;
 pub mod objects;
 pub mod random;
+pub mod record;
 pub mod replica;
 pub mod report;
 pub mod schedule;
@@ -54,8 +55,11 @@ pub use schedule::Schedule;
 pub type Millis = i64;
 /// A member.
 pub type Site = usize;
+/// One of the names under which the repository goes, each of which the hub takes for a repository until it knows better.
+pub type Alias = usize;
 
 pub const SITES: usize = 3;
+pub const ALIASES: usize = 2;
 pub const REPLICAS: usize = 2;
 pub const SECOND: Millis = 1000;
 pub const MINUTE: Millis = 60 * SECOND;
@@ -76,13 +80,12 @@ pub fn unix(at: Millis) -> i64 {
 
 /// All rules, by name.
 pub fn rules() -> BTreeMap<String, Rule> {
-    const ALL: [Rule; 18] = [
+    const ALL: [Rule; 19] = [
         Rule::EpochsOnce,
         Rule::ClaimVerified,
         Rule::FormerDrained,
         Rule::DrainFirst,
         Rule::TwoLists,
-        Rule::ListsAfterClaim,
         Rule::MinuteBetween,
         Rule::ListsAnew,
         Rule::DeadlineWait,
@@ -92,6 +95,8 @@ pub fn rules() -> BTreeMap<String, Rule> {
         Rule::NobodyBetween,
         Rule::LaterTakenUp,
         Rule::NamedFirst,
+        Rule::EveryName,
+        Rule::OwnerNamesId,
         Rule::OwnerExact,
         Rule::PermitExact,
         Rule::ReadBack,
@@ -99,10 +104,12 @@ pub fn rules() -> BTreeMap<String, Rule> {
     ALL.into_iter().map(|rule| (format!("{rule:?}"), rule)).collect()
 }
 
-/// The rules that are taken away in a trial. Those of the mover script can go along with one of the machine.
+/// The rules that are taken away in a trial. Those of owners and the mover script can go along with one of the machine.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 pub struct Without {
     pub machine: Option<Rule>,
+    pub owner_names_id: bool,
     pub owner_exact: bool,
     pub permit_exact: bool,
     pub read_back: bool,
@@ -112,6 +119,7 @@ impl Without {
     #[must_use]
     pub fn and(mut self, rule: Rule) -> Self {
         match rule {
+            Rule::OwnerNamesId => self.owner_names_id = true,
             Rule::OwnerExact => self.owner_exact = true,
             Rule::PermitExact => self.permit_exact = true,
             Rule::ReadBack => self.read_back = true,

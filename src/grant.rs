@@ -37,6 +37,7 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(300);
 
 /// What is known of the claim Job of the grant's epoch, in the grant's member.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one a decision, and none is kept")]
 pub enum ClaimJob {
     /// The member is not reachable or not synced.
     Unknown,
@@ -94,7 +95,7 @@ pub struct Seen {
     pub suspended: bool,
     /// Jobs and Pods that have not ended.
     pub live: usize,
-    /// The latest consistent list that was asked for.
+    /// The latest consistent list that was asked for since the ledger was last changed: one from before tells nothing.
     pub listed: Option<Listed>,
 }
 
@@ -178,6 +179,16 @@ impl Input<'_> {
     /// Nothing starts and nothing moves but under a policy that wants it maintained now.
     fn wanted(&self) -> bool {
         self.plan.state == State::Maintained
+    }
+
+    /// A grant of this record, as the recorded owner would name it.
+    fn former(&self, grant: &Grant) -> Former {
+        Former { cluster: grant.cluster.clone(), epoch: grant.epoch, id: self.plan.id }
+    }
+
+    /// It was granted by this record, and not by one for which this one stands by now, or that nobody knows any more.
+    fn is_own(&self, former: &Former) -> bool {
+        former.id == self.plan.id
     }
 
     /// The ledger names no holder, and objects of this hub stand somewhere.

@@ -185,7 +185,7 @@ impl FromStr for RepositoryKey {
 }
 
 /// The short form of a [`RepositoryKey`] in object names and on screens.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepositoryId(u64);
 
 impl RepositoryId {

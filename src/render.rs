@@ -42,17 +42,18 @@ pub struct Platform {
     pub image_pull_secrets: Vec<String>,
 }
 
-/// The name that Kopia records for a holder: the user before the `@`, the host behind it.
-pub fn kopia_owner(epoch: u64, member: &MemberName, hub_id: &str) -> String {
-    format!("volsync-hub-{epoch}@{member}.{hub_id}")
+/// The name that Kopia records for a holder: the user before the `@`, the host behind it. The id is part of it: a repository
+/// that goes by two names has two grants until the hub knows, and the fence has to tell one from the other.
+pub fn kopia_owner(epoch: u64, member: &MemberName, id: RepositoryId, hub_id: &str) -> String {
+    format!("volsync-hub-{epoch}@{member}.{id}.{hub_id}")
 }
 
 /// The grant of this hub that a recorded owner names, if it is one: whole and exactly as [`kopia_owner`] writes it.
 pub fn former_of(owner: &str, hub_id: &str) -> Option<Former> {
     let (epoch, host) = owner.strip_prefix("volsync-hub-")?.split_once('@')?;
-    let member = MemberName::from(host.strip_suffix(hub_id)?.strip_suffix('.')?);
-    let epoch = epoch.parse().ok()?;
-    (kopia_owner(epoch, &member, hub_id) == owner).then_some(Former { cluster: member, epoch })
+    let (member, id) = host.strip_suffix(hub_id)?.strip_suffix('.')?.rsplit_once('.')?;
+    let (cluster, epoch, id) = (MemberName::from(member), epoch.parse().ok()?, id.parse().ok()?);
+    (kopia_owner(epoch, &cluster, id, hub_id) == owner).then_some(Former { cluster, epoch, id })
 }
 
 /// Labels that every pushed object of a repository has.

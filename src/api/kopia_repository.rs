@@ -288,6 +288,10 @@ pub struct FormerStatus {
     pub cluster: String,
     #[schemars(range(min = 0))]
     pub epoch: i64,
+    /// The id under which it was granted, as id16, where that is not this one's: both are one repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub repository: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,9 +1,9 @@
 //! From a step to the writes that follow from it, in the order of `controller/act.rs`: suspend whoever is drained, let
 //! a resumed holder go, push, claim, tidy the claim, take away what is left over, list.
 
-use super::Site;
 use super::fleet::Fleet;
 use super::objects::CronSpec;
+use super::{Alias, Site};
 use crate::controller::jobs::attempt;
 use crate::controller::work::{Target, Work};
 use crate::grant::Step;
@@ -20,17 +20,20 @@ pub enum Order {
     /// `former`: one that refuses does not keep the others from theirs.
     Suspend {
         site: Site,
+        alias: Alias,
         guard: Guard,
         suspend: bool,
         former: bool,
     },
     Apply {
         site: Site,
+        alias: Alias,
         spec: CronSpec,
         guard: Option<Guard>,
     },
     Claim {
         site: Site,
+        alias: Alias,
         name: String,
         epoch: u64,
         permit: Permit,
@@ -39,6 +42,7 @@ pub enum Order {
     /// A run by hand.
     Manual {
         site: Site,
+        alias: Alias,
         name: String,
         epoch: u64,
         deadline: u32,
@@ -50,10 +54,12 @@ pub enum Order {
     },
     DeleteCronJob {
         site: Site,
+        alias: Alias,
         guard: Guard,
     },
     List {
         site: Site,
+        aliases: Vec<Alias>,
     },
     /// Here it ends.
     Fail {
@@ -70,7 +76,7 @@ impl Order {
             | Self::Manual { site, .. }
             | Self::DeleteJob { site, .. }
             | Self::DeleteCronJob { site, .. }
-            | Self::List { site } => Some(*site),
+            | Self::List { site, .. } => Some(*site),
             Self::Fail { .. } => None,
         }
     }
@@ -82,14 +88,17 @@ pub fn orders(fleet: &Fleet, work: &Work, step: &Step) -> Vec<Order> {
     if work.ledger_is_lost() {
         return orders;
     }
-    for (member, (_, guard)) in work.to_suspend() {
-        let site = fleet.site(member);
-        orders.extend(site.map(|site| Order::Suspend { site, guard: guard.clone(), suspend: true, former: true }));
+    for (member, (name, guard)) in work.to_suspend() {
+        let place = fleet.site(member).zip(fleet.alias_of(name));
+        let suspends =
+            |(site, alias)| Order::Suspend { site, alias, guard: guard.clone(), suspend: true, former: true };
+        orders.extend(place.map(suspends));
     }
-    if let (Push::Keep, true, Some(grant), Some((_, guard))) = (&work.plan.push, step.run, &work.grant, &work.suspended)
-        && let Some(site) = fleet.site(&grant.cluster)
+    if let (Push::Keep, true, Some(grant), Some((name, guard))) =
+        (&work.plan.push, step.run, &work.grant, &work.suspended)
+        && let Some((site, alias)) = fleet.site(&grant.cluster).zip(fleet.alias_of(name))
     {
-        orders.push(Order::Suspend { site, guard: guard.clone(), suspend: false, former: false });
+        orders.push(Order::Suspend { site, alias, guard: guard.clone(), suspend: false, former: false });
     }
     if let (Push::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, work.may_push()) {
         push(fleet, work, step, (assignment, target), &mut orders);
@@ -101,7 +110,11 @@ pub fn orders(fleet: &Fleet, work: &Work, step: &Step) -> Vec<Order> {
         orders.push(Order::DeleteJob { site, name: name.name.to_string(), guard: guard.clone() });
     }
     clear(fleet, work, &mut orders);
-    orders.extend(step.list.iter().filter_map(|member| Some(Order::List { site: fleet.site(member)? })));
+    orders.extend(step.list.iter().filter_map(|member| {
+        let entry = work.drain.iter().find(|entry| entry.cluster == *member);
+        let ids = entry.map_or(&work.plan.ids[..], |entry| entry.ids_or(&work.plan.ids));
+        Some(Order::List { site: fleet.site(member)?, aliases: fleet.aliases(ids) })
+    }));
     orders
 }
 
@@ -118,13 +131,14 @@ fn push(
     if target.facts.is_none() {
         return orders.push(Order::Fail { reason: "MemberUnread" });
     }
+    let Some(alias) = fleet.aliases(&[work.id]).first().copied() else { return };
     let spec = CronSpec {
         epoch: work.epoch(),
         suspend: assignment.suspend || !step.run,
         deadline: assignment.settings.active_deadline_seconds,
         period: assignment.schedule.shortest_period() / 60,
     };
-    let standing = target.standing.owned.get(&(OwnedKind::CronJob, fleet.object.clone()));
+    let standing = target.standing.owned.get(&(OwnedKind::CronJob, fleet.objects[alias].clone()));
     let stands = standing.is_some_and(|object| {
         let epoch = object.annotations.get(crate::labels::EPOCH).and_then(|epoch| epoch.parse().ok());
         object.cron.as_ref().is_some_and(|cron| {
@@ -135,11 +149,12 @@ fn push(
         })
     });
     if !stands {
-        orders.push(Order::Apply { site, spec, guard: standing.map(Guard::from) });
+        orders.push(Order::Apply { site, alias, spec, guard: standing.map(Guard::from) });
     }
     if let Some(token) = &step.manual {
         orders.push(Order::Manual {
             site,
+            alias,
             name: manual_name(assignment.id, token),
             epoch: work.epoch(),
             deadline: assignment.settings.active_deadline_seconds,
@@ -148,6 +163,7 @@ fn push(
     if let (Some(permit), Some(grant)) = (&step.claim, &work.grant) {
         orders.push(Order::Claim {
             site,
+            alias,
             name: claim_name(assignment.id, grant.epoch),
             epoch: grant.epoch,
             permit: permit.clone(),
@@ -160,14 +176,15 @@ fn clear(fleet: &Fleet, work: &Work, orders: &mut Vec<Order>) {
     let stays = matches!(work.plan.push, Push::Keep);
     for leftover in work.leftovers.iter().filter(|leftover| !work.drains(leftover)) {
         let Some(site) = fleet.site(&leftover.member) else { continue };
-        let Some((_, guard, cron)) = &leftover.cron_job else { continue };
+        let Some((name, guard, cron)) = &leftover.cron_job else { continue };
+        let Some(alias) = fleet.alias_of(name) else { continue };
         if !stays && work.is_holders(leftover) {
             continue;
         }
         if !cron.suspend {
-            orders.push(Order::Suspend { site, guard: guard.clone(), suspend: true, former: false });
+            orders.push(Order::Suspend { site, alias, guard: guard.clone(), suspend: true, former: false });
         } else if !stays && leftover.live == 0 {
-            orders.push(Order::DeleteCronJob { site, guard: guard.clone() });
+            orders.push(Order::DeleteCronJob { site, alias, guard: guard.clone() });
         }
     }
 }

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::hub::News;
 use super::schedule::{FOREIGN, Fault};
 use super::trial::{Event, Trial};
-use super::{HOUR, MINUTE, Millis, REPLICAS, SECOND, SITES, Site, stamp};
+use super::{ALIASES, HOUR, MINUTE, Millis, REPLICAS, SECOND, SITES, Site, stamp};
 use crate::api::kopia_repository::GivenUp;
 
 /// Whoever is no hub.
@@ -21,12 +21,13 @@ impl Trial<'_> {
         match fault {
             Fault::Pin(site) => {
                 let name = self.fleet.names[site].to_string();
-                self.edit(|object| object.spec.cluster = Some(name));
+                self.edit(|object| object.spec.cluster = Some(name.clone()));
             }
             Fault::RunNow => {
                 let token = format!("token-{}", self.number());
-                self.edit(|object| object.spec.run_now = Some(token));
+                self.edit(|object| object.spec.run_now = Some(token.clone()));
             }
+            // Of each name's record its own grant.
             Fault::Failover => self.edit(|object| {
                 let grant = object.status.as_ref().and_then(|status| status.grant.as_ref());
                 object.spec.failover =
@@ -35,7 +36,7 @@ impl Trial<'_> {
             Fault::Unpin => self.edit(|object| object.spec.cluster = None),
             Fault::Freeze => {
                 let until = Time(stamp(self.now + 24 * HOUR));
-                self.edit(|object| object.spec.frozen_until = Some(until));
+                self.edit(|object| object.spec.frozen_until = Some(until.clone()));
             }
             Fault::Thaw => self.edit(|object| object.spec.frozen_until = None),
             Fault::Eligible(site, eligible) => {
@@ -60,13 +61,14 @@ impl Trial<'_> {
             Fault::SlowWatch { replica, site, lag } => self.members[site].lag[replica] = lag,
             Fault::LoseLedger => self.lose_ledger(),
             Fault::OldLedger => self.old_ledger(),
+            Fault::Renamed(site) => self.rename(site),
             Fault::Partition { site, length } => {
                 self.partition(site);
                 self.after(length, Event::Heal(site));
             }
             Fault::MemberClock { site, ahead } => self.members[site].ahead = ahead,
             Fault::ForeignOwner { runs, fast } => {
-                let told = self.epoch_told(false);
+                let told = self.epochs_told(false);
                 self.kopia.is_taken(FOREIGNER, fast, told);
                 if runs {
                     let (wait, number) = (self.random.between(0, MINUTE), self.number());
@@ -129,7 +131,9 @@ impl Trial<'_> {
             (member.ahead, member.lag) = (0, [0; REPLICAS]);
             self.heal(site);
             self.tell_of_cluster(site);
-            self.cron_looks(site, None);
+            for alias in 0..ALIASES {
+                self.cron_looks(site, alias, None);
+            }
         }
         for replica in 0..REPLICAS {
             self.wake(replica);

@@ -1,11 +1,11 @@
 //! What stays the same in every schedule: three members that back up into one repository, and the policies for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{SITES, Site};
+use super::{ALIASES, Alias, SITES, Site};
 use crate::api::member_cluster::MemberCluster;
 use crate::controller::world::World;
 use crate::hub::event::{HubEvent, HubList, PolicyObject};
@@ -32,16 +32,17 @@ pub struct Fleet {
     /// The repository's Secret in each member, as annotations of pushed objects name it.
     pub sources: [String; SITES],
     pub secrets: [PlacedName; SITES],
-    pub id: RepositoryId,
-    /// Of its CronJob.
-    pub name: String,
-    pub object: ObjectName,
+    /// Of the repository by each of its names, in order.
+    pub ids: [RepositoryId; ALIASES],
+    /// Names of its CronJobs.
+    pub objects: [ObjectName; ALIASES],
     /// Of every object that the hub pushes.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: [BTreeMap<Box<str>, Box<str>>; ALIASES],
     options: PlanOptions,
     policies: BTreeMap<PolicyKey, PolicyRecord>,
     facts: [Box<MemberFacts>; SITES],
-    secret: SecretState,
+    /// What the repository's Secret says that means it by this name.
+    secret: [SecretState; ALIASES],
 }
 
 impl Fleet {
@@ -50,14 +51,19 @@ impl Fleet {
         let secret = ObjectName::new(SOURCES_IN, SECRET);
         let secrets = names.clone().map(|name| PlacedName { place: Place::Member(name), object: secret.clone() });
         let sources = names.clone().map(|name| format!("{name}/{SOURCES_IN}/{SECRET}"));
-        let data: BTreeMap<String, Vec<u8>> = [
-            ("KOPIA_REPOSITORY", "s3://bucket/"),
-            ("KOPIA_PASSWORD", "password"),
-            ("AWS_ACCESS_KEY_ID", "key"),
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
-        .into();
+        let by_way_of = |endpoint: &str| {
+            let data = [
+                ("KOPIA_REPOSITORY", "s3://bucket/"),
+                ("KOPIA_PASSWORD", "password"),
+                ("AWS_ACCESS_KEY_ID", "key"),
+                ("AWS_SECRET_ACCESS_KEY", "secret"),
+                ("AWS_S3_ENDPOINT", endpoint),
+            ];
+            let data: BTreeMap<String, Vec<u8>> =
+                data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
+            SecretState::Present(Arc::new(SecretFacts::read(&data)))
+        };
+        let nowhere: RepositoryId = "0000000000000000".parse().map_err(|_| "no id")?;
         let options = PlanOptions { member_namespace: NAMESPACE.into(), ..PlanOptions::default() };
         let facts = names.clone().map(|name| {
             Box::new(MemberFacts {
@@ -73,32 +79,58 @@ impl Fleet {
             names,
             sources,
             secrets,
-            id: "0000000000000000".parse().map_err(|_| "no id")?,
-            name: String::new(),
-            object: ObjectName::new(NAMESPACE, ""),
-            labels: BTreeMap::new(),
+            ids: [nowhere; ALIASES],
+            objects: [0; ALIASES].map(|_| ObjectName::new(NAMESPACE, "")),
+            labels: Default::default(),
             options,
             policies: policies(),
             facts,
-            secret: SecretState::Present(Arc::new(SecretFacts::read(&data))),
+            secret: [by_way_of("one.example"), by_way_of("two.example")],
         };
-        let mut world = fleet.world();
-        for site in 0..SITES {
-            for event in fleet.registers(site).into_iter().chain(fleet.reads(site)) {
-                world.apply_member(event);
-            }
+        let ids = [fleet.found(0)?, fleet.found(1)?];
+        if ids[1] < ids[0] {
+            fleet.secret.reverse();
         }
-        fleet.id = *world.planner.repositories().first().ok_or("the Secrets point at no repository")?;
-        fleet.name = fleet.id.object_name();
-        fleet.object = fleet.placed(&fleet.name);
-        fleet.labels = [
-            (labels::HUB, HUB_ID),
-            (labels::MANAGED_BY, labels::MANAGED_BY_VALUE),
-            (labels::REPOSITORY, &fleet.id.to_string()),
-        ]
-        .map(|(key, value)| (key.into(), value.into()))
-        .into();
+        fleet.ids = [ids[0].min(ids[1]), ids[0].max(ids[1])];
+        fleet.objects = fleet.ids.map(|id| fleet.placed(&id.object_name()));
+        fleet.labels = fleet.ids.map(|id| {
+            let marks = [
+                (labels::HUB, HUB_ID),
+                (labels::MANAGED_BY, labels::MANAGED_BY_VALUE),
+                (labels::REPOSITORY, &id.to_string()),
+            ];
+            marks.map(|(key, value)| (key.into(), value.into())).into()
+        });
         Ok(fleet)
+    }
+
+    /// The id that the hub gives to what the Secret means by this name.
+    fn found(&self, alias: Alias) -> Result<RepositoryId, String> {
+        let mut world = self.world();
+        for event in self.registers(0).into_iter().chain(self.reads(0)).chain([self.secret(0, alias)]) {
+            world.apply_member(event);
+        }
+        world.planner.repositories().first().copied().ok_or_else(|| "the Secret points at no repository".to_owned())
+    }
+
+    /// What a member's Secret says that means the repository by this name.
+    pub fn secret(&self, site: Site, alias: Alias) -> MemberEvent {
+        let (secret, state) = (self.secrets[site].clone(), Some(self.secret[alias].clone()));
+        MemberEvent::Observed(Observation::Secret { secret, state })
+    }
+
+    /// The name that an id stands for.
+    pub fn aliases(&self, ids: &[RepositoryId]) -> Vec<Alias> {
+        (0..ALIASES).filter(|alias| ids.contains(&self.ids[*alias])).collect()
+    }
+
+    pub fn aliases_in(&self, ids: &BTreeSet<RepositoryId>) -> Vec<Alias> {
+        (0..ALIASES).filter(|alias| ids.contains(&self.ids[*alias])).collect()
+    }
+
+    /// The name that a CronJob stands for.
+    pub fn alias_of(&self, cron_job: &ObjectName) -> Option<Alias> {
+        self.objects.iter().position(|it| it == cron_job)
     }
 
     pub fn placed(&self, name: &str) -> ObjectName {
@@ -161,10 +193,6 @@ impl Fleet {
             MemberEvent::Facts { member, facts: self.facts[site].clone() },
             MemberEvent::Observed(namespace),
             MemberEvent::Observed(Observation::Source { key, record: source }),
-            MemberEvent::Observed(Observation::Secret {
-                secret: self.secrets[site].clone(),
-                state: Some(self.secret.clone()),
-            }),
         ]
     }
 }

@@ -7,9 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use super::fleet::PolicyKey;
 use super::schedule::Fault;
 use super::trial::{Asker, Event, Letter, Trial};
-use super::{MINUTE, Millis, REPLICAS, SECOND, SITES, Site, stamp};
+use super::{ALIASES, Alias, MINUTE, Millis, REPLICAS, SECOND, SITES, Site, stamp};
 use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
-use crate::plan::fleet::Phase;
+use crate::plan::fleet::{Grant, Phase};
 use crate::plan::observe;
 
 /// When a client of the hub's API server gives up.
@@ -19,7 +19,8 @@ const BACKUP_AGE: Millis = 20 * MINUTE;
 
 #[derive(Clone, Debug)]
 pub struct Hub {
-    pub ledger: Option<Arc<KopiaRepository>>,
+    /// A record for each of the repository's names.
+    pub ledgers: [Option<Arc<KopiaRepository>>; ALIASES],
     version: u64,
     pub policy: PolicyKey,
     pub generation: i64,
@@ -27,7 +28,7 @@ pub struct Hub {
     pub paused: [bool; SITES],
     pub armed: Vec<Fault>,
     /// Statuses that were written, and when.
-    history: Vec<(Millis, KopiaRepositoryStatus)>,
+    history: Vec<(Millis, Alias, KopiaRepositoryStatus)>,
     /// Until when news are on their way to each replica.
     busy: [Millis; REPLICAS],
 }
@@ -35,17 +36,18 @@ pub struct Hub {
 /// What changed on the hub.
 #[derive(Clone, Debug)]
 pub enum News {
-    Ledger(Option<Arc<KopiaRepository>>),
+    Ledger(Alias, Option<Arc<KopiaRepository>>),
     Policy(PolicyKey, i64),
     Cluster(Site, bool, bool),
 }
 
 #[derive(Clone, Debug)]
 pub enum HubRequest {
-    Create,
-    Get,
+    Create(Alias),
+    Get(Alias),
     /// On exactly this version.
     Write {
+        alias: Alias,
         version: String,
         status: Box<KopiaRepositoryStatus>,
     },
@@ -61,7 +63,7 @@ pub enum HubAnswer {
 impl Hub {
     pub fn new(period: u32, deadline: u32) -> Self {
         Self {
-            ledger: None,
+            ledgers: [None, None],
             version: 1,
             policy: (period, deadline, false),
             generation: 1,
@@ -73,8 +75,15 @@ impl Hub {
         }
     }
 
+    /// Of the grant in which something moves, where there are two.
     pub fn phase(&self) -> Option<Phase> {
-        let grant = self.ledger.as_deref()?.status.as_ref()?.grant.as_ref()?;
+        let mut phases = (0..ALIASES).filter_map(|alias| self.phase_of(alias));
+        let first = phases.next()?;
+        Some(if first == Phase::Active { phases.next().unwrap_or(first) } else { first })
+    }
+
+    fn phase_of(&self, alias: Alias) -> Option<Phase> {
+        let grant = self.ledgers[alias].as_deref()?.status.as_ref()?.grant.as_ref()?;
         Some(match grant.phase {
             GrantPhase::Claiming => Phase::Claiming,
             GrantPhase::Draining => Phase::Draining,
@@ -89,9 +98,9 @@ impl Hub {
         Some(self.armed.remove(index))
     }
 
-    fn write(&mut self, change: impl FnOnce(&mut KopiaRepository)) {
+    fn write(&mut self, alias: Alias, change: impl FnOnce(&mut KopiaRepository)) {
         self.version += 1;
-        if let Some(ledger) = &mut self.ledger {
+        if let Some(ledger) = &mut self.ledgers[alias] {
             let ledger = Arc::make_mut(ledger);
             change(ledger);
             ledger.metadata.resource_version = Some(self.version.to_string());
@@ -118,21 +127,22 @@ impl Trial<'_> {
     }
 
     pub fn serve_at_hub(&mut self, request: HubRequest, asker: Option<Asker>) {
-        let before = self.phase();
         let answer = match request {
-            HubRequest::Get => match &self.hub.ledger {
+            HubRequest::Get(alias) => match &self.hub.ledgers[alias] {
                 Some(object) => HubAnswer::Object(Arc::clone(object)),
                 None => HubAnswer::Failed,
             },
-            HubRequest::Create => HubAnswer::Object(self.create_ledger()),
-            HubRequest::Write { version, status } => {
-                let standing = self.hub.ledger.as_ref().map(|it| it.metadata.resource_version.as_deref());
+            HubRequest::Create(alias) => HubAnswer::Object(self.create_ledger(alias)),
+            HubRequest::Write { alias, version, status } => {
+                let before = self.grant(alias);
+                let standing = self.hub.ledgers[alias].as_ref().map(|it| it.metadata.resource_version.as_deref());
                 match standing {
                     None => HubAnswer::Failed,
                     Some(standing) if standing != Some(&version) => HubAnswer::Conflict,
                     Some(_) => {
-                        self.hub.write(|object| object.status = Some(*status));
-                        self.written(before)
+                        self.say_what_is_told(alias, &status);
+                        self.hub.write(alias, |object| object.status = Some(*status));
+                        self.written(alias, before.as_ref())
                     }
                 }
             }
@@ -142,14 +152,14 @@ impl Trial<'_> {
         self.after(latency, Event::To(replica, life, Letter::HubAnswer(token, answer)));
     }
 
-    fn create_ledger(&mut self) -> Arc<KopiaRepository> {
-        if let Some(object) = &self.hub.ledger {
+    fn create_ledger(&mut self, alias: Alias) -> Arc<KopiaRepository> {
+        if let Some(object) = &self.hub.ledgers[alias] {
             return Arc::clone(object);
         }
         let uid = self.number();
         self.hub.version += 1;
         let metadata = ObjectMeta {
-            name: Some(self.fleet.id.ledger_name()),
+            name: Some(self.fleet.ids[alias].ledger_name()),
             uid: Some(uid.to_string()),
             resource_version: Some(self.hub.version.to_string()),
             generation: Some(1),
@@ -157,72 +167,129 @@ impl Trial<'_> {
             ..ObjectMeta::default()
         };
         let object = Arc::new(KopiaRepository { metadata, ..KopiaRepository::default() });
-        self.hub.ledger = Some(Arc::clone(&object));
-        self.news(&News::Ledger(Some(Arc::clone(&object))));
+        self.hub.ledgers[alias] = Some(Arc::clone(&object));
+        self.news(&News::Ledger(alias, Some(Arc::clone(&object))));
         object
     }
 
     /// The status was written, by whomever.
-    fn written(&mut self, before: Option<Phase>) -> HubAnswer {
-        let Some(object) = self.hub.ledger.clone() else { return HubAnswer::Failed };
+    fn written(&mut self, alias: Alias, before: Option<&Grant>) -> HubAnswer {
+        let Some(object) = self.hub.ledgers[alias].clone() else { return HubAnswer::Failed };
         let record = observe::ledger(&object);
         if let Some(status) = object.status.as_ref().filter(|_| self.schedule.has("OldLedger")) {
-            self.hub.history.push((self.now, status.clone()));
+            self.hub.history.push((self.now, alias, status.clone()));
         }
         if let Some(grant) = &record.grant {
             self.mix(grant.epoch);
             self.mix(grant.phase as u64);
             self.was_active |= grant.phase == Phase::Active;
             self.verdict.counts |= self.was_active && grant.phase != Phase::Active;
-            if before != Some(grant.phase) || grant.phase != Phase::Active {
+            self.judge(alias, before, grant);
+            if before.map(|it| it.phase) != Some(grant.phase) || grant.phase != Phase::Active {
                 let drain: Vec<_> = record.drain.iter().map(|it| it.cluster.as_str()).collect();
                 let from = grant.from.as_ref().map(|from| format!("{}@{}", from.epoch, from.cluster));
                 self.say(format_args!(
-                    "ledger: epoch {} in {}, {:?}, from {from:?}, drains {drain:?}",
+                    "ledger {alias}: epoch {} in {}, {:?}, from {from:?}, drains {drain:?}",
                     grant.epoch, grant.cluster, grant.phase
                 ));
             }
         }
-        self.news(&News::Ledger(Some(Arc::clone(&object))));
+        self.news(&News::Ledger(alias, Some(Arc::clone(&object))));
         HubAnswer::Object(object)
     }
 
-    /// An operator edits the ledger's object.
-    pub fn edit(&mut self, change: impl FnOnce(&mut KopiaRepository)) {
-        if self.hub.ledger.is_none() {
-            return;
+    fn say_what_is_told(&mut self, alias: Alias, status: &KopiaRepositoryStatus) {
+        let told = |status: &KopiaRepositoryStatus| {
+            let condition = status.conditions.iter().find(|it| it.type_ == "Maintained")?;
+            Some((condition.reason.clone(), condition.message.clone()))
+        };
+        let before = self.hub.ledgers[alias].as_ref().and_then(|object| told(object.status.as_ref()?));
+        let Some((reason, message)) = told(status) else { return };
+        if before.is_none_or(|(before, _)| before != reason) {
+            self.say(format_args!("status {alias}: {reason}: {message}"));
         }
-        self.hub.write(|object| {
-            change(object);
-            object.metadata.generation = object.metadata.generation.map(|it| it + 1);
-        });
-        let ledger = self.hub.ledger.clone();
-        self.news(&News::Ledger(ledger));
+    }
+
+    /// What the ledger says now, as it looks from the repository.
+    fn judge(&mut self, alias: Alias, before: Option<&Grant>, grant: &Grant) {
+        let Some(site) = self.fleet.site(&grant.cluster) else { return };
+        let owner = self.owner(site, (alias, grant.epoch));
+        let same = before.is_some_and(|it| (&it.cluster, it.epoch) == (&grant.cluster, grant.epoch));
+        let claimed = same && before.is_some_and(|it| it.phase == Phase::Claiming);
+        match grant.phase {
+            Phase::Draining | Phase::Active if claimed => self.kopia.is_told_of(&owner, self.now),
+            Phase::Claiming if !same => {
+                let lost = before.map_or(self.epochs_told(false)[alias] > 0, |it| it.phase == Phase::Recovering);
+                if lost {
+                    self.kopia.is_granted_anew(owner);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn grant(&self, alias: Alias) -> Option<Grant> {
+        observe::ledger(self.hub.ledgers[alias].as_deref()?).grant
+    }
+
+    /// An operator edits the ledger's object, that of each name where there are two.
+    pub fn edit(&mut self, change: impl Fn(&mut KopiaRepository)) {
+        for alias in (0..ALIASES).filter(|alias| self.hub.ledgers[*alias].is_some()).collect::<Vec<_>>() {
+            self.hub.write(alias, |object| {
+                change(object);
+                object.metadata.generation = object.metadata.generation.map(|it| it + 1);
+            });
+            let ledger = self.hub.ledgers[alias].clone();
+            self.news(&News::Ledger(alias, ledger));
+        }
+    }
+
+    /// One of the records, where there are two.
+    fn some_record(&mut self) -> Option<Alias> {
+        let there: Vec<Alias> = (0..ALIASES).filter(|alias| self.hub.ledgers[*alias].is_some()).collect();
+        self.random.pick(&there)
     }
 
     pub fn lose_ledger(&mut self) {
-        self.hub.ledger = None;
-        let told = self.epoch_told(false);
-        self.kopia.ledger_is_lost(told);
-        self.news(&News::Ledger(None));
+        let Some(alias) = self.some_record() else { return };
+        self.hub.ledgers[alias] = None;
+        let told = self.epochs_told(false);
+        self.kopia.ledger_is_lost(alias, told);
+        self.news(&News::Ledger(alias, None));
     }
 
     /// Puts back what the ledger said a while ago.
     pub fn old_ledger(&mut self) {
-        let old = self.hub.history.iter().rev().find(|(at, _)| *at < self.now - BACKUP_AGE).cloned();
-        let Some((_, status)) = old.filter(|_| self.hub.ledger.is_some()) else { return };
-        let before = self.phase();
-        let told = self.epoch_told(false);
-        self.kopia.ledger_is_lost(told);
-        self.hub.write(|object| object.status = Some(status));
-        self.written(before);
+        let Some(alias) = self.some_record() else { return };
+        let mut history = self.hub.history.iter().rev();
+        let old = history.find(|(at, of, _)| *of == alias && *at < self.now - BACKUP_AGE).cloned();
+        let Some((.., status)) = old else { return };
+        let before = self.grant(alias);
+        let told = self.epochs_told(false);
+        self.kopia.ledger_is_lost(alias, told);
+        self.hub.write(alias, |object| object.status = Some(status));
+        // Nobody says that anything was claimed now.
+        self.written(alias, before.filter(|grant| grant.phase != Phase::Claiming).as_ref());
     }
 
-    /// The highest epoch that a CronJob bears in members that can be reached, or in those that are away. Jobs are tidied
-    /// away by and by.
-    pub fn epoch_told(&self, away: bool) -> u64 {
-        let members = self.members.iter().filter(|member| member.away == away);
-        members.filter_map(|member| member.cron_job.as_ref()).map(|it| it.spec.epoch).max().unwrap_or(0)
+    /// The highest epoch that a CronJob bears in members that can be reached, or in those that are away, under each name. Jobs
+    /// are tidied away by and by.
+    pub fn epochs_told(&self, away: bool) -> [u64; ALIASES] {
+        let mut told = [0; ALIASES];
+        for named in self.members.iter().filter(|member| member.away == away).map(|member| &member.named) {
+            for (told, named) in told.iter_mut().zip(named) {
+                *told = named.cron_job.as_ref().map_or(*told, |it| it.spec.epoch.max(*told));
+            }
+        }
+        told
+    }
+
+    /// Nothing overtakes on a watch.
+    pub fn news_not_before(&mut self, replica: usize, at: Millis) {
+        let of_members = self.members.iter_mut().map(|member| &mut member.busy[replica]);
+        for busy in of_members.chain([&mut self.hub.busy[replica]]) {
+            *busy = at.max(*busy);
+        }
     }
 
     /// Tells the replicas.

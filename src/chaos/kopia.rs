@@ -1,6 +1,11 @@
 //! The repository itself: whose name is recorded as its maintenance owner, and who was inside when. It judges.
 
-use super::Millis;
+use std::collections::BTreeSet;
+
+use super::{ALIASES, Alias, Millis};
+
+/// An epoch for each of the names.
+type Told = [u64; ALIASES];
 
 /// Owners of a hub begin with this.
 const HUBS: &str = "volsync-hub-";
@@ -28,6 +33,8 @@ pub enum Violation {
     TwoAtOnce { at: Millis, first: String, second: String },
     /// Two members have been the owner under one epoch.
     EpochTwice { at: Millis, first: String, second: String },
+    /// The ledger says that a claim came through, and its owner was never the recorded one.
+    NeverOwner { at: Millis, owner: String },
     /// Faults have ceased, and it is not maintained.
     NotMaintained { after: Millis },
 }
@@ -37,6 +44,7 @@ impl Violation {
         match self {
             Self::TwoAtOnce { .. } => "TwoAtOnce",
             Self::EpochTwice { .. } => "EpochTwice",
+            Self::NeverOwner { .. } => "NeverOwner",
             Self::NotMaintained { .. } => "NotMaintained",
         }
     }
@@ -47,6 +55,8 @@ impl Violation {
 pub struct Repository {
     /// Kopia's recorded maintenance owner.
     pub owner: String,
+    /// The name by which its owner means it, if that is one of this hub.
+    alias: Option<Alias>,
     /// A foreign maintainer's clock is so far ahead that no other name sticks.
     pub owner_sticks: bool,
     pub inside: Vec<Inside>,
@@ -54,9 +64,15 @@ pub struct Repository {
     pub last_run: Option<Millis>,
     /// How many runs of whomever have begun.
     pub runs: u64,
-    ledger_lost: bool,
-    /// Owners of this hub that were ever recorded, as far as anything tells of them.
-    owners: Vec<String>,
+    /// Of which names the record was lost.
+    lost: [bool; ALIASES],
+    /// Every owner that was ever recorded.
+    recorded: BTreeSet<String>,
+    /// Owners of grants that were made when the hub knew that it had lost the ledger, and asked everybody.
+    asked: BTreeSet<String>,
+    /// Owners of this hub that were ever recorded, as far as anything tells of them, and by which name they meant the
+    /// repository: until the hub knows that two names mean one, each has epochs of its own.
+    owners: Vec<(Alias, String)>,
     /// Owners that were given an epoch a second time when nobody could know.
     unknowable: Vec<String>,
     pub violation: Option<Violation>,
@@ -67,11 +83,14 @@ impl Default for Repository {
     fn default() -> Self {
         Self {
             owner: "root@laptop".to_owned(),
+            alias: None,
             owner_sticks: false,
             inside: Vec::new(),
             last_run: None,
             runs: 0,
-            ledger_lost: false,
+            lost: [false; ALIASES],
+            recorded: BTreeSet::new(),
+            asked: BTreeSet::new(),
             owners: Vec::new(),
             unknowable: Vec::new(),
             violation: None,
@@ -80,33 +99,47 @@ impl Default for Repository {
 }
 
 impl Repository {
-    /// The ledger was lost, or put back from a backup; `told` is the highest epoch that objects in members that can be
-    /// reached bear.
-    pub fn ledger_is_lost(&mut self, told: u64) {
-        self.ledger_lost = true;
-        if !self.owner.starts_with(HUBS) {
-            self.forget(told);
-        }
+    /// The record of a name was lost, or put back from a backup; `told` is the highest epoch that objects in members that
+    /// can be reached bear.
+    pub fn ledger_is_lost(&mut self, alias: Alias, told: Told) {
+        self.lost[alias] = true;
+        self.forget(told);
     }
 
     /// Of what neither the ledger nor the recorded owner nor an object tells, nothing in the world tells any more.
-    fn forget(&mut self, told: u64) {
-        self.owners.retain(|owner| epoch(owner).is_some_and(|epoch| epoch <= told));
+    fn forget(&mut self, told: Told) {
+        let (lost, recorded) = (self.lost, self.alias);
+        let is_told = |(alias, owner): &(Alias, String)| {
+            !lost[*alias] || recorded == Some(*alias) || epoch(owner).is_some_and(|epoch| epoch <= told[*alias])
+        };
+        self.owners.retain(is_told);
     }
 
     /// Somebody else makes himself the owner.
-    pub fn is_taken(&mut self, by: &str, sticks: bool, told: u64) {
+    pub fn is_taken(&mut self, by: &str, sticks: bool, told: Told) {
         by.clone_into(&mut self.owner);
+        self.alias = None;
         self.owner_sticks = sticks;
-        if self.ledger_lost {
-            self.forget(told);
+        self.forget(told);
+    }
+
+    /// A grant is made of which the hub knows that the ledger can't tell what was before it: it has to ask all members.
+    pub fn is_granted_anew(&mut self, owner: String) {
+        self.asked.insert(owner);
+    }
+
+    /// The ledger says that this one has claimed it.
+    pub fn is_told_of(&mut self, owner: &str, now: Millis) {
+        if !self.recorded.contains(owner) {
+            let violation = Violation::NeverOwner { at: now, owner: owner.to_owned() };
+            self.violation.get_or_insert(violation);
         }
     }
 
-    /// `maintenance set --owner`. Once the ledger is lost nobody can know an epoch that only members tell of that can't be
-    /// reached; the highest of these is `hidden`.
-    pub fn set_owner(&mut self, owner: &str, now: Millis, hidden: u64) {
-        let known = |epoch: u64| !self.ledger_lost || epoch > hidden;
+    /// `maintenance set --owner`. A hub that does not know that the ledger is an old one can't know an epoch that only members
+    /// tell of that can't be reached; the highest of these is `hidden`, and of the others `told`.
+    pub fn set_owner(&mut self, (alias, owner): (Alias, &str), now: Millis, (told, hidden): (Told, Told)) {
+        let known = |epoch: u64| !self.lost[alias] || epoch > hidden[alias] || self.asked.contains(owner);
         if !epoch(owner).is_some_and(known) {
             // Nor later, when the member can be reached: the epoch has been given.
             self.unknowable.push(owner.to_owned());
@@ -115,15 +148,19 @@ impl Repository {
             return;
         }
         owner.clone_into(&mut self.owner);
-        if self.owners.iter().any(|known| known == owner) {
+        // What was recorded of another name's epochs is gone with the owner who told of them.
+        self.alias = Some(alias);
+        self.forget(told);
+        self.recorded.insert(owner.to_owned());
+        if self.owners.iter().any(|(of, known)| *of == alias && known == owner) {
             return;
         }
-        let twin = self.owners.iter().find(|known| epoch(known) == epoch(owner));
-        if let Some(first) = twin.filter(|_| !self.unknowable.iter().any(|it| it == owner)) {
+        let twin = self.owners.iter().find(|(of, known)| *of == alias && epoch(known) == epoch(owner));
+        if let Some((_, first)) = twin.filter(|_| !self.unknowable.iter().any(|it| it == owner)) {
             let violation = Violation::EpochTwice { at: now, first: first.clone(), second: owner.to_owned() };
             self.violation.get_or_insert(violation);
         }
-        self.owners.push(owner.to_owned());
+        self.owners.push((alias, owner.to_owned()));
     }
 
     /// Past the fence. `clock` is what the clock of who enters says.

@@ -1,7 +1,7 @@
 //! Which replica leads: a Lease of ten seconds, renewed every two, with a fence that closes five seconds before its end.
 
 use super::trial::{Event, Letter, Trial};
-use super::{Millis, REPLICAS, SECOND};
+use super::{ALIASES, Millis, REPLICAS, SECOND};
 
 /// Another replica takes the Lease this long after its holder was last heard of.
 const LEASE: Millis = 10 * SECOND;
@@ -28,7 +28,9 @@ impl Trial<'_> {
         }
         self.say(format_args!("replica {next} leads"));
         (self.replicas[next].leads, self.replicas[next].open_until) = (true, None);
-        self.look_after(next, 0);
+        for alias in 0..ALIASES {
+            self.look_after(next, alias, 0);
+        }
     }
 
     /// Its holder may be gone.
@@ -73,9 +75,10 @@ impl Trial<'_> {
         }
         // What it was about to do comes first; what happened meanwhile it hears of later.
         let lag = self.random.between(0, 2 * SECOND);
+        self.news_not_before(replica, now + lag);
         for letter in held {
             let wait = match letter {
-                Letter::Look(_) | Letter::Answer(..) | Letter::HubAnswer(..) => 1,
+                Letter::Look(..) | Letter::Answer(..) | Letter::HubAnswer(..) => 1,
                 _ => lag,
             };
             self.after(wait, Event::To(replica, life, letter));

@@ -9,14 +9,30 @@ use super::objects::{CronJob, CronSpec, Job, Pod, Role, Snapshot, Version};
 use super::random::Random;
 use super::schedule::Fault;
 use super::trial::{Asker, Event, Letter, Trial};
-use super::{HOUR, Millis, REPLICAS, SECOND, Site};
+use super::{ALIASES, Alias, HOUR, Millis, REPLICAS, SECOND, Site};
 use crate::render::cron_job::CLAIM_DEADLINE_SECONDS;
 
 /// When a client gives up.
 const TIMEOUT: Millis = 15 * SECOND;
 
-pub struct Member {
+/// A CronJob under one of the repository's names, and what its controller knows of it.
+#[derive(Default)]
+pub struct Named {
     pub cron_job: Option<CronJob>,
+    /// What the controller knows.
+    pub view: Option<CronJob>,
+    /// Until when news are on their way to it.
+    pub heard: Millis,
+    /// The last fire time that became a Job, by uid of the CronJob.
+    pub fired: Option<(u64, Millis)>,
+    /// The latest look of the controller that was asked for.
+    pub next_look: u64,
+}
+
+pub struct Member {
+    /// By which of the names its Secret means the repository.
+    pub alias: Alias,
+    pub named: [Named; ALIASES],
     pub jobs: BTreeMap<Rc<str>, Job>,
     pub pods: BTreeMap<u64, Life>,
     /// No replica reaches it.
@@ -25,18 +41,10 @@ pub struct Member {
     pub link: u32,
     /// How far its clock is ahead.
     pub ahead: Millis,
-    /// What its CronJob controller knows.
-    pub view: Option<CronJob>,
-    /// Until when news are on their way to it.
-    pub heard: Millis,
-    /// The last fire time that became a Job, by uid of the CronJob.
-    pub fired: Option<(u64, Millis)>,
-    /// The latest look of the controller that was asked for.
-    pub next_look: u64,
     pub armed: Vec<Fault>,
     pub random: Random,
     /// Until when news are on their way to each replica.
-    busy: [Millis; REPLICAS],
+    pub busy: [Millis; REPLICAS],
     /// A replica hears of nothing: it reads everything anew.
     pub reads: [bool; REPLICAS],
     /// It hears so much later.
@@ -56,16 +64,13 @@ pub enum Answer {
 impl Member {
     pub fn new(random: Random) -> Self {
         Self {
-            cron_job: None,
+            alias: 0,
+            named: Default::default(),
             jobs: BTreeMap::new(),
             pods: BTreeMap::new(),
             away: false,
             link: 0,
             ahead: 0,
-            view: None,
-            heard: 0,
-            fired: None,
-            next_look: 0,
             armed: Vec::new(),
             random,
             busy: [0; REPLICAS],
@@ -83,13 +88,16 @@ impl Member {
     pub fn everything(&self) -> Vec<Snapshot> {
         let jobs = self.jobs.values().map(|job| Snapshot::Job(Rc::clone(&job.name), Some(job.clone())));
         let pods = self.pods.values().map(|life| Snapshot::Pod(life.pod.number, Some(life.pod.clone())));
-        std::iter::once(Snapshot::CronJob(self.cron_job.clone())).chain(jobs).chain(pods).collect()
+        let cron_jobs = self.named.iter().enumerate().map(|(alias, it)| Snapshot::CronJob(alias, it.cron_job.clone()));
+        std::iter::once(Snapshot::Secret(self.alias)).chain(cron_jobs).chain(jobs).chain(pods).collect()
     }
 
-    fn is_clear(&self) -> bool {
-        let suspended = self.cron_job.as_ref().is_none_or(|cron_job| cron_job.spec.suspend);
-        let jobs = self.jobs.values().all(|job| job.ended.is_some());
-        suspended && jobs && self.pods.values().all(|life| life.pod.ended.is_some())
+    fn is_clear(&self, aliases: &[Alias]) -> bool {
+        let mut cron_jobs = aliases.iter().filter_map(|alias| self.named[*alias].cron_job.as_ref());
+        let suspended = cron_jobs.all(|cron_job| cron_job.spec.suspend);
+        let mut jobs = self.jobs.values().filter(|job| aliases.contains(&job.alias));
+        let mut pods = self.pods.values().filter(|life| aliases.contains(&life.pod.alias));
+        suspended && jobs.all(|job| job.ended.is_some()) && pods.all(|life| life.pod.ended.is_some())
     }
 }
 
@@ -124,31 +132,31 @@ impl Trial<'_> {
     /// It has arrived.
     pub fn serve(&mut self, site: Site, order: &Order, asker: Option<Asker>) {
         let answer = match order {
-            Order::Suspend { guard, suspend, .. } => {
-                let standing = self.members[site].cron_job.as_ref();
+            Order::Suspend { alias, guard, suspend, .. } => {
+                let standing = self.members[site].named[*alias].cron_job.as_ref();
                 match standing.filter(|it| it.version.is(guard)).map(|it| it.spec.clone()) {
                     None => Answer::Conflict,
-                    Some(spec) => self.apply(site, &CronSpec { suspend: *suspend, ..spec }),
+                    Some(spec) => self.apply(site, *alias, &CronSpec { suspend: *suspend, ..spec }),
                 }
             }
-            Order::Apply { spec, guard, .. } => {
-                let standing = self.members[site].cron_job.as_ref();
+            Order::Apply { alias, spec, guard, .. } => {
+                let standing = self.members[site].named[*alias].cron_job.as_ref();
                 match (standing, guard) {
-                    (Some(standing), Some(guard)) if standing.version.is(guard) => self.apply(site, spec),
+                    (Some(standing), Some(guard)) if standing.version.is(guard) => self.apply(site, *alias, spec),
                     (_, Some(_)) => Answer::Conflict,
-                    (_, None) => self.apply(site, spec),
+                    (_, None) => self.apply(site, *alias, spec),
                 }
             }
-            Order::Claim { name, epoch, permit, attempt, .. } => {
+            Order::Claim { alias, name, epoch, permit, attempt, .. } => {
                 if !self.members[site].jobs.contains_key(name.as_str()) {
                     let role = Role::Claim { permit: permit.clone(), attempt: attempt.clone() };
-                    self.make_job(site, name, role, *epoch, CLAIM_DEADLINE_SECONDS);
+                    self.make_job(site, (*alias, name), role, *epoch, CLAIM_DEADLINE_SECONDS);
                 }
                 Answer::Done(None)
             }
-            Order::Manual { name, epoch, deadline, .. } => {
+            Order::Manual { alias, name, epoch, deadline, .. } => {
                 if !self.members[site].jobs.contains_key(name.as_str()) {
-                    self.make_job(site, name, Role::Manual, *epoch, *deadline);
+                    self.make_job(site, (*alias, name), Role::Manual, *epoch, *deadline);
                 }
                 Answer::Done(None)
             }
@@ -159,14 +167,14 @@ impl Trial<'_> {
                     Answer::Done(None)
                 }
             },
-            Order::DeleteCronJob { guard, .. } => match &self.members[site].cron_job {
+            Order::DeleteCronJob { alias, guard, .. } => match &self.members[site].named[*alias].cron_job {
                 Some(cron_job) if !cron_job.version.is(guard) => Answer::Conflict,
                 _ => {
-                    self.delete_cron_job(site);
+                    self.delete_cron_job(site, *alias);
                     Answer::Done(None)
                 }
             },
-            Order::List { .. } => Answer::Clear(self.members[site].is_clear()),
+            Order::List { aliases, .. } => Answer::Clear(self.members[site].is_clear(aliases)),
             Order::Fail { .. } => Answer::Conflict,
         };
         let Some((replica, life, token)) = asker else { return };
@@ -176,10 +184,10 @@ impl Trial<'_> {
         self.after(wait, Event::To(replica, life, Letter::Answer(token, answer)));
     }
 
-    fn apply(&mut self, site: Site, spec: &CronSpec) -> Answer {
+    fn apply(&mut self, site: Site, alias: Alias, spec: &CronSpec) -> Answer {
         let (number, now) = (self.number(), self.now);
         let member = &mut self.members[site];
-        let before = member.cron_job.clone();
+        let before = member.named[alias].cron_job.clone();
         if before.as_ref().is_some_and(|it| it.spec == *spec) {
             return Answer::Done(before);
         }
@@ -191,6 +199,7 @@ impl Trial<'_> {
                 ..it
             },
             None => CronJob {
+                alias,
                 version: Version { uid: number, number },
                 generation: 1,
                 spec: spec.clone(),
@@ -198,35 +207,44 @@ impl Trial<'_> {
                 last_schedule: None,
             },
         };
-        member.cron_job = Some(cron_job.clone());
+        member.named[alias].cron_job = Some(cron_job.clone());
         let name = &self.fleet.names[site];
         self.say(format_args!(
-            "{name}: CronJob of epoch {}, {}",
+            "{name}: CronJob {alias} of epoch {}, {}",
             spec.epoch,
             if spec.suspend { "suspended" } else { "runs" }
         ));
-        self.cron_job_changed(site, before.as_ref());
+        self.cron_job_changed(site, alias, before.as_ref());
         Answer::Done(Some(cron_job))
     }
 
     /// Tells its controller and the watches.
-    pub fn cron_job_changed(&mut self, site: Site, before: Option<&CronJob>) {
-        let standing = self.members[site].cron_job.clone();
-        self.controller_hears(site, before, standing.clone());
-        self.emit(site, &Snapshot::CronJob(standing));
+    fn cron_job_changed(&mut self, site: Site, alias: Alias, before: Option<&CronJob>) {
+        let standing = self.members[site].named[alias].cron_job.clone();
+        self.controller_hears(site, alias, before, standing.clone());
+        self.emit(site, &Snapshot::CronJob(alias, standing));
     }
 
-    fn delete_cron_job(&mut self, site: Site) {
-        let Some(before) = self.members[site].cron_job.take() else { return };
-        self.say(format_args!("{}: CronJob removed", self.fleet.names[site]));
-        self.cron_job_changed(site, Some(&before));
+    /// Its Secret means the repository by the other name.
+    pub fn rename(&mut self, site: Site) {
+        let member = &mut self.members[site];
+        member.alias = (member.alias + 1) % ALIASES;
+        let alias = member.alias;
+        self.emit(site, &Snapshot::Secret(alias));
+    }
+
+    fn delete_cron_job(&mut self, site: Site, alias: Alias) {
+        let Some(before) = self.members[site].named[alias].cron_job.take() else { return };
+        self.say(format_args!("{}: CronJob {alias} removed", self.fleet.names[site]));
+        self.cron_job_changed(site, alias, Some(&before));
         let wait = self.random.between(50, 3000);
         self.after(wait, Event::Collect(site, before.version.uid));
     }
 
     /// What a CronJob that is gone has left behind.
     pub fn collect(&mut self, site: Site, cron_job: u64) {
-        if self.members[site].cron_job.as_ref().is_some_and(|it| it.version.uid == cron_job) {
+        let mut standing = self.members[site].named.iter().filter_map(|it| it.cron_job.as_ref());
+        if standing.any(|it| it.version.uid == cron_job) {
             return;
         }
         let of_it = |job: &&Job| job.role == Role::Run { cron_job };
@@ -236,13 +254,13 @@ impl Trial<'_> {
         }
     }
 
-    pub fn make_job(&mut self, site: Site, name: &str, role: Role, epoch: u64, deadline: u32) {
+    pub fn make_job(&mut self, site: Site, (alias, name): (Alias, &str), role: Role, epoch: u64, deadline: u32) {
         let number = self.number();
         let name: Rc<str> = name.into();
         let created = self.now + self.members[site].ahead;
         let version = Version { uid: number, number };
         self.say(format_args!("{}: Job {name} of epoch {epoch}", self.fleet.names[site]));
-        let job = Job { version, name: Rc::clone(&name), role, epoch, deadline, created, ended: None };
+        let job = Job { alias, version, name: Rc::clone(&name), role, epoch, deadline, created, ended: None };
         self.members[site].jobs.insert(Rc::clone(&name), job.clone());
         self.emit(site, &Snapshot::Job(Rc::clone(&name), Some(job)));
         self.make_pod(site, &name);
@@ -258,16 +276,17 @@ impl Trial<'_> {
         if !matches!(job.role, Role::Run { .. }) {
             self.after(HOUR, Event::Expire(site, Rc::clone(&job.name)));
         }
+        let alias = job.alias;
         self.emit(site, &Snapshot::Job(Rc::clone(&job.name), Some(job)));
-        self.prune(site);
-        self.cron_looks(site, None);
+        self.prune(site, alias);
+        self.cron_looks(site, alias, None);
     }
 
     /// Of the ended runs, the last that went well is kept and the last that did not, as the policy says.
-    fn prune(&mut self, site: Site) {
+    fn prune(&mut self, site: Site, alias: Alias) {
         for good in [true, false] {
             let jobs = self.members[site].jobs.values();
-            let runs = jobs.filter(|job| matches!(job.role, Role::Run { .. }));
+            let runs = jobs.filter(|job| job.alias == alias && matches!(job.role, Role::Run { .. }));
             let mut ended: Vec<_> =
                 runs.filter_map(|job| Some((job.ended.filter(|it| it.0 == good)?.1, Rc::clone(&job.name)))).collect();
             ended.sort();

@@ -13,6 +13,7 @@ use super::trial::{Event, Trial};
 use super::{MINUTE, Millis, SECOND, Site, unix};
 use crate::controller::jobs::recorded;
 use crate::grant::Recorded;
+use crate::plan::fleet::Former;
 use crate::render::pod::{Permit, Replaces};
 
 /// A permit is good from this long before it was issued: clocks differ. Seconds.
@@ -52,9 +53,10 @@ impl Trial<'_> {
         let now = self.now;
         let member = &mut self.members[site];
         let Some(of) = member.jobs.get(job) else { return };
-        let (role, epoch, deadline) = (of.role.clone(), of.epoch, Millis::from(of.deadline) * SECOND);
+        let (alias, role, epoch) = (of.alias, of.role.clone(), of.epoch);
+        let deadline = Millis::from(of.deadline) * SECOND;
         let created = now + member.ahead;
-        let pod = Pod { number, job: Rc::clone(job), created, started: None, ended: None, deleting: false };
+        let pod = Pod { alias, number, job: Rc::clone(job), created, started: None, ended: None, deleting: false };
         let is_claim = matches!(role, Role::Claim { .. });
         let slow = member.take(|it| matches!(it, Fault::SlowStart { .. }));
         let of_role = member.take(|it| match it {
@@ -154,8 +156,8 @@ impl Trial<'_> {
         let (now, recorded_owner) = (self.now, self.kopia.owner.clone());
         let Some(life) = self.members[site].pods.get_mut(&number) else { return };
         life.seen = Some(recorded_owner.clone());
-        let epoch = life.epoch;
-        let mine = self.owner(site, epoch);
+        let (alias, epoch) = (life.pod.alias, life.epoch);
+        let mine = self.owner(site, (alias, epoch));
         let is_ours = match recorded(Some(&recorded_owner), super::fleet::HUB_ID) {
             Recorded::Ours(former) => Some(former.epoch),
             _ => None,
@@ -176,9 +178,9 @@ impl Trial<'_> {
         let (clock, owner) = (self.unix_in(site), self.kopia.owner.clone());
         let Some(life) = self.members[site].pods.get_mut(&number) else { return };
         let Role::Claim { permit, .. } = life.role.clone() else { return };
-        let epoch = life.epoch;
+        let (epoch, alias) = (life.epoch, life.pod.alias);
         let short = self.members[site].random.between(SECOND, 5 * SECOND);
-        let mine = self.owner(site, epoch);
+        let mine = self.owner(site, (alias, epoch));
         match stage {
             // Reads the owner.
             1 => {
@@ -205,8 +207,8 @@ impl Trial<'_> {
                 }
                 self.say(format_args!("{}: sets the owner of epoch {epoch}", self.fleet.names[site]));
                 self.mix(epoch);
-                let (now, hidden) = (self.now, self.epoch_told(true));
-                self.kopia.set_owner(&mine, now, hidden);
+                let (now, epochs) = (self.now, (self.epochs_told(false), self.epochs_told(true)));
+                self.kopia.set_owner((alias, &mine), now, epochs);
                 self.next_step(site, number, 3, short);
             }
             3 | 4 => {
@@ -240,7 +242,13 @@ impl Trial<'_> {
         self.without.permit_exact
             || match replaces {
                 Replaces::Foreign => found == Recorded::Foreign,
-                Replaces::Exactly(former) => found == Recorded::Ours(former.clone()),
+                Replaces::Exactly(former) => match found {
+                    Recorded::Ours(found) => {
+                        let id = if self.without.owner_names_id { found.id } else { former.id };
+                        found == Former { id, ..former.clone() }
+                    }
+                    _ => false,
+                },
             }
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use jiff::Timestamp;
 
 use super::fleet::{Fleet, schedule};
-use super::{Millis, Site, stamp};
+use super::{Alias, Millis, Site, stamp};
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{
@@ -40,6 +40,7 @@ pub struct CronSpec {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CronJob {
+    pub alias: Alias,
     pub version: Version,
     pub generation: i64,
     pub spec: CronSpec,
@@ -63,6 +64,7 @@ pub enum Role {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
+    pub alias: Alias,
     pub version: Version,
     pub name: Rc<str>,
     pub role: Role,
@@ -76,6 +78,7 @@ pub struct Job {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
+    pub alias: Alias,
     pub number: u64,
     pub job: Rc<str>,
     pub created: Millis,
@@ -88,7 +91,9 @@ pub struct Pod {
 /// One object as it was at a moment, on its way to a replica; none: gone.
 #[derive(Clone, Debug)]
 pub enum Snapshot {
-    CronJob(Option<CronJob>),
+    CronJob(Alias, Option<CronJob>),
+    /// The name by which the repository's Secret means it.
+    Secret(Alias),
     Job(Rc<str>, Option<Job>),
     Pod(u64, Option<Pod>),
 }
@@ -117,7 +122,7 @@ impl CronJob {
             resource_version: text(self.version.number),
             generation: self.generation,
             applied_hash: None,
-            labels: fleet.labels.clone(),
+            labels: fleet.labels[self.alias].clone(),
             annotations: marked(fleet, site, self.spec.epoch),
             deleting: false,
             other_managers: Vec::new(),
@@ -134,7 +139,7 @@ impl CronJob {
 
     fn pushed(&self, fleet: &Fleet, site: Site) -> PushedCronJob {
         PushedCronJob {
-            repository: fleet.id,
+            repository: fleet.ids[self.alias],
             ours: true,
             secret: Some(fleet.secrets[site].clone()),
             schedule: schedule(self.spec.period).into(),
@@ -146,7 +151,7 @@ impl CronJob {
 
 impl Job {
     fn record(&self, fleet: &Fleet, site: Site) -> JobRecord {
-        let mut its_labels = fleet.labels.clone();
+        let mut its_labels = fleet.labels[self.alias].clone();
         let mut annotations = marked(fleet, site, self.epoch);
         let role = match &self.role {
             Role::Run { .. } | Role::Manual => "run",
@@ -170,7 +175,7 @@ impl Job {
             created: Some(moment(self.created)),
             labels: its_labels,
             annotations,
-            cron_job: matches!(self.role, Role::Run { .. }).then(|| (*fleet.name).into()),
+            cron_job: matches!(self.role, Role::Run { .. }).then(|| (*fleet.objects[self.alias].name).into()),
             active_deadline_seconds: Some(self.deadline.into()),
             suspended: false,
             active: i32::from(self.ended.is_none()),
@@ -195,7 +200,7 @@ impl Pod {
         PodRecord {
             uid: text(self.number),
             created: Some(moment(self.created)),
-            labels: fleet.labels.clone(),
+            labels: fleet.labels[self.alias].clone(),
             job: Some((*self.job).into()),
             phase: phase.into(),
             started: self.started.map(moment),
@@ -219,8 +224,9 @@ impl Snapshot {
         let member = fleet.names[site].clone();
         let place = |name: &str| fleet.placed(name);
         match self {
-            Self::CronJob(object) => {
-                let name = fleet.object.clone();
+            Self::Secret(alias) => vec![fleet.secret(site, alias)],
+            Self::CronJob(alias, object) => {
+                let name = fleet.objects[alias].clone();
                 let record = object.as_ref().map(|it| it.pushed(fleet, site));
                 let told = Observation::CronJob { member: member.clone(), name: name.clone(), record };
                 let object = object.map(|it| Box::new(it.owned(fleet, site)));

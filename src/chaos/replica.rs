@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use super::act::{self, Order};
 use super::fleet::{Fleet, HUB_ID, NAMESPACE};
-use super::hub::{HubAnswer, HubRequest};
 use super::member::Answer;
 use super::random::Random;
+use super::record::Merging;
 use super::trial::{Event, Letter, Trial};
-use super::{MINUTE, Millis, SECOND, Site, stamp};
+use super::{ALIASES, Alias, MINUTE, Millis, SECOND, Site, stamp};
 use crate::controller::decide::{self, Terms};
 use crate::controller::deletions::Deletions;
 use crate::controller::jobs::{Look, Told};
@@ -19,7 +19,7 @@ use crate::controller::member_state::Verified;
 use crate::controller::push::Noted;
 use crate::controller::work::Work;
 use crate::controller::world::{Dirty, World};
-use crate::grant::{Listed, Seen, Step};
+use crate::grant::{Listed, Other, Seen, Step};
 use crate::hub::event::HubEvent;
 use crate::member::event::OwnedKind;
 use crate::names::MemberName;
@@ -50,32 +50,46 @@ pub struct Replica {
     pub open_until: Option<Millis>,
     pub world: World,
     pub deletions: Deletions,
+    pub(super) desks: [Desk; ALIASES],
+    pub random: Random,
+}
+
+/// What a replica does about one id. The ids are worked on side by side.
+#[derive(Default)]
+pub(super) struct Desk {
+    /// The hub forgets a list that it needs no more. Here it stays: the machine itself has to know what it tells.
     lists: BTreeMap<MemberName, Listed>,
-    pass: Option<Pass>,
+    pub pass: Option<Pass>,
+    pub merging: Option<Merging>,
     due: Option<(Millis, u64)>,
     again: Option<Millis>,
     started: Millis,
     failures: u32,
-    pub random: Random,
+}
+
+impl Desk {
+    fn is_busy(&self) -> bool {
+        self.pass.is_some() || self.merging.is_some()
+    }
 }
 
 /// A look at the repository that is under way.
-struct Pass {
+pub(super) struct Pass {
     round: u8,
-    now: Timestamp,
-    work: Work,
-    step: Step,
+    pub now: Timestamp,
+    pub work: Work,
+    pub step: Step,
     orders: VecDeque<Order>,
     /// What failed, and is told of at the end.
     trouble: Option<(&'static str, Millis)>,
-    stage: Stage,
+    pub stage: Stage,
     /// The request whose answer is waited for.
-    token: u64,
+    pub token: u64,
     began: Timestamp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// The ledger comes first; then everything is decided anew.
     Ledger,
     Orders,
@@ -99,12 +113,7 @@ impl Replica {
             open_until: None,
             world: fleet.world(),
             deletions: Deletions::new(SHRINK_HOLD, 1),
-            lists: BTreeMap::new(),
-            pass: None,
-            due: None,
-            again: None,
-            started: -DEBOUNCE,
-            failures: 0,
+            desks: [0; ALIASES].map(|_| Desk { started: -DEBOUNCE, ..Desk::default() }),
             random,
         }
     }
@@ -113,7 +122,9 @@ impl Replica {
     pub fn is_born(&mut self, fleet: &Fleet, now: Millis) {
         let random = self.random.clone();
         *self = Self { life: self.life + 1, up: true, born: now, ahead: self.ahead, ..Self::new(fleet, random) };
-        self.started = now - DEBOUNCE;
+        for desk in &mut self.desks {
+            desk.started = now - DEBOUNCE;
+        }
     }
 
     pub fn may_write(&self, now: Millis) -> bool {
@@ -130,65 +141,67 @@ impl Trial<'_> {
     }
 
     pub fn enqueue(&mut self, replica: usize, dirty: &Dirty) {
-        if dirty.repositories.contains(&self.fleet.id) {
-            self.look_after(replica, 0);
+        for alias in self.fleet.aliases_in(&dirty.repositories) {
+            self.look_after(replica, alias, 0);
         }
     }
 
     /// Not before `wait`, unless something asks for it sooner.
-    pub fn look_after(&mut self, replica: usize, wait: Millis) {
+    pub fn look_after(&mut self, replica: usize, alias: Alias, wait: Millis) {
         let now = self.now;
-        let it = &mut self.replicas[replica];
-        let at = (now + wait).max(it.started + DEBOUNCE);
-        if it.pass.is_some() {
-            it.again = Some(it.again.map_or(at, |again| again.min(at)));
+        let desk = &mut self.replicas[replica].desks[alias];
+        let at = (now + wait).max(desk.started + DEBOUNCE);
+        if desk.is_busy() {
+            desk.again = Some(desk.again.map_or(at, |again| again.min(at)));
             return;
         }
-        if it.due.is_some_and(|(due, _)| due <= at) {
+        if desk.due.is_some_and(|(due, _)| due <= at) {
             return;
         }
         let (number, life) = (self.number(), self.replicas[replica].life);
-        self.replicas[replica].due = Some((at, number));
-        self.at(at, Event::To(replica, life, Letter::Look(number)));
+        self.replicas[replica].desks[alias].due = Some((at, number));
+        self.at(at, Event::To(replica, life, Letter::Look(alias, number)));
     }
 
-    pub fn look(&mut self, replica: usize, number: u64) {
+    pub fn look(&mut self, replica: usize, alias: Alias, number: u64) {
         let now = self.now;
-        let it = &mut self.replicas[replica];
-        if it.pass.is_some() || it.due.is_none_or(|(_, due)| due != number) {
+        let desk = &mut self.replicas[replica].desks[alias];
+        if desk.is_busy() || desk.due.is_none_or(|(_, due)| due != number) {
             return;
         }
-        (it.due, it.started) = (None, now);
+        (desk.due, desk.started) = (None, now);
         // A replica that stands by plans as well, and nothing follows from it.
-        if it.may_write(now) {
-            self.decide(replica, 0);
+        if self.replicas[replica].may_write(now) {
+            self.decide(replica, alias, 0);
+        } else {
+            self.replicas[replica].desks[alias].lists.clear();
         }
     }
 
     /// Decides, and begins to do what was decided.
-    fn decide(&mut self, replica: usize, mut round: u8) {
-        let (fleet, id) = (self.fleet, self.fleet.id);
+    pub(super) fn decide(&mut self, replica: usize, alias: Alias, mut round: u8) {
+        let (fleet, id) = (self.fleet, self.fleet.ids[alias]);
         let now = self.tell_time(replica);
         loop {
             if round >= WRITES_MAX {
-                return self.done(replica, 0);
+                return self.done(replica, alias, 0);
             }
             let it = &mut self.replicas[replica];
             if !it.world.look_around(now) && it.world.must_wait_for(id) {
-                return self.done(replica, EARLY);
+                return self.done(replica, alias, EARLY);
             }
             if !it.world.hub_is_read() {
-                return self.done(replica, EARLY);
+                return self.done(replica, alias, EARLY);
             }
             self.verdict.looks += 1;
             let gather = |world: &mut World, told: &Told| {
                 Work::gather(world, id, HUB_ID, NAMESPACE, Look { now, limit: start_limit(1), told })
             };
-            let Some(mut work) = gather(&mut it.world, &Told::new()) else { return self.done(replica, MINUTE) };
+            let Some(mut work) = gather(&mut it.world, &Told::new()) else { return self.is_nothing(replica, alias) };
             if !work.late.is_empty() {
                 // Nobody has anything to say of why it has not started.
                 let told: Told = work.late.iter().map(|late| (late.subject.clone(), Vec::new())).collect();
-                let Some(again) = gather(&mut it.world, &told) else { return self.done(replica, MINUTE) };
+                let Some(again) = gather(&mut it.world, &told) else { return self.is_nothing(replica, alias) };
                 work = again;
             }
             let known = it.world.planner.fleet().failing_since.contains_key(&id);
@@ -198,10 +211,21 @@ impl Trial<'_> {
                 round += 1;
                 continue;
             }
+            if !work.taken_over.is_empty() {
+                let ended = |other: &Other| {
+                    let of = fleet.aliases(&[other.id]).first().copied()?;
+                    Some((of, Some(other.merged())))
+                };
+                let records = work.taken_over.iter().filter_map(ended).collect();
+                let merging = Merging { into: id, records, round: Some(round + 1), token: 0, reading: false };
+                it.desks[alias].merging = Some(merging);
+                return self.merge(replica, alias);
+            }
+            let lists = &it.desks[alias].lists;
             let seen: BTreeMap<MemberName, Seen> = work
                 .seen
                 .iter()
-                .map(|(member, seen)| (member.clone(), Seen { listed: it.lists.get(member).copied(), ..seen.clone() }))
+                .map(|(member, seen)| (member.clone(), Seen { listed: lists.get(member).copied(), ..seen.clone() }))
                 .collect();
             let terms = Terms { hub_id: HUB_ID, time_factor: 1, grant_factor: 1, without: self.without.machine };
             let step = decide::decide(&work, &seen, now, &terms);
@@ -211,162 +235,119 @@ impl Trial<'_> {
                 (Stage::Orders, act::orders(fleet, &work, &step).into())
             };
             let pass = Pass { round, now, work, step, orders, trouble: None, stage, token: 0, began: now };
-            self.replicas[replica].pass = Some(pass);
+            let desk = &mut self.replicas[replica].desks[alias];
+            desk.pass = Some(pass);
+            if stage == Stage::Ledger {
+                desk.lists.clear();
+            }
             return match stage {
-                Stage::Ledger => self.write_ledger(replica),
-                _ => self.next_order(replica),
+                Stage::Ledger => self.write_ledger(replica, alias),
+                _ => self.next_order(replica, alias),
             };
         }
     }
 
-    fn done(&mut self, replica: usize, wait: Millis) {
-        self.replicas[replica].pass = None;
-        let again = self.replicas[replica].again.take();
-        self.look_after(replica, wait);
+    pub(super) fn done(&mut self, replica: usize, alias: Alias, wait: Millis) {
+        let desk = &mut self.replicas[replica].desks[alias];
+        (desk.pass, desk.merging) = (None, None);
+        let again = desk.again.take();
+        self.look_after(replica, alias, wait);
         if let Some(again) = again {
             let wait = again - self.now;
-            self.look_after(replica, wait);
+            self.look_after(replica, alias, wait);
         }
     }
 
-    fn later(&mut self, replica: usize, retry: Millis) {
+    pub(super) fn later(&mut self, replica: usize, alias: Alias, retry: Millis) {
         let now = self.now;
         let it = &mut self.replicas[replica];
         if !it.may_write(now) {
-            return self.done(replica, RETRY_MAX);
+            return self.done(replica, alias, RETRY_MAX);
         }
-        it.failures += 1;
-        let wait = retry * (1 << (it.failures.min(8) - 1));
-        self.done(replica, wait.min(RETRY_MAX.max(retry)));
-    }
-
-    /// Writes the ledger where anything of it has changed.
-    fn write_ledger(&mut self, replica: usize) {
-        let token = self.number();
-        let now = self.now;
-        let it = &mut self.replicas[replica];
-        let (may_write, life) = (it.may_write(now), it.life);
-        let Some(pass) = &mut it.pass else { return };
-        pass.token = token;
-        let asker = (replica, life, token);
-        if !may_write {
-            return self.later(replica, 2 * SECOND);
-        }
-        let Some(object) = &pass.work.object else { return self.ask_hub(HubRequest::Create, asker) };
-        let status = decide::status(&it.world.planner, &pass.work, object, &pass.step, pass.now);
-        if object.status.as_ref() == Some(&status) {
-            return self.told(replica);
-        }
-        let version = object.metadata.resource_version.clone().unwrap_or_default();
-        self.ask_hub(HubRequest::Write { version, status: Box::new(status) }, asker);
-    }
-
-    pub fn hub_answers(&mut self, replica: usize, token: u64, answer: HubAnswer) {
-        self.tell_time(replica);
-        let life = self.replicas[replica].life;
-        let number = self.number();
-        let id = self.fleet.id;
-        let it = &mut self.replicas[replica];
-        let Some(pass) = it.pass.as_mut().filter(|pass| pass.token == token) else { return };
-        match (answer, pass.stage) {
-            (HubAnswer::Object(object), Stage::Reading) => {
-                it.world.set_ledger(id, Some((*object).clone()));
-                self.later(replica, 0);
-            }
-            // It was made.
-            (HubAnswer::Object(object), _) if pass.work.object.is_none() => {
-                pass.work.object = Some(object);
-                self.write_ledger(replica);
-            }
-            (HubAnswer::Object(object), _) => {
-                it.world.set_ledger(id, Some((*object).clone()));
-                self.told(replica);
-            }
-            (HubAnswer::Conflict, _) => {
-                (pass.stage, pass.token) = (Stage::Reading, number);
-                self.ask_hub(HubRequest::Get, (replica, life, number));
-            }
-            (HubAnswer::Failed, _) => self.later(replica, 2 * SECOND),
-        }
+        let desk = &mut it.desks[alias];
+        desk.failures += 1;
+        let wait = retry * (1 << (desk.failures.min(8) - 1));
+        self.done(replica, alias, wait.min(RETRY_MAX.max(retry)));
     }
 
     /// The ledger says what it should.
-    fn told(&mut self, replica: usize) {
+    pub(super) fn told(&mut self, replica: usize, alias: Alias) {
         let it = &mut self.replicas[replica];
-        let Some(pass) = &it.pass else { return };
+        let desk = &mut it.desks[alias];
+        let Some(pass) = &desk.pass else { return };
         if pass.stage == Stage::Ledger {
             let round = pass.round + 1;
-            it.pass = None;
-            return self.decide(replica, round);
+            desk.pass = None;
+            return self.decide(replica, alias, round);
         }
         if let Some((_, retry)) = pass.trouble {
-            return self.later(replica, retry);
+            return self.later(replica, alias, retry);
         }
-        it.failures = 0;
+        desk.failures = 0;
         let wait = decide::wait(&it.world, &pass.work, &pass.step, pass.now, 1);
-        self.done(replica, millis(wait));
+        self.done(replica, alias, millis(wait));
     }
 
     /// Does the next of what follows from the step.
-    fn next_order(&mut self, replica: usize) {
+    fn next_order(&mut self, replica: usize, alias: Alias) {
         let (token, now, began) = (self.number(), self.now, stamp(self.clock_of(replica)));
         let it = &mut self.replicas[replica];
         let (may_write, life) = (it.may_write(now), it.life);
-        let Some(pass) = &mut it.pass else { return };
+        let desk = &mut it.desks[alias];
+        let Some(pass) = &mut desk.pass else { return };
         let Some(order) = pass.orders.front().cloned() else {
-            if pass.step.list.is_empty() {
-                it.lists.clear();
-            } else {
-                it.again = Some(now);
+            if !pass.step.list.is_empty() {
+                desk.again = Some(now);
             }
             pass.stage = Stage::Telling;
-            return self.tell(replica);
+            return self.tell(replica, alias);
         };
         (pass.token, pass.began) = (token, began);
         let Some(site) = order.site() else {
             let Order::Fail { reason } = order else { return };
-            return self.fails(replica, reason, MINUTE);
+            return self.fails(replica, alias, reason, MINUTE);
         };
         if !may_write && !matches!(order, Order::List { .. }) {
-            return self.fails(replica, "NotLeading", SECOND);
+            return self.fails(replica, alias, "NotLeading", SECOND);
         }
         self.ask_member(site, &order, (replica, life, token));
     }
 
-    fn fails(&mut self, replica: usize, reason: &'static str, retry: Millis) {
-        let Some(pass) = &mut self.replicas[replica].pass else { return };
+    fn fails(&mut self, replica: usize, alias: Alias, reason: &'static str, retry: Millis) {
+        let Some(pass) = &mut self.replicas[replica].desks[alias].pass else { return };
         pass.trouble = Some((reason, retry));
         if matches!(pass.orders.front(), Some(Order::Suspend { former: true, .. })) {
             pass.orders.pop_front();
-            return self.next_order(replica);
+            return self.next_order(replica, alias);
         }
         pass.stage = Stage::Telling;
-        self.tell(replica);
+        self.tell(replica, alias);
     }
 
     /// People are told of what keeps it from going on; a conflict is over before anybody could read of it.
-    fn tell(&mut self, replica: usize) {
-        let Some(pass) = &mut self.replicas[replica].pass else { return };
+    fn tell(&mut self, replica: usize, alias: Alias) {
+        let Some(pass) = &mut self.replicas[replica].desks[alias].pass else { return };
         if let Some((reason, _)) = pass.trouble.filter(|(reason, _)| *reason != "Conflict") {
             pass.step.note = Some((reason, reason.to_owned()));
         }
-        self.write_ledger(replica);
+        self.write_ledger(replica, alias);
     }
 
     pub fn member_answers(&mut self, replica: usize, token: u64, answer: Answer) {
         let ended = self.tell_time(replica);
         let fleet = self.fleet;
         let it = &mut self.replicas[replica];
-        let Some(pass) = it.pass.as_mut().filter(|pass| pass.token == token && pass.stage == Stage::Orders) else {
-            return;
-        };
+        let waits = |pass: &Pass| pass.token == token && pass.stage == Stage::Orders;
+        let Some(alias) = it.desks.iter().position(|desk| desk.pass.as_ref().is_some_and(waits)) else { return };
+        let desk = &mut it.desks[alias];
+        let Some(pass) = &mut desk.pass else { return };
         match answer {
-            Answer::Conflict => return self.fails(replica, "Conflict", SECOND),
-            Answer::Unreachable => return self.fails(replica, "MemberUnreachable", 5 * SECOND),
+            Answer::Conflict => return self.fails(replica, alias, "Conflict", SECOND),
+            Answer::Unreachable => return self.fails(replica, alias, "MemberUnreachable", 5 * SECOND),
             Answer::Clear(clear) => {
                 let listed = Listed { began: pass.began, ended, clear };
-                if let Some(Order::List { site }) = pass.orders.front() {
-                    it.lists.insert(fleet.names[*site].clone(), listed);
+                if let Some(Order::List { site, .. }) = pass.orders.front() {
+                    desk.lists.insert(fleet.names[*site].clone(), listed);
                 }
             }
             Answer::Done(Some(cron_job)) => {
@@ -378,14 +359,14 @@ impl Trial<'_> {
             Answer::Done(None) => {}
         }
         pass.orders.pop_front();
-        self.next_order(replica);
+        self.next_order(replica, alias);
     }
 }
 
 fn note(fleet: &Fleet, world: &mut World, site: Site, cron_job: &super::objects::CronJob) {
     let written = cron_job.owned(fleet, site);
     let verified = Verified { version: written.version().into(), wanted: Box::default() };
-    let name = fleet.object.clone();
+    let name = fleet.objects[cron_job.alias].clone();
     world.note(
         &fleet.names[site],
         Noted { kind: OwnedKind::CronJob, name, verified, stands: Some(written), wrote: true },

@@ -102,10 +102,12 @@ pub enum Fault {
         runs: bool,
         fast: bool,
     },
+    /// From now on this member's Secret names the repository in the other way.
+    Renamed(Site),
 }
 
 /// Names of all kinds, as in the table of hits.
-pub const KINDS: [&str; 30] = [
+pub const KINDS: [&str; 31] = [
     "Pin",
     "Unpin",
     "RunNow",
@@ -136,6 +138,7 @@ pub const KINDS: [&str; 30] = [
     "ClaimDies",
     "ClaimStalls",
     "MemberClock",
+    "Renamed",
 ];
 /// The last kind stands alone, for it is the only one of nobody's in the fleet.
 pub const FOREIGN: &str = "ForeignOwner";
@@ -172,6 +175,7 @@ impl Fault {
             Self::ClaimStalls { .. } => "ClaimStalls",
             Self::MemberClock { .. } => "MemberClock",
             Self::ForeignOwner { .. } => FOREIGN,
+            Self::Renamed(_) => "Renamed",
         }
     }
 
@@ -254,7 +258,8 @@ fn site(random: &mut Random) -> Site {
 
 /// What makes a repository move, or holds it.
 fn mover(random: &mut Random) -> Fault {
-    match random.below(24) {
+    match random.below(25) {
+        24 => Fault::Renamed(site(random)),
         22 => Fault::RunNow,
         23 => Fault::Failover,
         0..=8 => Fault::Pin(site(random)),
@@ -276,7 +281,8 @@ fn trouble(random: &mut Random) -> Fault {
     let replica = random.index(2);
     let short = random.between(SECOND, 40 * SECOND);
     let long = random.between(MINUTE, 40 * MINUTE);
-    match random.below(45) {
+    match random.below(46) {
+        45 => Fault::Renamed(site),
         42 | 43 => Fault::RunNow,
         44 => Fault::Failover,
         0 | 1 => mover(random),

@@ -3,7 +3,7 @@
 use super::hub::News;
 use super::objects::Snapshot;
 use super::trial::{Event, Letter, Trial};
-use super::{MINUTE, Millis, REPLICAS, SECOND, SITES, Site};
+use super::{ALIASES, MINUTE, Millis, REPLICAS, SECOND, SITES, Site};
 use crate::hub::event::HubEvent;
 use crate::member::MemberEvent;
 use crate::member::event::OwnedKind;
@@ -18,8 +18,10 @@ impl Trial<'_> {
         let (policy, generation) = (self.hub.policy, self.hub.generation);
         let mut events = vec![fleet.policy(policy, generation)];
         events.extend((0..SITES).map(|site| fleet.cluster(site, self.hub.eligible[site], self.hub.paused[site])));
-        let ledger = self.hub.ledger.as_deref().cloned().map(Box::new);
-        events.extend(ledger.map(|object| HubEvent::Ledger { id: fleet.id, object: Some(object) }));
+        for (alias, ledger) in self.hub.ledgers.iter().enumerate() {
+            let ledger = ledger.as_deref().cloned().map(Box::new);
+            events.extend(ledger.map(|object| HubEvent::Ledger { id: fleet.ids[alias], object: Some(object) }));
+        }
         events.extend(super::Fleet::lists());
         for event in events {
             self.hub_event(replica, event);
@@ -32,7 +34,9 @@ impl Trial<'_> {
             self.members[site].lag[replica] = 0;
             self.reads_anew(replica, site);
         }
-        self.look_after(replica, 0);
+        for alias in 0..ALIASES {
+            self.look_after(replica, alias, 0);
+        }
         self.lease_may_end();
     }
 
@@ -90,14 +94,14 @@ impl Trial<'_> {
             return it.held.push(letter);
         }
         match letter {
-            Letter::Look(number) => self.look(replica, number),
+            Letter::Look(alias, number) => self.look(replica, alias, number),
             Letter::Answer(token, answer) => self.member_answers(replica, token, answer),
             Letter::HubAnswer(token, answer) => self.hub_answers(replica, token, answer),
             Letter::Hub(news) => {
                 let event = match news {
-                    News::Ledger(object) => {
+                    News::Ledger(alias, object) => {
                         let object = object.map(|object| Box::new((*object).clone()));
-                        HubEvent::Ledger { id: self.fleet.id, object }
+                        HubEvent::Ledger { id: self.fleet.ids[alias], object }
                     }
                     News::Policy(key, generation) => self.fleet.policy(key, generation),
                     News::Cluster(site, eligible, paused) => self.fleet.cluster(site, eligible, paused),
@@ -163,9 +167,11 @@ impl Trial<'_> {
         let stands = |name: &str| here.pods.keys().any(|number| name == format!("pod-{number}"));
         let pods = state.pods.keys().filter(|name| !stands(&name.name));
         gone.extend(pods.map(|name| MemberEvent::Pod { member: member.clone(), name: name.clone(), pod: None }));
-        let cron_job = state.owned.contains_key(&(OwnedKind::CronJob, self.fleet.object.clone()));
-        if cron_job && here.cron_job.is_none() {
-            gone.extend(Snapshot::CronJob(None).events(self.fleet, site));
+        for alias in 0..ALIASES {
+            let cron_job = state.owned.contains_key(&(OwnedKind::CronJob, self.fleet.objects[alias].clone()));
+            if cron_job && here.named[alias].cron_job.is_none() {
+                gone.extend(Snapshot::CronJob(alias, None).events(self.fleet, site));
+            }
         }
         for event in gone {
             self.member_event(replica, event);

@@ -14,8 +14,9 @@ use super::random::Random;
 use super::replica::Replica;
 use super::report::Hits;
 use super::schedule::{FAULTS_END, FOREIGN, Schedule};
-use super::{HOUR, MINUTE, Millis, REPLICAS, SECOND, SITES, Site, Without, unix};
+use super::{Alias, HOUR, MINUTE, Millis, REPLICAS, SECOND, SITES, Site, Without, unix};
 use crate::plan::fleet::Phase;
+use crate::render::kopia_owner;
 
 /// Once faults have ceased it is maintained again within this.
 const BOUND: Millis = 8 * HOUR;
@@ -47,9 +48,9 @@ pub enum Event {
         asker: Option<Asker>,
     },
     /// The CronJob controller's cache has this now.
-    CronView(Site, Option<CronJob>),
+    CronView(Site, Alias, Option<CronJob>),
     /// It looks what is due; only the latest of these counts.
-    Cron(Site, u64),
+    Cron(Site, Alias, u64),
     /// It makes a Job from what it knew: a fire time came round.
     CronFires(Site, Box<CronJob>),
     Pod(Site, u64),
@@ -66,7 +67,7 @@ pub enum Letter {
     Listed(Site),
     Away(Site, u32),
     Believe,
-    Look(u64),
+    Look(Alias, u64),
     Answer(u64, Answer),
     HubAnswer(u64, HubAnswer),
 }
@@ -185,13 +186,14 @@ impl<'a> Trial<'a> {
         self.verdict.counts |= phase.is_some_and(|phase| phase != Phase::Active);
     }
 
-    pub fn owner(&self, site: Site, epoch: u64) -> String {
-        format!("volsync-hub-{epoch}@{}.{HUB_ID}", self.fleet.names[site])
+    pub fn owner(&self, site: Site, (alias, epoch): (Alias, u64)) -> String {
+        let alias = if self.without.owner_names_id { 0 } else { alias };
+        kopia_owner(epoch, &self.fleet.names[site], self.fleet.ids[alias], HUB_ID)
     }
 
     /// Plays it. What happened is empty unless it was asked for.
     pub fn play(mut self) -> (Verdict, Vec<String>) {
-        let long = [FOREIGN, "ClaimDies", "ClaimStalls", "MemberClock", "SlowStart", "OldLedger"];
+        let long = [FOREIGN, "ClaimDies", "ClaimStalls", "MemberClock", "SlowStart", "OldLedger", "Renamed"];
         let bound = if long.iter().any(|kind| self.schedule.has(kind)) { LONG_BOUND } else { BOUND };
         while let Some(((at, number), event)) = self.queue.pop_first() {
             self.now = at;
@@ -227,8 +229,8 @@ impl<'a> Trial<'a> {
             Event::To(replica, life, letter) => self.deliver(replica, life, letter),
             Event::Request { site, order, asker } => self.serve(site, &order, asker),
             Event::AtHub { request, asker } => self.serve_at_hub(*request, asker),
-            Event::CronView(site, view) => self.cron_view(site, view),
-            Event::Cron(site, number) => self.cron_looks(site, Some(number)),
+            Event::CronView(site, alias, view) => self.cron_view(site, alias, view),
+            Event::Cron(site, alias, number) => self.cron_looks(site, alias, Some(number)),
             Event::CronFires(site, view) => self.cron_fires(site, &view),
             Event::Pod(site, number) => self.pod_goes_on(site, number),
             Event::PodKilled(site, number) => self.pod_is_gone(site, number),

@@ -44,7 +44,6 @@ impl Engine {
     /// Makes the consistent lists that the grant asks for, and has it decide again.
     pub(super) async fn list(&self, work: &Work, step: &Step) -> Result<(), Trouble> {
         if step.list.is_empty() {
-            self.forget_lists(work.id);
             return Ok(());
         }
         for member in &step.list {
@@ -60,6 +59,7 @@ impl Engine {
         Ok(())
     }
 
+    /// Lists from before a change of the ledger tell nothing: each wait begins anew.
     pub(super) fn forget_lists(&self, id: RepositoryId) {
         self.lists().retain(|(of, _), _| *of != id);
     }

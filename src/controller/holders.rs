@@ -76,9 +76,9 @@ pub fn evidence(world: &World, ids: &[RepositoryId], hub_id: &str, recorded: u64
     let epoch = |annotations: &BTreeMap<Box<str>, Box<str>>| annotations.get(labels::EPOCH)?.parse::<u64>().ok();
     let of_id = |id: &RepositoryId| {
         let id = *id;
-        world.places(id).filter_map(move |member| Some((member, world.here(id, member)?)))
+        world.places(id).filter_map(move |member| Some((id, member, world.here(id, member)?)))
     };
-    for (member, here) in ids.iter().flat_map(of_id) {
+    for (id, member, here) in ids.iter().flat_map(of_id) {
         let cron_jobs = cron_jobs(&here, hub_id);
         let cron_jobs =
             cron_jobs.filter_map(|(_, object, cron)| Some((epoch(&object.annotations)?, cron.active_deadline_seconds)));
@@ -87,10 +87,12 @@ pub fn evidence(world: &World, ids: &[RepositoryId], hub_id: &str, recorded: u64
         for (epoch, deadline) in cron_jobs.chain(jobs).filter(|(epoch, _)| is_plausible(*epoch, recorded)) {
             let deadline = deadline.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(DEADLINE_UNKNOWN);
             let entry = found.entry(member).or_insert_with(|| Evidence {
-                former: Former { cluster: member.clone(), epoch },
+                former: Former { cluster: member.clone(), epoch, id },
                 deadline_seconds: deadline,
             });
-            entry.former.epoch = entry.former.epoch.max(epoch);
+            if epoch > entry.former.epoch {
+                (entry.former.epoch, entry.former.id) = (epoch, id);
+            }
             entry.deadline_seconds = entry.deadline_seconds.max(deadline);
         }
     }

@@ -144,6 +144,7 @@ impl Engine {
             self.claims_nothing(work.id);
         }
         if !writes {
+            self.forget_lists(work.id);
             debug!(repository = %work.id, state = ?work.plan.state, cluster = ?work.plan.cluster, next = ?step.note,
                 "planned; another replica writes it");
             if leads && !self.observes(work) {
@@ -152,6 +153,7 @@ impl Engine {
             return Ok(Next::Rest(self.wait(work, &step, now)));
         }
         if step.ledger.is_some() {
+            self.forget_lists(work.id);
             self.write_ledger(work, &step, now).await?;
             return Ok(Next::Again);
         }

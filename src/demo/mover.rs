@@ -154,7 +154,7 @@ impl Mission {
         report
     }
 
-    /// The epoch in an owner that this hub wrote: `volsync-hub-<epoch>@<member>.<hub id>`.
+    /// The epoch in an owner that this hub wrote: `volsync-hub-<epoch>@<member>.<id>.<hub id>`.
     fn epoch_of_ours(&self, owner: &str) -> Option<i64> {
         let (user, host) = owner.split_once('@')?;
         let ours = host.ends_with(&format!(".{}", self.variable("HUB_ID")));

@@ -147,7 +147,7 @@ fn ended(input: &Input<'_>, grant: &Grant, report: &ClaimReport, assignment: &As
         return again(input, grant, grant.from.clone());
     }
     if (report.set_nothing() || !input.keeps(Rule::NothingSet))
-        && let Some(from) = &grant.from
+        && let Some(from) = grant.from.as_ref().filter(|from| input.is_own(from))
     {
         return handover::resume(input, grant, from);
     }
@@ -171,10 +171,12 @@ fn another_owner(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Opti
         return None;
     }
     match &report.recorded {
-        Recorded::Ours(found) if found.epoch >= grant.epoch => Some(recover::outdated(input, grant, found)),
-        // An earlier claim that nobody saw come through.
+        Recorded::Ours(found) if input.is_own(found) && found.epoch >= grant.epoch => {
+            Some(recover::outdated(input, grant, found))
+        }
+        // An earlier claim that nobody saw come through, or one by another id of the repository.
         Recorded::Ours(found) if grant.from.as_ref() != Some(found) => {
-            let drain = drain::with(input, found.cluster.clone(), None);
+            let drain = drain::with_former(input, found);
             let next = Grant { since: Some(input.now), from: Some(found.clone()), ..grant.clone() };
             Some(claims(&grant.cluster, Step::grant(unsettled(input, next), &drain)))
         }
@@ -189,7 +191,9 @@ pub(super) fn anew(input: &Input<'_>, grant: &Grant, assignment: &Assignment, re
     let running = || Step { run: true, ..Step::rest() };
     let from = match recorded {
         Recorded::Unknown => return running(),
-        Recorded::Ours(found) if found.epoch >= grant.next_epoch() => return recover::outdated(input, grant, found),
+        Recorded::Ours(found) if input.is_own(found) && found.epoch >= grant.next_epoch() => {
+            return recover::outdated(input, grant, found);
+        }
         Recorded::Ours(found) => Some(found.clone()),
         // Whoever made it anew is its first owner, and nobody took anything.
         Recorded::Foreign if input.replaced => None,
@@ -205,7 +209,7 @@ pub(super) fn anew(input: &Input<'_>, grant: &Grant, assignment: &Assignment, re
     };
     let own = drain::with(input, grant.cluster.clone(), Some(grant.deadline_seconds));
     let input = &Input { drain: &own, ..input.clone() };
-    let drain = from.as_ref().map_or_else(|| own.clone(), |from| drain::with(input, from.cluster.clone(), None));
+    let drain = from.as_ref().map_or_else(|| own.clone(), |from| drain::with_former(input, from));
     claims(&grant.cluster, Step::grant(unsettled(input, claiming(input, assignment, from)), &drain))
 }
 

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Input, MARGIN, Rule, Seen, Step};
 use crate::api::kopia_repository::DEADLINE_UNKNOWN;
 use crate::names::{MemberName, RepositoryId};
-use crate::plan::fleet::{Drain, Grant, Phase};
+use crate::plan::fleet::{Drain, Former, Grant, Phase};
 
 /// Between two consistent lists. A CronJob controller may make a Job after its CronJob was suspended, from what it
 /// had read before; it does not lag so far behind.
@@ -23,6 +23,15 @@ pub(super) fn may_fire(input: &Input<'_>) -> bool {
 pub(super) fn with(input: &Input<'_>, cluster: MemberName, deadline_seconds: Option<u32>) -> Vec<Drain> {
     let known = input.drain.iter().any(|entry| entry.cluster == cluster);
     if known || input.keeps(Rule::FormerDrained) { and(input, cluster, deadline_seconds) } else { anew(input) }
+}
+
+/// The same of a grant whose deadline nobody knows, with all that stands there under its id.
+pub(super) fn with_former(input: &Input<'_>, former: &Former) -> Vec<Drain> {
+    let mut drain = with(input, former.cluster.clone(), None);
+    if let Some(entry) = drain.iter_mut().find(|entry| entry.cluster == former.cluster) {
+        entry.ids = union(&entry.ids, &[former.id]);
+    }
+    drain
 }
 
 /// The same of a member that held no earlier grant: the holder itself.
@@ -114,23 +123,22 @@ fn look(input: &Input<'_>, entry: &Drain, verified: Timestamp) -> Look {
     }
     // One that can't be seen goes on by itself: the fence holds whatever begins there.
     let Some(seen) = input.seen.get(&entry.cluster) else { return Look::Wait(over) };
-    let after_claim = if input.keeps(Rule::ListsAfterClaim) { verified } else { Timestamp::MIN };
-    match quiet(input, entry, seen, after_claim) {
+    match quiet(input, entry, seen) {
         Look::Busy(again) => Look::Busy(again.min(over)),
         Look::Wait(until) => Look::Wait(until.min(over)),
         look => look,
     }
 }
 
-/// Whether two consistent lists, the first of them from `first` on, show the CronJob suspended and nothing that runs.
+/// Whether two consistent lists show the CronJob suspended and nothing that runs.
 /// What is waited for with no end in sight is told by the watch: [`Timestamp::MAX`].
-pub(super) fn quiet(input: &Input<'_>, entry: &Drain, seen: &Seen, first: Timestamp) -> Look {
+pub(super) fn quiet(input: &Input<'_>, entry: &Drain, seen: &Seen) -> Look {
     if !seen.suspended || seen.live > 0 {
         let again = Timestamp::MAX;
         return if entry.clear_since.is_some() { Look::Busy(again) } else { Look::Wait(again) };
     }
     let between = if input.keeps(Rule::MinuteBetween) { BETWEEN_LISTS } else { SignedDuration::ZERO };
-    let from = entry.clear_since.map_or(first, |since| input.after(since, between));
+    let from = entry.clear_since.map_or(Timestamp::MIN, |since| input.after(since, between));
     match seen.listed.filter(|listed| listed.began >= from) {
         Some(listed) if listed.clear && (entry.clear_since.is_some() || !input.keeps(Rule::TwoLists)) => Look::Over,
         Some(listed) if listed.clear => Look::Clear(rounded_up(listed.ended)),

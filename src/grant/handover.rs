@@ -21,11 +21,7 @@ pub(super) fn due(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> 
             ),
         );
     }
-    begin(input, grant, assignment, Some(former(grant)))
-}
-
-fn former(grant: &Grant) -> Former {
-    Former { cluster: grant.cluster.clone(), epoch: grant.epoch }
+    begin(input, grant, assignment, Some(input.former(grant)))
 }
 
 /// Rule: a hand-over begins with the ledger: a new epoch, and every member that may still run anything.
@@ -41,7 +37,7 @@ fn begin(input: &Input<'_>, grant: &Grant, assignment: &Assignment, from: Option
     let held_by = input.known_as.unwrap_or(&grant.cluster);
     let drain = drain::with(input, held_by.clone(), Some(grant.deadline_seconds));
     // A claim that may have come through, and of which nobody knows whom it replaced, and what began meanwhile.
-    let unseen = grant.phase == Phase::Claiming && from.as_ref() == Some(&former(grant));
+    let unseen = grant.phase == Phase::Claiming && from.as_ref() == Some(&input.former(grant));
     let next = claim::claiming(input, assignment, from);
     let next = if unseen { claim::unsettled(input, next) } else { next };
     claim::claims(member, Step::grant(next, &drain))
@@ -65,7 +61,7 @@ fn unclaimed(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step 
             untouched(input, grant, assignment)
         }
         // Whether it set anything is not known: whoever claims next may find this owner.
-        ClaimJob::Ended(_) => begin(input, grant, assignment, Some(former(grant))),
+        ClaimJob::Ended(_) => begin(input, grant, assignment, Some(input.former(grant))),
         ClaimJob::Unknown => {
             let over = claim::over_by(input, grant.since.unwrap_or(input.now));
             if input.now < over {
@@ -82,7 +78,7 @@ fn unclaimed(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step 
 fn untouched(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step {
     match &grant.from {
         None => claim::first(input, assignment),
-        Some(from) if from.cluster == assignment.member => resume(input, grant, from),
+        Some(from) if from.cluster == assignment.member && input.is_own(from) => resume(input, grant, from),
         Some(from) => begin(input, grant, assignment, Some(from.clone())),
     }
 }
@@ -136,6 +132,8 @@ fn claiming_held(input: &Input<'_>, grant: &Grant, from: &Former) -> Step {
     let over = claim::over_by(input, grant.since.unwrap_or(input.now));
     match &input.claim {
         ClaimJob::Ended(report) if report.outcome == Outcome::Claimed => claim::claimed(input, grant, report),
+        // Under another id it had objects of another name: what was set is found out once it may be claimed again.
+        _ if !input.is_own(from) => Step::rest(),
         ClaimJob::Ended(report) if report.set_nothing() || !input.keeps(Rule::NothingSet) => resume(input, grant, from),
         ClaimJob::Ended(report) => Step { remove_claim: !report.over, ..Step::rest() },
         ClaimJob::Stale => Step { remove_claim: true, ..Step::rest() },
@@ -148,6 +146,11 @@ fn claiming_held(input: &Input<'_>, grant: &Grant, from: &Former) -> Step {
 
 /// Its CronJob was suspended for a hand-over that did not come through.
 fn resuming(input: &Input<'_>, grant: &Grant) -> Step {
+    // The Job of a run by hand may run there, or be about to: that comes to its end first.
+    if input.by_hand.under_way {
+        let drain = drain::and(input, grant.cluster.clone(), Some(grant.deadline_seconds));
+        return Step::grant(Grant { phase: Phase::Active, since: Some(input.now), ..grant.clone() }, &drain);
+    }
     match input.seen.get(&grant.cluster) {
         Some(seen) if seen.suspended => Step { run: true, ..Step::rest() },
         Some(_) => Step::grant(Grant { phase: Phase::Active, since: Some(input.now), ..grant.clone() }, input.drain),

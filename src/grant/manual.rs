@@ -69,7 +69,7 @@ fn quiet(input: &Input<'_>, grant: &Grant, own: &Drain, token: &str) -> Step {
         Step::grant(grant.clone(), &drain)
     };
     let wake = |at: Timestamp| (at < Timestamp::MAX).then_some(at);
-    match drain::quiet(input, own, seen, Timestamp::MIN) {
+    match drain::quiet(input, own, seen) {
         Look::Over if !input.by_hand.under_way && input.keeps(Rule::NamedFirst) => {
             Step::write(LedgerChange::Manual { drain: input.drain.to_vec(), under_way: Some(token.into()), seen: None })
         }

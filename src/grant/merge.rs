@@ -1,6 +1,6 @@
 //! What is done where several ids are found to be one repository, and where one of them turns out to be another after all.
 
-use super::{Input, Step, claim, drain};
+use super::{Input, Rule, Step, claim, drain};
 use crate::names::RepositoryId;
 use crate::plan::fleet::{Drain, Former, Grant, Merged, Phase};
 use crate::plan::result::Assignment;
@@ -17,7 +17,7 @@ impl Other {
     /// What its record keeps of the grant from now on.
     pub fn merged(&self) -> Merged {
         Merged {
-            from: settled(&self.grant),
+            from: settled(&self.grant, self.id),
             deadline_seconds: self.grant.deadline_seconds,
             highest_epoch: self.grant.highest(),
         }
@@ -39,9 +39,12 @@ pub(super) fn absorb(input: &Input<'_>, assignment: &Assignment) -> Option<Step>
     if input.others.is_empty() || !can {
         return None;
     }
-    let grants = || input.grant.into_iter().chain(input.others.iter().map(|other| &other.grant));
+    let own = || input.grant.map(|grant| (grant, input.plan.id));
+    let theirs = || input.others.iter().map(|other| (&other.grant, other.id));
+    let all = || own().into_iter().chain(theirs());
+    let grants = || all().map(|(grant, _)| grant);
     // Which of them Kopia names is not known; the claim tells, and is made for another one where it was not this one.
-    let from = grants().filter_map(settled).max_by_key(|former| former.epoch);
+    let from = all().filter_map(|(grant, id)| settled(grant, id)).max_by_key(|former| former.epoch);
     let known = from.is_some();
     let from = from.or_else(|| grants().filter_map(|grant| grant.from.clone()).max_by_key(|former| former.epoch));
     let next = claim::claiming(input, assignment, from);
@@ -53,14 +56,18 @@ pub(super) fn absorb(input: &Input<'_>, assignment: &Assignment) -> Option<Step>
 }
 
 /// The grant's claim came through, so that Kopia named it when it was seen last.
-fn settled(grant: &Grant) -> Option<Former> {
+fn settled(grant: &Grant, id: RepositoryId) -> Option<Former> {
     let is = matches!(grant.phase, Phase::Draining | Phase::Active | Phase::Resuming);
-    is.then(|| Former { cluster: grant.cluster.clone(), epoch: grant.epoch })
+    is.then(|| Former { cluster: grant.cluster.clone(), epoch: grant.epoch, id })
 }
 
 /// Every member in which anything may run under any of the grants, by every id.
 fn everybody(input: &Input<'_>) -> Vec<Drain> {
     let mut all = input.drain.to_vec();
+    if !input.keeps(Rule::EveryName) {
+        let own = input.grant.map(|grant| (grant.cluster.clone(), Some(grant.deadline_seconds)));
+        return own.map_or(all, |(cluster, deadline)| drain::with(input, cluster, deadline));
+    }
     for entry in input.others.iter().flat_map(|other| &other.drain) {
         match all.iter_mut().find(|known| known.cluster == entry.cluster) {
             Some(known) => {
@@ -82,7 +89,8 @@ fn everybody(input: &Input<'_>) -> Vec<Drain> {
 /// Another record stood for this one, and does no longer: it is granted anew, with an epoch that neither had. Kopia may
 /// still name the grant from before.
 pub(super) fn split(input: &Input<'_>, merged: &Merged, assignment: &Assignment) -> Step {
-    let next = claim::claiming(input, assignment, merged.from.clone());
+    // What the other record waited for when it stood for this one is not known here.
+    let next = claim::unsettled(input, claim::claiming(input, assignment, merged.from.clone()));
     let drain = match &merged.from {
         Some(from) => drain::with(input, from.cluster.clone(), Some(merged.deadline_seconds)),
         None => input.drain.to_vec(),
@@ -133,7 +141,8 @@ mod tests {
             let (next, drain) = written(step(&input));
             assert_eq!((next.cluster.as_str(), next.phase), ("a", Phase::Claiming));
             assert!(next.epoch > own.max(theirs), "{next:?}");
-            let expected = Former { cluster: from.0.into(), epoch: from.1 };
+            let of = if from.0 == "a" { plan.id } else { id(SECOND) };
+            let expected = Former { cluster: from.0.into(), epoch: from.1, id: of };
             assert_eq!((next.from.as_ref(), next.until), (Some(&expected), None));
             let members: Vec<_> = drain.iter().map(|it| it.cluster.as_str()).collect();
             assert_eq!(members, ["a", "b", "c"]);
@@ -176,7 +185,8 @@ mod tests {
             clear_since: None,
         };
         let drain = [drained("a"), drained("b")];
-        let claiming = Grant { from: Some(Former { cluster: "a".into(), epoch: 5 }), ..grant("a", Phase::Claiming) };
+        let claiming =
+            Grant { from: Some(Former { cluster: "a".into(), epoch: 5, id: plan.id }), ..grant("a", Phase::Claiming) };
         let report = ClaimReport {
             outcome: Outcome::ConnectFailed,
             reason: "why".to_owned(),
@@ -199,7 +209,7 @@ mod tests {
     fn what_is_split_off_is_granted_anew() {
         let plan = plan("a");
         let before = other("b", 9, Phase::Active).merged();
-        assert_eq!(before.from, Some(Former { cluster: "b".into(), epoch: 9 }));
+        assert_eq!(before.from, Some(Former { cluster: "b".into(), epoch: 9, id: id(SECOND) }));
         let split = Input { merged: Some(&before), highest_epoch: 9, ..input(&plan, None, ClaimJob::Absent) };
         let (next, drain) = written(step(&split));
         assert_eq!((next.cluster.as_str(), next.epoch, &next.from), ("a", 10, &before.from));

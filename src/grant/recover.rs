@@ -25,7 +25,7 @@ pub(super) fn lost(input: &Input<'_>, assignment: &Assignment) -> Step {
 
 /// The ledger's record could not be read, or Kopia names a later owner than it.
 pub(super) fn recovering(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step {
-    let itself = Former { cluster: grant.cluster.clone(), epoch: grant.epoch };
+    let itself = input.former(grant);
     let known = Some(itself).filter(|it| it.epoch > 0 && !it.cluster.as_str().is_empty());
     take_up(input, assignment, known.into_iter().chain(grant.from.clone()).max_by_key(|it| it.epoch))
 }
@@ -39,7 +39,7 @@ pub(super) fn outdated(input: &Input<'_>, grant: &Grant, found: &Former) -> Step
         from: Some(found.clone()),
         ..grant.clone()
     };
-    Step::grant(next, &drain::with(input, found.cluster.clone(), None))
+    Step::grant(next, &drain::with_former(input, found))
         .saying("Recovering", format!("the recorded owner is of epoch {}, which the ledger does not know", found.epoch))
 }
 
@@ -48,8 +48,11 @@ pub(super) fn outdated(input: &Input<'_>, grant: &Grant, found: &Former) -> Step
 /// holder's own member an epoch that is too high is taken for an edit, and put right like any other: its runs tell.
 pub(super) fn overtaken(input: &Input<'_>) -> Option<Step> {
     let grant = input.grant.filter(|grant| grant.phase != Phase::Recovering && input.keeps(Rule::LaterTakenUp))?;
-    let elsewhere = input.evidence.iter().map(|it| &it.former).filter(|former| former.cluster != grant.cluster);
-    let later = elsewhere.filter(|former| former.epoch >= grant.next_epoch());
+    let is_holders = |former: &Former| former.cluster == grant.cluster || input.known_as == Some(&former.cluster);
+    let elsewhere = input.evidence.iter().map(|it| &it.former).filter(|former| !is_holders(former));
+    // The grant's own epoch was given to another member as well, before the ledger was lost.
+    let is_twin = |former: &Former| input.is_own(former) && former.epoch == grant.epoch;
+    let later = elsewhere.filter(|former| former.epoch >= grant.next_epoch() || is_twin(former));
     let found = later.max_by_key(|former| former.epoch)?;
     let text = format!("objects in {} are of epoch {}, which the ledger does not know", found.cluster, found.epoch);
     Some(outdated(input, grant, found).saying("Recovering", text))
@@ -79,9 +82,12 @@ fn take_up(input: &Input<'_>, assignment: &Assignment, known: Option<Former>) ->
     let found = input.evidence.iter().map(|it| it.former.clone()).chain(known);
     let from = found.max_by_key(|former| former.epoch);
     let mut drain = input.drain.to_vec();
-    let standing = input.evidence.iter().map(|it| (it.former.cluster.clone(), Some(it.deadline_seconds)));
-    for (cluster, deadline) in standing.chain(from.clone().map(|from| (from.cluster, None))) {
-        drain = drain::with(&Input { drain: &drain, ..input.clone() }, cluster, deadline);
+    for it in input.evidence {
+        let known = Input { drain: &drain, ..input.clone() };
+        drain = drain::with(&known, it.former.cluster.clone(), Some(it.deadline_seconds));
+    }
+    if let Some(from) = &from {
+        drain = drain::with_former(&Input { drain: &drain, ..input.clone() }, from);
     }
     let step = Step::grant(claim::unsettled(input, claim::claiming(input, assignment, from)), &drain);
     claim::claims(&assignment.member, step)

@@ -14,8 +14,6 @@ pub enum Rule {
     DrainFirst,
     /// One list that shows nothing is not enough.
     TwoLists,
-    /// A list from before the claim tells nothing.
-    ListsAfterClaim,
     /// Between the lists lies as long as a CronJob controller may lag behind.
     MinuteBetween,
     /// What was seen before a new claim is seen anew after it.
@@ -34,6 +32,10 @@ pub enum Rule {
     LaterTakenUp,
     /// A run by hand is named by the ledger before its Job is made, and no other is made until it has ended.
     NamedFirst,
+    /// Of a repository with several names every grant is waited for, under every name.
+    EveryName,
+    /// An owner names the id under which the repository is known: grants under two names are told apart.
+    OwnerNamesId,
     /// Script: a run goes on only if the recorded owner is its own, letter for letter.
     OwnerExact,
     /// Script: a claim replaces the one owner that its permit names.

@@ -214,6 +214,8 @@ pub struct Merged {
 pub struct Former {
     pub cluster: MemberName,
     pub epoch: u64,
+    /// By which id it was granted: of several that are one repository each has had epochs of its own.
+    pub id: RepositoryId,
 }
 
 /// A member where something of a repository may still run under an earlier grant.

@@ -11,7 +11,7 @@ use super::fleet::{
 };
 use super::readiness::DEFAULT_DOMAIN;
 use crate::api::kopia_repository::{
-    DEADLINE_UNKNOWN, DrainStatus, GrantPhase, GrantStatus, KopiaRepository, KopiaRepositorySpec,
+    DEADLINE_UNKNOWN, DrainStatus, FormerStatus, GrantPhase, GrantStatus, KopiaRepository, KopiaRepositorySpec,
     KopiaRepositoryStatus, MergedStatus, NotReadyStatus,
 };
 use crate::api::member_cluster::{Lifecycle, MemberCluster};
@@ -67,21 +67,26 @@ pub fn tried(fleet: &Fleet, mut record: PolicyRecord) -> Observation {
 pub fn ledger(object: &KopiaRepository) -> LedgerRecord {
     let spec = &object.spec;
     let status = object.status.clone().unwrap_or_default();
+    let own = object.metadata.name.as_deref().and_then(|name| name.parse().ok()).unwrap_or_default();
     LedgerRecord {
         run_now: run_now(spec, &status),
         key: status.key.as_deref().and_then(|key| key.parse().ok()),
         backend: status.backend.map(Into::into),
         location: status.location.map(Into::into),
         unique_id: status.unique_id.filter(|id| !id.is_empty()).map(Into::into),
-        grant: status.grant.as_ref().map(grant),
-        merged: status.merged.as_ref().map(merged),
+        grant: status.grant.as_ref().map(|it| grant(it, own)),
+        merged: status.merged.as_ref().map(|it| merged(it, own)),
         drain: status.drain.iter().map(drain).collect(),
         not_ready: status.not_ready.iter().map(not_ready).collect(),
         pin: spec.cluster.as_deref().filter(|name| !name.is_empty()).map(MemberName::from),
         frozen_until: spec.frozen_until.as_ref().map(|until| until.0),
         same_as: spec.same_as.as_deref().filter(|text| !text.is_empty()).map(Into::into),
         distinct_from: spec.distinct_from.as_deref().filter(|text| !text.is_empty()).map(Into::into),
-        failover: spec.failover.as_ref().map(|given_up| former(&given_up.cluster, given_up.epoch)),
+        failover: spec.failover.as_ref().map(|given_up| Former {
+            cluster: MemberName::new(given_up.cluster.as_str()),
+            epoch: u64::try_from(given_up.epoch).unwrap_or(0),
+            id: own,
+        }),
     }
 }
 
@@ -93,7 +98,7 @@ fn run_now(spec: &KopiaRepositorySpec, status: &KopiaRepositoryStatus) -> Option
     asked.map(|token| RunNow { token: token.into(), under_way: false })
 }
 
-fn grant(status: &GrantStatus) -> Grant {
+fn grant(status: &GrantStatus, own: RepositoryId) -> Grant {
     Grant {
         cluster: MemberName::new(status.cluster.as_str()),
         cluster_uid: status.cluster_uid.as_deref().map(Into::into),
@@ -109,20 +114,24 @@ fn grant(status: &GrantStatus) -> Grant {
         until: status.until.as_ref().map(|time| time.0),
         deadline_seconds: status.deadline_seconds.map_or(DEADLINE_UNKNOWN, deadline),
         highest_epoch: status.highest_epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
-        from: status.from.as_ref().map(|from| former(&from.cluster, from.epoch)),
+        from: status.from.as_ref().map(|from| former(from, own)),
     }
 }
 
-fn merged(status: &MergedStatus) -> Merged {
+fn merged(status: &MergedStatus, own: RepositoryId) -> Merged {
     Merged {
-        from: status.from.as_ref().map(|from| former(&from.cluster, from.epoch)),
+        from: status.from.as_ref().map(|from| former(from, own)),
         deadline_seconds: status.deadline_seconds.map_or(DEADLINE_UNKNOWN, deadline),
         highest_epoch: status.highest_epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0),
     }
 }
 
-fn former(cluster: &str, epoch: i64) -> Former {
-    Former { cluster: MemberName::new(cluster), epoch: u64::try_from(epoch).unwrap_or(0) }
+fn former(status: &FormerStatus, own: RepositoryId) -> Former {
+    Former {
+        cluster: MemberName::new(status.cluster.as_str()),
+        epoch: u64::try_from(status.epoch).unwrap_or(0),
+        id: status.repository.as_deref().and_then(|id| id.parse().ok()).unwrap_or(own),
+    }
 }
 
 fn drain(status: &DrainStatus) -> Drain {

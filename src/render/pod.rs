@@ -65,7 +65,7 @@ pub enum Replaces {
 fn replaced(replaces: &Replaces, hub_id: &str) -> String {
     match replaces {
         Replaces::Foreign => "foreign".to_owned(),
-        Replaces::Exactly(former) => kopia_owner(former.epoch, &former.cluster, hub_id),
+        Replaces::Exactly(former) => kopia_owner(former.epoch, &former.cluster, former.id, hub_id),
     }
 }
 
@@ -154,7 +154,7 @@ fn environment(
         ("HUB_REPOSITORY", assignment.id.to_string()),
         ("HUB_ID", context.hub_id.to_owned()),
         ("HUB_EPOCH", context.epoch.to_string()),
-        ("HUB_OWNER", kopia_owner(context.epoch, &assignment.member, context.hub_id)),
+        ("HUB_OWNER", kopia_owner(context.epoch, &assignment.member, assignment.id, context.hub_id)),
         ("HUB_CYCLE", cycle.to_owned()),
         ("HUB_DEADLINE_SECONDS", deadline_seconds.to_string()),
         ("HUB_CACHE_DIR", CACHE.to_owned()),

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::conditions::update;
-use crate::api::kopia_repository::{FormerStatus, KopiaRepository, KopiaRepositoryStatus, MergedStatus};
+use super::repository::former_status;
+use crate::api::kopia_repository::{KopiaRepository, KopiaRepositoryStatus, MergedStatus};
 use crate::names::RepositoryId;
 use crate::plan::fleet::Merged;
 
@@ -21,13 +22,11 @@ pub fn status(
     now: Timestamp,
 ) -> KopiaRepositoryStatus {
     let before = object.status.clone().unwrap_or_default();
+    let own = object.metadata.name.as_deref().and_then(|name| name.parse().ok()).unwrap_or_default();
     let kept = before.merged.clone().unwrap_or_default();
     let merged = match ended {
         Some(ended) => MergedStatus {
-            from: ended
-                .from
-                .as_ref()
-                .map(|from| FormerStatus { cluster: from.cluster.to_string(), epoch: number(from.epoch) }),
+            from: ended.from.as_ref().map(|from| former_status(from, own)),
             deadline_seconds: Some(ended.deadline_seconds.into()),
             highest_epoch: Some(kept.highest_epoch.unwrap_or(0).max(number(ended.highest_epoch))),
             into: into.to_string(),

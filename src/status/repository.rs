@@ -10,8 +10,8 @@ use crate::api::kopia_repository::{
     KopiaRepositorySpec, KopiaRepositoryStatus, NOT_READY_MAX, NotReadyStatus, RUNS_MAX, RunStatus, SHADOWED_MAX,
 };
 use crate::grant::{LedgerChange, Step};
-use crate::names::MemberName;
-use crate::plan::fleet::{Drain, Grant, NotReady, Phase};
+use crate::names::{MemberName, RepositoryId};
+use crate::plan::fleet::{Drain, Former, Grant, NotReady, Phase};
 use crate::plan::foreign;
 use crate::plan::result::{Push, RepositoryPlan, State};
 use crate::schedule::{FixedSchedule, ZoneName};
@@ -131,7 +131,7 @@ fn change_grant(
             let before =
                 history::Before { spec, status: before, automatic, merges: input.merges, replaced: input.replaced };
             history::record(&mut status.history, before, grant, input.now);
-            status.grant = Some(grant_status(grant));
+            status.grant = Some(grant_status(grant, input.plan.id));
             status.merged = None;
             status.drain = drain.iter().map(drain_status).collect();
         }
@@ -163,7 +163,7 @@ pub fn note_not_ready(status: &mut KopiaRepositoryStatus, entry: &NotReady) {
     status.not_ready.truncate(NOT_READY_MAX);
 }
 
-fn grant_status(grant: &Grant) -> GrantStatus {
+fn grant_status(grant: &Grant, own: RepositoryId) -> GrantStatus {
     let time = |time: Timestamp| Time(whole_seconds(time));
     GrantStatus {
         cluster: grant.cluster.to_string(),
@@ -182,10 +182,16 @@ fn grant_status(grant: &Grant) -> GrantStatus {
         until: grant.until.map(time),
         deadline_seconds: Some(grant.deadline_seconds.into()),
         highest_epoch: Some(grant.highest_epoch).filter(|epoch| *epoch > grant.epoch).map(epoch),
-        from: grant
-            .from
-            .as_ref()
-            .map(|from| FormerStatus { cluster: from.cluster.to_string(), epoch: epoch(from.epoch) }),
+        from: grant.from.as_ref().map(|from| former_status(from, own)),
+    }
+}
+
+/// As the record of `own` has it.
+pub(super) fn former_status(former: &Former, own: RepositoryId) -> FormerStatus {
+    FormerStatus {
+        cluster: former.cluster.to_string(),
+        epoch: epoch(former.epoch),
+        repository: (former.id != own).then(|| former.id.to_string()),
     }
 }
 

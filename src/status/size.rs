@@ -135,7 +135,11 @@ mod tests {
                 until: Some(time()),
                 deadline_seconds: Some(10_800),
                 highest_epoch: Some(13),
-                from: Some(FormerStatus { cluster: named(1), epoch: 11 }),
+                from: Some(FormerStatus {
+                    cluster: named(1),
+                    epoch: 11,
+                    repository: Some("0123456789abcdef".to_owned()),
+                }),
             }),
             drain: (0..30).map(drain).collect(),
             not_ready: (0..NOT_READY_MAX).map(not_ready).collect(),

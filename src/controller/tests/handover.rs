@@ -60,7 +60,7 @@ async fn a_pin_moves_a_repository_after_the_former_holder_has_ended() {
     bench.until("nothing is left here", || bench.cron_job("bucket").is_none().then_some(())).await;
     bench.until("nor a copy", || bench.get("secrets", &name("bucket")).is_none().then_some(())).await;
     let repository = bench.repositories.all().into_values().next().unwrap();
-    assert_eq!((repository.owner.as_str(), repository.collisions), ("volsync-hub-2@us.hub-t", 0));
+    assert_eq!((repository.owner, repository.collisions), (format!("volsync-hub-2@us.{}.hub-t", id("bucket")), 0));
     // And back again.
     pin(&bench, &"eu".into());
     bench.until("the grant is back", || bench.ledger().filter(held_by("eu", 3))).await;
@@ -100,7 +100,7 @@ async fn a_lost_ledger_is_taken_up_with_a_higher_epoch() {
     assert_eq!(taken["drain"], Value::Null);
     bench.until("it is let go", || bench.cron_job("bucket").filter(|it| it["spec"]["suspend"] == false)).await;
     let repository = bench.repositories.all().into_values().next().unwrap();
-    assert_eq!((repository.owner.as_str(), repository.collisions), ("volsync-hub-2@eu.hub-t", 0));
+    assert_eq!((repository.owner, repository.collisions), (format!("volsync-hub-2@eu.{}.hub-t", id("bucket")), 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,6 +115,6 @@ async fn a_repository_that_was_wiped_and_made_anew_is_claimed_at_once() {
     let replaced = moved["conditions"].as_array().unwrap().iter().find(|it| it["type"] == "Replaced").unwrap();
     assert_eq!((&replaced["status"], &replaced["reason"]), (&json!("True"), &json!("UniqueIDChanged")));
     let owner = bench.repositories.get(&place_of("bucket")).unwrap().owner;
-    assert_eq!(owner, "volsync-hub-2@eu.hub-t");
+    assert_eq!(owner, format!("volsync-hub-2@eu.{}.hub-t", id("bucket")));
     bench.until("it is let go", || bench.cron_job("bucket").filter(|it| it["spec"]["suspend"] == false)).await;
 }

@@ -28,6 +28,10 @@ fn grant(bench: &Bench, bucket: &str) -> Value {
     bench.repository(bucket).map(|it| it["status"]["grant"].clone()).unwrap_or_default()
 }
 
+fn owner_of(grant: &Value, id: &str) -> String {
+    format!("volsync-hub-{}@{}.{id}.hub-t", grant["epoch"], grant["cluster"].as_str().unwrap_or_default())
+}
+
 async fn merged(bench: &Bench, other: &SimCluster, first: &str, second: &str, epoch: u64) {
     bench
         .until("one grant is for both", || {
@@ -64,8 +68,7 @@ async fn one_store_by_two_names(newcomer_is_smaller: bool) {
     merged(&bench, &other, first, second, 2).await;
     let holder = grant(&bench, first);
     let owner = bench.repositories.get(&place_of(known)).unwrap().owner;
-    let expected = format!("volsync-hub-{}@{}.hub-t", holder["epoch"], holder["cluster"].as_str().unwrap_or_default());
-    assert_eq!(owner, expected);
+    assert_eq!(owner, owner_of(&holder, &id(first)));
     bench.never_two_at_once();
     let written = bench.settled().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -113,9 +116,7 @@ async fn a_mirror_is_taken_for_the_same_until_the_operator_says_otherwise() {
         .await;
     for bucket in [original, mirror.as_str()] {
         let (grant, owner) = (grant(&bench, bucket), bench.repositories.get(&place_of(bucket)).unwrap().owner);
-        let expected =
-            format!("volsync-hub-{}@{}.hub-t", grant["epoch"], grant["cluster"].as_str().unwrap_or_default());
-        assert_eq!(owner, expected, "{bucket}");
+        assert_eq!(owner, owner_of(&grant, &id(bucket)), "{bucket}");
     }
     bench.never_two_at_once();
 }

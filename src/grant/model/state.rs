@@ -1,6 +1,6 @@
 //! What the model knows of the ledger, the members, their Jobs and the recorded owner.
 
-use super::super::tests::{START, at};
+use super::super::tests::{START, at, own};
 use super::super::*;
 use crate::names::RepositoryId;
 
@@ -176,7 +176,7 @@ pub(super) fn site(name: &MemberName) -> Site {
 }
 
 pub(super) fn former((member, epoch): Holder) -> Former {
-    Former { cluster: name(member), epoch: epoch_of(epoch) }
+    Former { cluster: name(member), epoch: epoch_of(epoch), id: own() }
 }
 
 pub(super) fn holder(former: &Former) -> Holder {

@@ -265,7 +265,7 @@ impl World {
             same_as: ledger.same_as.map(text),
             distinct_from: ledger.distinct_from.map(text),
             run_now: None,
-            failover: ledger.failover.map(|(cluster, epoch)| Former { cluster: cluster.into(), epoch }),
+            failover: ledger.failover.map(|(cluster, epoch)| Former { cluster: cluster.into(), epoch, id }),
         }
     }
 

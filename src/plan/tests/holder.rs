@@ -219,7 +219,7 @@ fn a_holder_that_is_away_keeps_its_grant_until_failover() {
     assert_eq!(said(&fleet.only()), unreachable, "it is not known since when");
 
     // The operator's word, for this very grant.
-    let given_up = |epoch: u64| Some(Former { cluster: name(&holder), epoch });
+    let given_up = |epoch: u64| Some(Former { cluster: name(&holder), epoch, id: RepositoryId::default() });
     fleet.ledger(id, |record| record.failover = given_up(2));
     assert_eq!(said(&fleet.only()), unreachable, "another grant");
     fleet.ledger(id, |record| record.failover = given_up(4));
@@ -238,7 +238,7 @@ fn a_holder_that_is_away_keeps_its_grant_until_failover() {
 
     // The claim of whoever takes over fails: it is not the former holder's turn again.
     fleet.ledger(id, |record| {
-        let from = Some(Former { cluster: name(&holder), epoch: 4 });
+        let from = Some(Former { cluster: name(&holder), epoch: 4, id: RepositoryId::default() });
         record.grant = Some(Grant { phase: Phase::Claiming, from, ..grant(&other, 5) });
     });
     assert_eq!(said(&fleet.only()), moved);
