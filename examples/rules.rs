@@ -9,7 +9,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use volsync_hub::chaos::{self, Campaign, Fleet, Without, stamp};
+use volsync_hub::chaos::shrink::{fails, shrink};
+use volsync_hub::chaos::{self, Campaign, Fleet, Schedule, Without, stamp};
 use volsync_hub::grant::Rule;
 
 /// Where each rule says in a sentence what it demands.
@@ -92,6 +93,19 @@ fn worst(args: &Args, fleet: &Fleet, rule: Rule) -> Option<String> {
     let kinds = || std::iter::once(&[][..]).chain(WHERE_TO_LOOK);
     let tries = kinds().map(|kinds| (alone, None, kinds));
     let beside = kinds().map(|kinds| (both, Some(fence), kinds));
+    let suspected = chaos::suspects::of(rule);
+    let suspects =
+        || [(alone, None), (both, Some(fence))].into_iter().flat_map(|it| suspected.iter().map(move |of| (it, of)));
+    let thought_of = suspects().find_map(|((without, unless), schedule)| {
+        let is_news = unless.is_none_or(|unless| fails(fleet, schedule, unless).is_none());
+        (fails(fleet, schedule, without).is_some() && is_news).then(|| {
+            let schedule = shrink(fleet, schedule, without, unless);
+            shown(&schedule, fails(fleet, &schedule, without).unwrap_or_default(), unless.is_some())
+        })
+    });
+    if thought_of.is_some() {
+        return thought_of;
+    }
     tries.chain(beside).find_map(|(without, unless, kinds)| {
         let only = kinds.iter().map(|kind| (*kind).to_owned()).collect();
         let campaign = Campaign { seed: args.seed, schedules: args.schedules, without, unless, only, stop: true };
@@ -102,12 +116,16 @@ fn worst(args: &Args, fleet: &Fleet, rule: Rule) -> Option<String> {
 
 fn told(campaign: &Campaign, fleet: &Fleet, seed: u64) -> String {
     let (schedule, verdict, _) = campaign.explain(fleet, seed);
+    let what = verdict.violation.as_ref().map_or("", |violation| violation.kind());
+    shown(&schedule, what, campaign.unless.is_some())
+}
+
+fn shown(schedule: &Schedule, what: &str, without_fence: bool) -> String {
     let faults = schedule.faults.iter().map(|(at, fault)| {
         let time = stamp(*at).strftime("%H:%M:%S").to_string();
         format!("{time} `{fault:?}`")
     });
     let faults: Vec<String> = faults.collect();
-    let what = verdict.violation.as_ref().map_or("", |violation| violation.kind());
-    let beside = if campaign.unless.is_some() { format!(" with `{FENCE:?}` gone too") } else { String::new() };
+    let beside = if without_fence { format!(" with `{FENCE:?}` gone too") } else { String::new() };
     format!("**{what}**{beside}: {}", if faults.is_empty() { "no fault at all".to_owned() } else { faults.join(", ") })
 }

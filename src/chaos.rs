@@ -41,6 +41,7 @@ pub mod replica;
 pub mod report;
 pub mod schedule;
 pub mod shrink;
+pub mod suspects;
 pub mod sync;
 #[cfg(test)]
 mod tests;

@@ -219,10 +219,8 @@ impl Trial<'_> {
         match grant.phase {
             Phase::Draining | Phase::Active if claimed => self.kopia.is_told_of(&owner, self.now),
             Phase::Claiming if !same => {
-                let lost = before.map_or(self.epochs_told(false)[alias] > 0, |it| it.phase == Phase::Recovering);
-                if lost {
-                    self.kopia.is_granted_anew(owner);
-                }
+                let asks = before.map_or(self.epochs_told(false)[alias] > 0, |it| it.phase == Phase::Recovering);
+                self.kopia.is_granted(alias, owner, asks);
             }
             _ => {}
         }

@@ -68,8 +68,8 @@ pub struct Repository {
     lost: [bool; ALIASES],
     /// Every owner that was ever recorded.
     recorded: BTreeSet<String>,
-    /// Owners of grants that were made when the hub knew that it had lost the ledger, and asked everybody.
-    asked: BTreeSet<String>,
+    /// Owners of grants that were made by a ledger that is whole, or when the hub knew that it was lost, and asked everybody.
+    knowing: BTreeSet<String>,
     /// Owners of this hub that were ever recorded, as far as anything tells of them, and by which name they meant the
     /// repository: until the hub knows that two names mean one, each has epochs of its own.
     owners: Vec<(Alias, String)>,
@@ -90,7 +90,7 @@ impl Default for Repository {
             runs: 0,
             lost: [false; ALIASES],
             recorded: BTreeSet::new(),
-            asked: BTreeSet::new(),
+            knowing: BTreeSet::new(),
             owners: Vec::new(),
             unknowable: Vec::new(),
             violation: None,
@@ -123,9 +123,11 @@ impl Repository {
         self.forget(told);
     }
 
-    /// A grant is made of which the hub knows that the ledger can't tell what was before it: it has to ask all members.
-    pub fn is_granted_anew(&mut self, owner: String) {
-        self.asked.insert(owner);
+    /// A grant is made. `asks`: the hub knows that the ledger can't tell what was before it, and has to ask all members.
+    pub fn is_granted(&mut self, alias: Alias, owner: String, asks: bool) {
+        if asks || !self.lost[alias] {
+            self.knowing.insert(owner);
+        }
     }
 
     /// The ledger says that this one has claimed it.
@@ -139,7 +141,7 @@ impl Repository {
     /// `maintenance set --owner`. A hub that does not know that the ledger is an old one can't know an epoch that only members
     /// tell of that can't be reached; the highest of these is `hidden`, and of the others `told`.
     pub fn set_owner(&mut self, (alias, owner): (Alias, &str), now: Millis, (told, hidden): (Told, Told)) {
-        let known = |epoch: u64| !self.lost[alias] || epoch > hidden[alias] || self.asked.contains(owner);
+        let known = |epoch: u64| !self.lost[alias] || epoch > hidden[alias] || self.knowing.contains(owner);
         if !epoch(owner).is_some_and(known) {
             // Nor later, when the member can be reached: the epoch has been given.
             self.unknowable.push(owner.to_owned());
@@ -156,7 +158,8 @@ impl Repository {
             return;
         }
         let twin = self.owners.iter().find(|(of, known)| *of == alias && epoch(known) == epoch(owner));
-        if let Some((_, first)) = twin.filter(|_| !self.unknowable.iter().any(|it| it == owner)) {
+        let knew = |owner: &str| !self.unknowable.iter().any(|it| it == owner);
+        if let Some((_, first)) = twin.filter(|(_, first)| knew(first) && knew(owner)) {
             let violation = Violation::EpochTwice { at: now, first: first.clone(), second: owner.to_owned() };
             self.violation.get_or_insert(violation);
         }
