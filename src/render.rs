@@ -44,15 +44,23 @@ pub struct Platform {
 
 /// The name that Kopia records for a holder: the user before the `@`, the host behind it. The id is part of it: a repository
 /// that goes by two names has two grants until the hub knows, and the fence has to tell one from the other.
+///
+/// Id zero, which no repository has, stands for an owner that names none: hubs wrote such ones once.
 pub fn kopia_owner(epoch: u64, member: &MemberName, id: RepositoryId, hub_id: &str) -> String {
-    format!("volsync-hub-{epoch}@{member}.{id}.{hub_id}")
+    if id == RepositoryId::default() {
+        format!("volsync-hub-{epoch}@{member}.{hub_id}")
+    } else {
+        format!("volsync-hub-{epoch}@{member}.{id}.{hub_id}")
+    }
 }
 
 /// The grant of this hub that a recorded owner names, if it is one: whole and exactly as [`kopia_owner`] writes it.
 pub fn former_of(owner: &str, hub_id: &str) -> Option<Former> {
     let (epoch, host) = owner.strip_prefix("volsync-hub-")?.split_once('@')?;
-    let (member, id) = host.strip_suffix(hub_id)?.strip_suffix('.')?.rsplit_once('.')?;
-    let (cluster, epoch, id) = (MemberName::from(member), epoch.parse().ok()?, id.parse().ok()?);
+    let place = host.strip_suffix(hub_id)?.strip_suffix('.')?;
+    let with_id = place.rsplit_once('.').and_then(|(member, id)| Some((member, id.parse().ok()?)));
+    let (member, id) = with_id.unwrap_or((place, RepositoryId::default()));
+    let (cluster, epoch) = (MemberName::from(member), epoch.parse().ok()?);
     (kopia_owner(epoch, &cluster, id, hub_id) == owner).then_some(Former { cluster, epoch, id })
 }
 

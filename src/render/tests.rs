@@ -430,3 +430,23 @@ fn names_fit_where_kubernetes_puts_them() {
         assert!(cron_job::claim_name(id, u64::MAX).len() <= 63);
     }
 }
+
+#[test]
+fn an_owner_is_read_as_it_was_written_and_everybody_else_is_a_stranger() {
+    let id: RepositoryId = "00be1e7bf517f36a".parse().unwrap();
+    let (member, hub) = (MemberName::from("eu.west"), "hub-3f2a");
+    for id in [id, RepositoryId::default()] {
+        let owner = kopia_owner(7, &member, id, hub);
+        assert_eq!(former_of(&owner, hub), Some(Former { cluster: member.clone(), epoch: 7, id }), "{owner}");
+    }
+    assert_eq!(kopia_owner(7, &member, id, hub), "volsync-hub-7@eu.west.00be1e7bf517f36a.hub-3f2a");
+    for other in [
+        "root@laptop",
+        "volsync-hub-7@eu.00be1e7bf517f36a.another-hub",
+        "volsync-hub-07@eu.00be1e7bf517f36a.hub-3f2a",
+        "volsync-hub-x@eu.00be1e7bf517f36a.hub-3f2a",
+        "volsync-hub-7@hub-3f2a",
+    ] {
+        assert_eq!(former_of(other, hub), None, "{other}");
+    }
+}
