@@ -104,7 +104,7 @@ impl Outcome {
             Self::ClaimRefused => {
                 "stop the maintainer that this owner stands for; where the ledger knows no such grant, restore the \
                  KopiaRepository with its status, or set the owner of the grant that it shows by hand, \
-                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID"
+                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.ID.HUBID"
             }
             Self::ClaimIneffective => {
                 "correct the clock of the former owner and stop its maintenance; the hub then claims again"
@@ -112,11 +112,11 @@ impl Outcome {
             Self::Fenced => {
                 "nothing if the KopiaRepository shows that newer grant; else stop what runs under it, then restore the \
                  KopiaRepository with its status, or set the owner of the grant that it shows by hand, \
-                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID"
+                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.ID.HUBID"
             }
             Self::NotGranted => {
                 "find and stop the other maintainer of this repository, then give the ownership back by hand, \
-                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID; the hub claims it again by itself once a day"
+                 kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.ID.HUBID; the hub claims it again by itself once a day"
             }
             Self::Busy => {
                 "wait: the full run that is under way, or was killed, is over by then; \

@@ -59,10 +59,10 @@ fix_for() {
     case $1 in
     Succeeded) echo 'nothing' ;;
     Claimed) echo 'nothing: runs start when the former owner can no longer be in the middle of one' ;;
-    ClaimRefused) echo 'stop the maintainer that this owner stands for; where the ledger knows no such grant, restore the KopiaRepository with its status, or set the owner of the grant that it shows by hand, kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID' ;;
+    ClaimRefused) echo 'stop the maintainer that this owner stands for; where the ledger knows no such grant, restore the KopiaRepository with its status, or set the owner of the grant that it shows by hand, kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.ID.HUBID' ;;
     ClaimIneffective) echo 'correct the clock of the former owner and stop its maintenance; the hub then claims again' ;;
-    Fenced) echo 'nothing if the KopiaRepository shows that newer grant; else stop what runs under it, then restore the KopiaRepository with its status, or set the owner of the grant that it shows by hand, kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID' ;;
-    NotGranted) echo 'find and stop the other maintainer of this repository, then give the ownership back by hand, kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.HUBID; the hub claims it again by itself once a day' ;;
+    Fenced) echo 'nothing if the KopiaRepository shows that newer grant; else stop what runs under it, then restore the KopiaRepository with its status, or set the owner of the grant that it shows by hand, kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.ID.HUBID' ;;
+    NotGranted) echo 'find and stop the other maintainer of this repository, then give the ownership back by hand, kopia maintenance set --owner=volsync-hub-EPOCH@MEMBER.ID.HUBID; the hub claims it again by itself once a day' ;;
     Busy) echo 'wait: the full run that is under way, or was killed, is over by then; more maintainers than one need a look' ;;
     ConnectFailed) echo 'check address, bucket, prefix, network policy, proxy and CA in the repository Secret of this member' ;;
     AuthFailed) echo 'correct the password, the keys or their permissions in the repository Secret of this member' ;;
