@@ -1,5 +1,7 @@
 //! Somebody edits, deletes or unlabels what the hub pushed: it comes back. What is not the hub's is left alone.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::audit::Mark;
@@ -12,6 +14,7 @@ use crate::harness::{self, Fail};
 
 use super::stage::{Maintained, SETTLED, Stage, far_schedule, find, get, items, name_of, policy, text};
 
+const TOLD: Duration = Duration::from_secs(20);
 const LABELS: [&str; 4] = [
     "volsync.backube/kopia-maintenance",
     "app.kubernetes.io/managed-by",
@@ -62,8 +65,12 @@ impl<'a> Pushed<'a> {
         .await?;
         // Else it would be as before because nothing had been done to it.
         let name = name_of(&self.before);
-        let writes = self.member.audit().writes_by(HUB_USER, mark)?;
-        assert!(writes.iter().any(|it| it.name == name && it.code < 300), "{command}: repaired by nobody: {writes:?}");
+        wait_for(&format!("{} to be told of as repaired after `{command}`", self.object), TOLD, async || {
+            // The API server writes down what it did a moment later.
+            let writes = self.member.audit().writes_by(HUB_USER, mark)?;
+            Ok(Seen::when(writes.iter().any(|it| it.name == name && it.code < 300), format!("{writes:?}")))
+        })
+        .await?;
         Ok(())
     }
 
