@@ -183,12 +183,14 @@ async fn a_server_that_asks_for_less_gets_less_and_keeps_what_it_had() {
         eu.faults().answer_with(Some(refusal));
         eu.faults().drop_connections();
         world.wait("loss", |seen| seen.contact_of("eu") == Some(Contact::Unreachable)).await;
-        let before = eu.tally().told().requests();
+        let (before, began) = (eu.tally().told().requests(), std::time::Instant::now());
         us.actor("test").create(source("d")).unwrap();
         world.wait("news from the other", |seen| seen.sources.len() == 4).await;
         world.pass(Duration::from_secs(8)).await;
         let asked = eu.tally().told().requests() - before;
-        assert!(asked <= 20, "{refusal:?}: {asked} requests in 8 s");
+        // On a busy machine these eight seconds are longer.
+        let seconds = began.elapsed().as_secs();
+        assert!(2 * asked <= 5 * seconds, "{refusal:?}: {asked} requests in {seconds} s");
         eu.faults().answer_with(None);
         world.wait("return", |seen| seen.is_synced("eu")).await;
         assert_eq!(world.seen.sources.len(), 4, "{refusal:?}");
