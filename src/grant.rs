@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::names::{MemberName, ObjectName};
+use crate::names::{MemberName, ObjectName, RepositoryId};
 use crate::outcome::Outcome;
 use crate::plan::fleet::{Drain, Former, Grant, Merged, NotReady, Phase};
 use crate::plan::result::{Assignment, Push, RepositoryPlan, State};
@@ -123,6 +123,9 @@ pub struct Input<'a> {
     pub drain: &'a [Drain],
     /// Grants under other ids of this repository.
     pub others: &'a [Other],
+    /// Ids of recorded owners that are other repositories, with grants of their own: of a mirror, that is a copy of another one
+    /// with its recorded owner, and in which nothing of that one runs.
+    pub held_otherwise: &'a [RepositoryId],
     /// What the record kept while another one stood for it.
     pub merged: Option<&'a Merged>,
     /// The ledger's entries, for how often one failed before.

@@ -46,6 +46,7 @@ pub fn decide(work: &Work, seen: &BTreeMap<MemberName, Seen>, now: Timestamp, te
         plan: &work.plan,
         grant: work.grant.as_ref(),
         others: &work.others,
+        held_otherwise: &work.held_otherwise,
         merged: work.merged.as_ref(),
         not_ready: &not_ready,
         drain: &work.drain,

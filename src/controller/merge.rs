@@ -5,9 +5,10 @@ use tracing::info;
 
 use super::act::Trouble;
 use super::engine::Engine;
+use super::jobs::{self, EndedRun};
 use super::work::Work;
 use super::world::World;
-use crate::grant::Other;
+use crate::grant::{ClaimJob, Other, Recorded};
 use crate::names::RepositoryId;
 use crate::plan::fleet::{Grant, LedgerRecord, Merged};
 use crate::plan::result::RepositoryPlan;
@@ -29,6 +30,27 @@ pub fn highest_epoch(world: &World, ids: &[RepositoryId]) -> u64 {
         grant.max(record.merged.as_ref().map_or(0, |merged| merged.highest_epoch))
     };
     world.planner.records(ids).map(|(_, record)| of(record)).max().unwrap_or(0)
+}
+
+/// Of the owners that Jobs have found, the ids that are no part of this repository and have grants in records of their own.
+pub fn held_otherwise<'a>(
+    world: &World,
+    plan: &RepositoryPlan,
+    claim: &ClaimJob,
+    runs: impl Iterator<Item = (&'a EndedRun, &'a str)>,
+) -> Vec<RepositoryId> {
+    let claimed = match claim {
+        ClaimJob::Ended(report) => vec![report.recorded.clone(), report.found.clone()],
+        _ => Vec::new(),
+    };
+    let found = runs.map(|(run, hub_id)| jobs::recorded(run.report.owner.as_deref(), hub_id)).chain(claimed);
+    let ids = found.filter_map(|recorded| match recorded {
+        Recorded::Ours(former) => Some(former.id),
+        Recorded::Foreign | Recorded::Unknown => None,
+    });
+    let ledger = &world.planner.fleet().ledger;
+    let is_held = |id: &RepositoryId| ledger.get(id).is_some_and(|record| record.grant.is_some());
+    ids.filter(|id| !plan.ids.contains(id)).filter(is_held).collect()
 }
 
 impl Engine {

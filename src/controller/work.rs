@@ -41,6 +41,8 @@ pub struct Work {
     /// Grants under other ids, and of these ids the ones that this record's grant has taken over.
     pub others: Vec<Other>,
     pub taken_over: Vec<Other>,
+    /// Ids of recorded owners that are other repositories, with grants of their own.
+    pub held_otherwise: Vec<RepositoryId>,
     pub claim: ClaimJob,
     pub claim_job: Option<(ObjectName, Guard)>,
     pub runs: Vec<EndedRun>,
@@ -175,8 +177,10 @@ impl Work {
             there.into_iter().map(|it| (entry.cluster.clone(), it))
         });
         let contenders = world.contenders(&plan, hub_id);
+        let held_otherwise = merge::held_otherwise(world, &plan, &claim, runs.iter().map(|run| (run, hub_id)));
         Some(Self {
             id,
+            held_otherwise,
             adoptions: world.adoptions(&plan, &contenders, hub_id, now),
             contenders,
             leftovers: plan.ids.iter().flat_map(|id| leftovers(world, *id, hub_id, &plan)).collect(),

@@ -28,7 +28,8 @@ pub(super) fn with(input: &Input<'_>, cluster: MemberName, deadline_seconds: Opt
 /// The same of a grant whose deadline nobody knows, with all that stands there under its id.
 pub(super) fn with_former(input: &Input<'_>, former: &Former) -> Vec<Drain> {
     let mut drain = with(input, former.cluster.clone(), None);
-    if let Some(entry) = drain.iter_mut().find(|entry| entry.cluster == former.cluster) {
+    let is_another = input.held_otherwise.contains(&former.id);
+    if let Some(entry) = drain.iter_mut().find(|entry| entry.cluster == former.cluster && !is_another) {
         entry.ids = union(&entry.ids, &[former.id]);
     }
     drain

@@ -56,6 +56,7 @@ pub(super) fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, clai
         grant,
         drain: &[],
         others: &[],
+        held_otherwise: &[],
         merged: None,
         not_ready: &[],
         claim,
@@ -192,6 +193,24 @@ fn objects_of_a_later_grant_are_taken_up_before_they_are_cleared() {
     // Given to a claim that did not come through: the ledger knows it.
     let resumed = Grant { highest_epoch: active.epoch + 1, ..active };
     assert!(step(&Input { evidence: &later, ..input(&plan, Some(&resumed), ClaimJob::Absent) }).run);
+}
+
+#[test]
+fn who_takes_over_a_grant_of_another_id_drains_both_but_not_where_that_one_goes_on_elsewhere() {
+    let (plan, claiming) = (plan("b"), grant("b", Phase::Claiming));
+    let another: RepositoryId = "00000000000000aa".parse().unwrap();
+    let found = Recorded::Ours(Former { cluster: "c".into(), epoch: 9, id: another });
+    let refused = ClaimReport { recorded: found, ..ended(Outcome::ClaimRefused) };
+    let given = input(&plan, Some(&claiming), ClaimJob::Ended(refused));
+    let ids = |step: &Step| match &step.ledger {
+        Some(LedgerChange::Grant(next, drain)) => (next.epoch, drain[0].ids.clone()),
+        other => panic!("{other:?}"),
+    };
+    let mut both = vec![plan.id, another];
+    both.sort();
+    assert_eq!(ids(&step(&given)), (claiming.epoch, both), "its record is lost, and its CronJob may stand");
+    let mirror = Input { held_otherwise: &[another], ..given };
+    assert_eq!(ids(&step(&mirror)), (claiming.epoch, vec![plan.id]), "a copy of a repository that goes on");
 }
 
 #[test]

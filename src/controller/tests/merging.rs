@@ -90,8 +90,10 @@ async fn a_newcomer_that_is_a_known_repository_and_has_the_smaller_id_stands_for
 async fn a_mirror_is_taken_for_the_same_until_the_operator_says_otherwise() {
     let (original, mirror) = buckets(false);
     let bench = Bench::maintaining(original).await;
-    let unique = bench.repositories.get(&place_of(original)).unwrap().unique_id;
-    bench.repositories.create(&place_of(&mirror), "password", "maintenance@volsync");
+    let copied = bench.repositories.get(&place_of(original)).unwrap();
+    let unique = copied.unique_id;
+    // With the owner that was recorded at the time.
+    bench.repositories.create(&place_of(&mirror), "password", &copied.owner);
     bench.repositories.change(&place_of(&mirror), |it| it.unique_id.clone_from(&unique)).unwrap();
     let other = bench.also_backed_up_in("us", &mirror).await;
     bench.work_in(&other);

@@ -57,6 +57,7 @@ impl Protocol {
             grant: grant.as_ref(),
             drain: &drain,
             others: &[],
+            held_otherwise: &[],
             merged: None,
             not_ready: &[],
             claim: record.map_or(ClaimJob::Unknown, |record| world.claim_job(record, lying)),
