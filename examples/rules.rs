@@ -86,27 +86,32 @@ const WHERE_TO_LOOK: [&[&str]; 9] = [
     &["Renamed", "Pin", "RunStalls", "ClaimStalls", "Partition"],
 ];
 
+/// What is taken away, and without what a schedule must not fail already.
+type Setting = (Without, Option<Without>);
+
 /// The first schedule at which anything goes wrong, as short as it can be made.
 fn worst(args: &Args, fleet: &Fleet, rule: Rule) -> Option<String> {
-    let alone = Without::default().and(rule);
-    let (fence, both) = (Without::default().and(FENCE), alone.and(FENCE));
+    let (alone, fence) = (Without::default().and(rule), Without::default().and(FENCE));
+    let settings = [(alone, None), (alone.and(FENCE), Some(fence))];
+    thought_of(fleet, rule, &settings).or_else(|| searched(args, fleet, &settings))
+}
+
+fn thought_of(fleet: &Fleet, rule: Rule, settings: &[Setting]) -> Option<String> {
+    let schedules = chaos::suspects::of(rule);
+    settings.iter().find_map(|(without, unless)| {
+        let shows = |schedule: &&Schedule| {
+            fails(fleet, schedule, *without).is_some()
+                && unless.is_none_or(|unless| fails(fleet, schedule, unless).is_none())
+        };
+        let schedule = shrink(fleet, schedules.iter().find(shows)?, *without, *unless);
+        Some(shown(&schedule, fails(fleet, &schedule, *without)?, unless.is_some()))
+    })
+}
+
+fn searched(args: &Args, fleet: &Fleet, settings: &[Setting]) -> Option<String> {
     let kinds = || std::iter::once(&[][..]).chain(WHERE_TO_LOOK);
-    let tries = kinds().map(|kinds| (alone, None, kinds));
-    let beside = kinds().map(|kinds| (both, Some(fence), kinds));
-    let suspected = chaos::suspects::of(rule);
-    let suspects =
-        || [(alone, None), (both, Some(fence))].into_iter().flat_map(|it| suspected.iter().map(move |of| (it, of)));
-    let thought_of = suspects().find_map(|((without, unless), schedule)| {
-        let is_news = unless.is_none_or(|unless| fails(fleet, schedule, unless).is_none());
-        (fails(fleet, schedule, without).is_some() && is_news).then(|| {
-            let schedule = shrink(fleet, schedule, without, unless);
-            shown(&schedule, fails(fleet, &schedule, without).unwrap_or_default(), unless.is_some())
-        })
-    });
-    if thought_of.is_some() {
-        return thought_of;
-    }
-    tries.chain(beside).find_map(|(without, unless, kinds)| {
+    let tries = settings.iter().flat_map(|setting| kinds().map(move |kinds| (*setting, kinds)));
+    tries.into_iter().find_map(|((without, unless), kinds)| {
         let only = kinds.iter().map(|kind| (*kind).to_owned()).collect();
         let campaign = Campaign { seed: args.seed, schedules: args.schedules, without, unless, only, stop: true };
         let (seed, _) = campaign.run(fleet).failed.into_iter().next()?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shapes::{REPOSITORY_ID, TOKEN};
 use super::{lenient, rules};
+use crate::names::RepositoryId;
 
 /// The operator's levers on one repository; all of them optional.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -280,6 +281,13 @@ pub struct GrantRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "lenient::or_default")]
     pub active: Option<i64>,
+}
+
+impl KopiaRepository {
+    /// The repository whose record it is, as its name says; none where that is no id.
+    pub fn id(&self) -> Option<RepositoryId> {
+        self.metadata.name.as_deref()?.parse().ok()
+    }
 }
 
 /// An earlier grant.

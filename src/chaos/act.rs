@@ -111,9 +111,7 @@ pub fn orders(fleet: &Fleet, work: &Work, step: &Step) -> Vec<Order> {
     }
     clear(fleet, work, &mut orders);
     orders.extend(step.list.iter().filter_map(|member| {
-        let entry = work.drain.iter().find(|entry| entry.cluster == *member);
-        let ids = entry.map_or(&work.plan.ids[..], |entry| entry.ids_or(&work.plan.ids));
-        Some(Order::List { site: fleet.site(member)?, aliases: fleet.aliases(ids) })
+        Some(Order::List { site: fleet.site(member)?, aliases: fleet.aliases(work.ids_in(member)) })
     }));
     orders
 }

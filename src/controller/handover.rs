@@ -47,11 +47,9 @@ impl Engine {
             return Ok(());
         }
         for member in &step.list {
-            let entry = work.drain.iter().find(|entry| entry.cluster == *member);
-            let ids = entry.map_or(&work.plan.ids[..], |entry| entry.ids_or(&work.plan.ids));
             let began = Self::now();
             let (hub, namespace) = (&self.settings.hub_id, &self.settings.member_namespace);
-            let clear = self.member(member)?.is_clear(hub, namespace, ids).await?;
+            let clear = self.member(member)?.is_clear(hub, namespace, work.ids_in(member)).await?;
             let listed = Listed { began, ended: Self::now(), clear };
             self.lists().insert((work.id, member.clone()), listed);
         }

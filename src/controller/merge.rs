@@ -33,17 +33,17 @@ pub fn highest_epoch(world: &World, ids: &[RepositoryId]) -> u64 {
 }
 
 /// Of the owners that Jobs have found, the ids that are no part of this repository and have grants in records of their own.
-pub fn held_otherwise<'a>(
+pub fn held_otherwise(
     world: &World,
     plan: &RepositoryPlan,
-    claim: &ClaimJob,
-    runs: impl Iterator<Item = (&'a EndedRun, &'a str)>,
+    (claim, runs): (&ClaimJob, &[EndedRun]),
+    hub_id: &str,
 ) -> Vec<RepositoryId> {
     let claimed = match claim {
         ClaimJob::Ended(report) => vec![report.recorded.clone(), report.found.clone()],
         _ => Vec::new(),
     };
-    let found = runs.map(|(run, hub_id)| jobs::recorded(run.report.owner.as_deref(), hub_id)).chain(claimed);
+    let found = runs.iter().map(|run| jobs::recorded(run.report.owner.as_deref(), hub_id)).chain(claimed);
     let ids = found.filter_map(|recorded| match recorded {
         Recorded::Ours(former) => Some(former.id),
         Recorded::Foreign | Recorded::Unknown => None,

@@ -177,7 +177,7 @@ impl Work {
             there.into_iter().map(|it| (entry.cluster.clone(), it))
         });
         let contenders = world.contenders(&plan, hub_id);
-        let held_otherwise = merge::held_otherwise(world, &plan, &claim, runs.iter().map(|run| (run, hub_id)));
+        let held_otherwise = merge::held_otherwise(world, &plan, (&claim, &runs), hub_id);
         Some(Self {
             id,
             held_otherwise,
@@ -218,6 +218,12 @@ impl Work {
 
     pub fn status(&self) -> KopiaRepositoryStatus {
         self.object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default()
+    }
+
+    /// The ids under which something of the repository may stand in a member that is looked at.
+    pub fn ids_in(&self, member: &MemberName) -> &[RepositoryId] {
+        let entry = self.drain.iter().find(|entry| entry.cluster == *member);
+        entry.map_or(&self.plan.ids[..], |entry| entry.ids_or(&self.plan.ids))
     }
 
     /// The grant, if there is one, is for the member where the objects should stand.

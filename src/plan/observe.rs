@@ -67,7 +67,7 @@ pub fn tried(fleet: &Fleet, mut record: PolicyRecord) -> Observation {
 pub fn ledger(object: &KopiaRepository) -> LedgerRecord {
     let spec = &object.spec;
     let status = object.status.clone().unwrap_or_default();
-    let own = object.metadata.name.as_deref().and_then(|name| name.parse().ok()).unwrap_or_default();
+    let own = object.id().unwrap_or_default();
     LedgerRecord {
         run_now: run_now(spec, &status),
         key: status.key.as_deref().and_then(|key| key.parse().ok()),

@@ -22,7 +22,7 @@ pub fn status(
     now: Timestamp,
 ) -> KopiaRepositoryStatus {
     let before = object.status.clone().unwrap_or_default();
-    let own = object.metadata.name.as_deref().and_then(|name| name.parse().ok()).unwrap_or_default();
+    let own = object.id().unwrap_or_default();
     let kept = before.merged.clone().unwrap_or_default();
     let merged = match ended {
         Some(ended) => MergedStatus {

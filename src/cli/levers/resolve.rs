@@ -97,9 +97,8 @@ impl<'a> Repository<'a> {
 
 /// All of them, sorted; records that mean one repository (`sameAs`, one unique id) are taken together as the hub does.
 pub fn repositories(objects: &[KopiaRepository]) -> Vec<Repository<'_>> {
-    let id = |object: &KopiaRepository| object.metadata.name.as_deref()?.parse::<RepositoryId>().ok();
     let objects: BTreeMap<RepositoryId, &KopiaRepository> =
-        objects.iter().filter_map(|object| Some((id(object)?, object))).collect();
+        objects.iter().filter_map(|object| Some((object.id()?, object))).collect();
     let links = objects.iter().map(|(id, object)| (*id, links(*id, object))).collect();
     let mut repositories: Vec<Repository<'_>> = merge::groups(&links)
         .into_iter()
