@@ -32,10 +32,11 @@ pub fn highest_epoch(world: &World, ids: &[RepositoryId]) -> u64 {
     world.planner.records(ids).map(|(_, record)| of(record)).max().unwrap_or(0)
 }
 
-/// Of the owners that Jobs have found, the ids that are no part of this repository and have grants in records of their own.
+/// Of the owners that Jobs have found, and of the one that the grant takes over, the ids that are no part of this
+/// repository and have grants in records of their own.
 pub fn held_otherwise(
     world: &World,
-    plan: &RepositoryPlan,
+    (plan, grant): (&RepositoryPlan, Option<&Grant>),
     (claim, runs): (&ClaimJob, &[EndedRun]),
     hub_id: &str,
 ) -> Vec<RepositoryId> {
@@ -48,6 +49,7 @@ pub fn held_otherwise(
         Recorded::Ours(former) => Some(former.id),
         Recorded::Foreign | Recorded::Unknown => None,
     });
+    let ids = ids.chain(grant.and_then(|grant| Some(grant.from.as_ref()?.id)));
     let ledger = &world.planner.fleet().ledger;
     let is_held = |id: &RepositoryId| ledger.get(id).is_some_and(|record| record.grant.is_some());
     ids.filter(|id| !plan.ids.contains(id)).filter(is_held).collect()

@@ -177,7 +177,7 @@ impl Work {
             there.into_iter().map(|it| (entry.cluster.clone(), it))
         });
         let contenders = world.contenders(&plan, hub_id);
-        let held_otherwise = merge::held_otherwise(world, &plan, (&claim, &runs), hub_id);
+        let held_otherwise = merge::held_otherwise(world, (&plan, grant.as_ref()), (&claim, &runs), hub_id);
         Some(Self {
             id,
             held_otherwise,

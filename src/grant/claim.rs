@@ -34,13 +34,14 @@ pub(super) fn first(input: &Input<'_>, assignment: &Assignment) -> Step {
     claims(&assignment.member, Step::grant(claiming(input, assignment, None), input.drain))
 }
 
-/// A new grant, with an epoch that none has had.
+/// A new grant, with an epoch that none has had, and above that of the one which it takes over, under whatever id.
 pub(super) fn claiming(input: &Input<'_>, assignment: &Assignment, from: Option<Former>) -> Grant {
     let next = |grant: &Grant| {
         if input.keeps(Rule::EpochsOnce) { grant.next_epoch() } else { grant.epoch.saturating_add(1) }
     };
     let ledger = input.grant.map_or(1, next);
-    let seen = if input.keeps(Rule::EpochsOnce) { input.highest_epoch.saturating_add(1) } else { 0 };
+    let known = input.highest_epoch.max(from.as_ref().map_or(0, |from| from.epoch));
+    let seen = if input.keeps(Rule::EpochsOnce) { known.saturating_add(1) } else { 0 };
     Grant {
         cluster: assignment.member.clone(),
         cluster_uid: input.cluster_uid.map(Into::into),
@@ -177,7 +178,9 @@ fn another_owner(input: &Input<'_>, grant: &Grant, report: &ClaimReport) -> Opti
         // An earlier claim that nobody saw come through, or one by another id of the repository.
         Recorded::Ours(found) if grant.from.as_ref() != Some(found) => {
             let drain = drain::with_former(input, found);
-            let next = Grant { since: Some(input.now), from: Some(found.clone()), ..grant.clone() };
+            let above = if input.keeps(Rule::EpochsOnce) { found.epoch.saturating_add(1) } else { 0 };
+            let (epoch, from) = (grant.epoch.max(above), Some(found.clone()));
+            let next = Grant { epoch, since: Some(input.now), from, ..grant.clone() };
             Some(claims(&grant.cluster, Step::grant(unsettled(input, next), &drain)))
         }
         // The owner of this hub that was expected never came through, or somebody else has taken it over.
