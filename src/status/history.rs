@@ -27,7 +27,9 @@ pub fn record(history: &mut Vec<GrantRecord>, before: Before<'_>, next: &Grant, 
     let now = Time(whole_seconds(now));
     let epoch = i64::try_from(next.epoch).unwrap_or(i64::MAX);
     let holder = before.status.grant.as_ref();
-    if holder.is_none_or(|holder| holder.epoch != epoch || holder.cluster != next.cluster.as_str()) {
+    if let Some(raised) = raised(history, &before, next) {
+        raised.epoch = epoch;
+    } else if holder.is_none_or(|holder| holder.epoch != epoch || holder.cluster != next.cluster.as_str()) {
         let from = holder.map(|holder| holder.cluster.clone()).filter(|from| *from != next.cluster.as_str());
         let (cluster, why) = (next.cluster.to_string(), why(before, next).to_owned());
         let began = Some(now.clone());
@@ -43,6 +45,15 @@ pub fn record(history: &mut Vec<GrantRecord>, before: Before<'_>, next: &Grant, 
         Phase::Draining => newest.claimed = newest.claimed.or(after),
         Phase::Active => newest.active = newest.active.or(after),
     }
+}
+
+/// The newest entry, if that claim goes on under a higher epoch: above an owner that was found meanwhile.
+fn raised<'a>(history: &'a mut [GrantRecord], before: &Before<'_>, next: &Grant) -> Option<&'a mut GrantRecord> {
+    let claiming = before.status.grant.as_ref().filter(|it| it.phase == GrantPhase::Claiming)?;
+    let goes_on = claiming.cluster == next.cluster.as_str() && next.phase == Phase::Claiming;
+    let is_higher = u64::try_from(claiming.epoch).is_ok_and(|epoch| epoch < next.epoch);
+    let newest = history.first_mut().filter(|it| it.epoch == claiming.epoch && it.cluster == claiming.cluster);
+    newest.filter(|_| goes_on && is_higher && !before.merges && !before.replaced)
 }
 
 /// CamelCase, a fixed word.
@@ -117,6 +128,22 @@ mod tests {
         history.clear();
         step(Phase::Active, 19, "2026-06-04T00:00:00Z", &mut history);
         assert_eq!(history, []);
+    }
+
+    #[test]
+    fn a_claim_that_goes_on_under_a_higher_epoch_is_one_entry() {
+        let (mut history, spec) = (Vec::new(), KopiaRepositorySpec::default());
+        let mut step = |before: &KopiaRepositoryStatus, phase, (cluster, epoch), time: &str| {
+            let said = Before { spec: &spec, status: before, automatic: false, merges: false, replaced: false };
+            record(&mut history, said, &Grant { phase, ..grant(cluster, epoch) }, at(time));
+        };
+        let claiming = |epoch: u64| status(&json!({"cluster": "eu", "epoch": epoch, "phase": "Claiming"}));
+        step(&KopiaRepositoryStatus::default(), Phase::Claiming, ("eu", 1), "2026-06-01T12:00:00Z");
+        step(&claiming(1), Phase::Claiming, ("eu", 5), "2026-06-01T12:00:30Z");
+        step(&claiming(5), Phase::Draining, ("eu", 5), "2026-06-01T12:01:00Z");
+        step(&claiming(5), Phase::Claiming, ("us", 6), "2026-06-01T12:02:00Z");
+        let told = history.iter().map(|it| (it.epoch, it.why.as_str(), it.claimed)).collect::<Vec<_>>();
+        assert_eq!(told, [(6, "HolderLost", None), (5, "FirstGrant", Some(60))]);
     }
 
     #[test]
