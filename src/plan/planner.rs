@@ -21,6 +21,7 @@ use crate::policy::PolicyClaim;
 use groups::Groups;
 use holdings::Holdings;
 use index::Index;
+use slice::View;
 use wants::{Wanted, Wants};
 
 /// Keeps the fleet and what follows from it.
@@ -98,9 +99,6 @@ impl Planner {
 
         if decides_what_is_hidden && hidden != self.something_is_hidden() {
             affected.ids.extend(self.unruled());
-        }
-        if affected.policy.is_some() {
-            affected.ids.extend(self.held_unseen());
         }
         let mut dirty = BTreeSet::new();
         for id in affected.ids {
@@ -225,6 +223,7 @@ impl Planner {
                 for secret in claims.filter_map(|policy| policy.claim.as_ref()?.target.named()) {
                     affected.ids.extend(holder::given(&self.fleet, secret));
                 }
+                affected.ids.extend(self.held_unseen(before, after));
             }
             Observation::Ledger { id, .. } => {
                 affected.ids.insert(*id);
@@ -316,10 +315,16 @@ impl Planner {
         self.index.keys.iter().filter(|(_, entry)| !ruled(entry)).map(|(key, _)| key.id()).collect()
     }
 
-    /// Ids held by members that can't be seen: which policies let these in decides what the grants are worth.
-    fn held_unseen(&self) -> Vec<RepositoryId> {
+    /// Ids held by members that can't be seen, and that one of two claims lets in and the other does not: which policies
+    /// let these in decides what the grants are worth.
+    fn held_unseen(&self, before: Option<&PolicyClaim>, after: Option<&PolicyClaim>) -> Vec<RepositoryId> {
         let unseen = self.held.iter().filter(|(holder, _)| !holder::is_synced(&self.fleet, holder));
-        unseen.flat_map(|(_, ids)| ids.iter().copied()).collect()
+        let turns = unseen.filter(|(holder, _)| {
+            let view = View { fleet: &self.fleet, member: holder };
+            let admits = |claim: Option<&PolicyClaim>| claim.is_some_and(|claim| view.admits(claim));
+            admits(before) != admits(after)
+        });
+        turns.flat_map(|(_, ids)| ids.iter().copied()).collect()
     }
 
     // === out and in ===

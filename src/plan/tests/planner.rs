@@ -177,6 +177,27 @@ fn a_policy_that_hides_nothing_touches_no_repository_without_one() {
 }
 
 #[test]
+fn what_a_member_holds_that_is_away_is_touched_by_policies_only_that_begin_or_cease_to_admit_it() {
+    let mut fleet = Fixture::new(&["c1", "c2"]);
+    // Its sources were never read.
+    let known = two_repositories().repository("c2/app/two");
+    let id = known.id;
+    fleet
+        .held(id, "c2", 1)
+        .ledger(id, |record| record.key = Some(known.key))
+        .member("c2", |member| member.contact = Contact::Unreachable);
+    let spec = |clusters: &[&str], schedule: &str| json!({"repositorySelector": {"repository": "*"}, "clusterSelector": {"matchNames": clusters}, "schedule": schedule});
+    let said = |spec| Observation::Policy { name: "p".into(), record: Some(Box::new(policy("p", &spec))) };
+    let mut planner = planner(&fleet);
+    let mut touched = |clusters: &[&str], schedule| planner.apply(said(spec(clusters, schedule))).dirty.contains(&id);
+    assert!(!touched(&["c1"], "0 1 * * *"));
+    assert!(touched(&["c2"], "0 1 * * *"));
+    assert!(!touched(&["c2"], "0 2 * * *"), "of another schedule it hears once it is back");
+    assert!(!touched(&["c1", "c2"], "0 2 * * *"));
+    assert!(touched(&["c1"], "0 2 * * *"));
+}
+
+#[test]
 fn a_policy_has_something_to_tell_of_the_secrets_that_it_names() {
     let mut fleet = Fixture::new(&["c1"]);
     fleet.policy("p", &json!({"repository": {"name": "repo", "namespace": "app"}}));
