@@ -52,7 +52,8 @@ pub struct Due {
 
 /// The whole new status. Equal to the old one where nothing that is worth a write has changed.
 pub fn status(object: &KopiaRepository, input: &Input<'_>) -> KopiaRepositoryStatus {
-    let before = object.status.clone().unwrap_or_default();
+    let nothing = KopiaRepositoryStatus::default();
+    let before = object.status.as_ref().unwrap_or(&nothing);
     let plan = input.plan;
     let mut status = KopiaRepositoryStatus {
         observed_generation: object.metadata.generation,
@@ -73,11 +74,14 @@ pub fn status(object: &KopiaRepository, input: &Input<'_>) -> KopiaRepositorySta
     if let Some(id) = input.unique_id {
         status.unique_id = Some(id.to_owned());
     }
-    change_grant(&mut status, &object.spec, &before, input);
-    status.next_run = next_run(&before, input, recorded);
-    let conditions = conditions(object, &before, &status, input);
+    change_grant(&mut status, &object.spec, before, input);
+    status.next_run = next_run(before, input, recorded);
+    let conditions = conditions(object, before, &status, input);
     status.conditions = update(&before.conditions, conditions, object.metadata.generation, input.now);
-    size::fit(&mut status, &object.spec);
+    // What stands was made to fit, and says which generation of the levers it fitted.
+    if status != *before {
+        size::fit(&mut status, &object.spec);
+    }
     status
 }
 

@@ -1,5 +1,9 @@
 //! Keeps a KopiaRepository small: there may be thousands, each is watched, and each write carries all of it.
 
+use std::io;
+
+use serde::Serialize;
+
 use crate::api::kopia_repository::{KopiaRepositorySpec, KopiaRepositoryStatus};
 
 use super::conditions::cut;
@@ -18,7 +22,7 @@ const LOCATION_SHORT: usize = 256;
 /// identity and the counts always stay.
 pub fn fit(status: &mut KopiaRepositoryStatus, spec: &KopiaRepositorySpec) {
     let room = OBJECT_MAX - METADATA_MAX;
-    let room = room.saturating_sub(serde_json::to_vec(spec).map_or(0, |json| json.len()));
+    let room = room.saturating_sub(json_size(spec));
     while size(status) > room && shorten(status) {}
 }
 
@@ -52,8 +56,27 @@ fn shorten(status: &mut KopiaRepositoryStatus) -> bool {
 }
 
 fn size(status: &KopiaRepositoryStatus) -> usize {
-    let status = KopiaRepositoryStatus { drain: Vec::new(), ..status.clone() };
-    serde_json::to_vec(&status).map_or(0, |json| json.len())
+    let drain = if status.drain.is_empty() { 0 } else { r#""drain":,"#.len() + json_size(&status.drain) };
+    json_size(status) - drain
+}
+
+/// Bytes as JSON, of which none is kept: it is asked for whenever a status changes.
+fn json_size(value: &impl Serialize) -> usize {
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, value).map_or(0, |()| counter.0)
+}
+
+struct Counter(usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +196,8 @@ mod tests {
         };
         let long = full(253, 1024);
         assert!(stored(&long, &spec) > 3 * OBJECT_MAX);
+        let without_drain = KopiaRepositoryStatus { drain: Vec::new(), ..long.clone() };
+        assert_eq!(size(&long), serde_json::to_vec(&without_drain).unwrap().len());
         let mut status = long.clone();
         fit(&mut status, &spec);
         assert!(stored(&status, &spec) <= OBJECT_MAX, "{} bytes", stored(&status, &spec));
