@@ -30,14 +30,22 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
 /// The harness has one error type: a sentence for the person who reads the test's output.
 pub type Fail = Box<dyn std::error::Error + Send + Sync>;
 
+/// Tests that have control planes of their own at the same time, however many threads there are for tests.
+const AT_ONCE: usize = 4;
+static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
+
 /// Runs a test on the one runtime of the process: clients and stand-in kubelets are shared between tests, and
 /// must not end with the runtime of the test that happened to start them.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
-    runtime().block_on(test)
+    runtime().block_on(async {
+        let _turn = TURNS.acquire().await;
+        test.await
+    })
 }
 
 fn runtime() -> &'static Runtime {

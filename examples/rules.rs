@@ -13,6 +13,10 @@ use volsync_hub::chaos::shrink::{fails, shrink};
 use volsync_hub::chaos::{self, Campaign, Fleet, Schedule, Without, stamp};
 use volsync_hub::grant::Rule;
 
+/// As in the product, and faster.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Where each rule says in a sentence what it demands.
 const RULES: &str = include_str!("../src/grant/rules.rs");
 
