@@ -19,6 +19,7 @@ pub mod index;
 pub mod inherited;
 pub mod jobs;
 pub mod look;
+mod matches;
 pub mod member_state;
 mod merge;
 pub mod observe;

@@ -28,8 +28,17 @@ pub async fn ready(process: &mut Process, port: u16, within: Duration) -> Result
 
 /// One series without labels; none where there is no such, or no answer.
 pub async fn metric(port: u16, name: &str) -> Option<f64> {
+    series(port, name, ' ').await?.into_iter().next()
+}
+
+/// Of all series with labels; none where there is no answer.
+pub async fn sum(port: u16, name: &str) -> Option<f64> {
+    Some(series(port, name, '{').await?.into_iter().sum())
+}
+
+async fn series(port: u16, name: &str, then: char) -> Option<Vec<f64>> {
     let asked = http::send(port, "GET", "/metrics", "");
     let (_, text) = tokio::time::timeout(ANSWERS_WITHIN, asked).await.ok()?.ok()?;
-    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
-    line.rsplit(' ').next()?.parse().ok()
+    let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(then)));
+    Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect())
 }

@@ -23,7 +23,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Without leader election, where `more` asks for none.
+    /// Without leader election. What `more` says goes before the defaults.
     pub fn start(fleet: &Fleet, folder: &Path, more: &[&str]) -> Result<Self, Fail> {
         let port = http::free_port()?;
         let mut options = vec![
@@ -35,10 +35,10 @@ impl Hub {
             format!("--listen=127.0.0.1:{port}"),
             format!("--hub-kubeconfig={}", fleet.hub_kubeconfig().display()),
             format!("--kubeconfig-dir={}", fleet.members().display()),
+            "--leader-election=false".to_owned(),
         ];
-        if !more.iter().any(|option| option.starts_with("--leader-election")) {
-            options.push("--leader-election=false".to_owned());
-        }
+        let name = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
+        options.retain(|option| !more.iter().any(|asked| name(asked) == name(option)));
         options.extend(more.iter().map(|option| (*option).to_owned()));
         let process = Process::start(&cores::program(cores::of_hub(), options, folder.join("hub.log")))?;
         Ok(Self { process, port })
@@ -61,6 +61,11 @@ impl Hub {
     /// One series of its metrics.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         probes::metric(self.port, name).await
+    }
+
+    /// Of all members.
+    pub async fn sum(&self, name: &str) -> Option<f64> {
+        probes::sum(self.port, name).await
     }
 
     pub fn stop(self) -> Result<(), Fail> {

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::causes::{self, Causes};
 use super::claims::Claims;
 use super::deletions::{Deletions, Notice, Turn};
+use super::matches;
 use super::push::Noted;
 use super::queue::Queue;
 use super::report::Written;
@@ -88,8 +89,7 @@ pub struct Engine {
     /// What the hub may not do on its own cluster, and should.
     pub(super) missing: watch::Receiver<Missing>,
     pub(super) written: Written,
-    /// UID and generation of each policy of which a log line has told what it matches.
-    pub(super) told: Mutex<BTreeMap<PolicyName, (String, i64)>>,
+    pub(super) told: matches::Told,
     /// Registrations by Secret that can't be used: reason and message by the Secret's name.
     problems: Mutex<BTreeMap<String, (&'static str, String)>>,
     /// What consistent lists showed of earlier holders.

@@ -19,7 +19,6 @@ use crate::api::kopia_repository::KopiaRepository;
 use crate::api::member_cluster::MemberClusterStatus;
 use crate::member::event::{ConditionKind, MemberCondition, OwnedKind};
 use crate::names::{MemberName, ObjectName, PolicyName, RepositoryId};
-use crate::plan::explain::near_misses;
 use crate::plan::fleet::Contact;
 use crate::plan::result::{Push, RepositoryPlan};
 use crate::status::conditions::{Wanted, changed};
@@ -29,12 +28,11 @@ use crate::status::{member, policy};
 const GAP: Duration = Duration::from_secs(1);
 /// Where only counts and times differ.
 const MINOR_GAP: Duration = Duration::from_mins(1);
-/// Near misses in a log line: enough to see what a selector gets wrong.
-const NEAR_MISSES_MAX: usize = 5;
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Repositories that are planned in one go for a policy's status: some milliseconds in which nothing else is decided.
-const PLANS_AT_ONCE: usize = 256;
+/// Repositories that are planned in one go for a policy's status: less than a millisecond in which nothing else is
+/// decided.
+const PLANS_AT_ONCE: usize = 64;
 /// A policy with more repositories than this is not looked at for each change of one.
 const LOOKED_AT_EACH_TIME: usize = 32;
 
@@ -87,7 +85,7 @@ impl Engine {
             return self.policies.add_after(name.clone(), wait);
         }
         let Some(competes_for) = self.competes_for(name) else {
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            self.forget_matches(name);
             return;
         };
         let (many, began) = (competes_for.len() > LOOKED_AT_EACH_TIME, Instant::now());
@@ -99,7 +97,7 @@ impl Engine {
         if self.world().must_wait_to_tell(name, &before) {
             return self.policies.add_after(name.clone(), EARLY);
         }
-        self.log_matches((name, &uid), &before, &after);
+        self.log_matches((name, &uid), &before, &after).await;
         if before == after || !self.leads() || !self.settings.share.owns_policy(name) {
             return;
         }
@@ -135,33 +133,6 @@ impl Engine {
         if let (Some(object), Ok(status)) = (world.policies.get_mut(name), serde_json::to_value(&after)) {
             object.status = status;
         }
-    }
-
-    /// One line for each change of a policy, in every replica: what it matches, and what it just misses.
-    fn log_matches(
-        &self,
-        (name, uid): (&PolicyName, &str),
-        before: &KopiaMaintenanceStatus,
-        status: &KopiaMaintenanceStatus,
-    ) {
-        let Some(generation) = status.observed_generation else { return };
-        let now = (uid.to_owned(), generation);
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), now.clone());
-        // A replica that starts and finds a policy that was told of before need not tell of it again.
-        if told.or(before.observed_generation.map(|generation| (uid.to_owned(), generation))) == Some(now) {
-            return;
-        }
-        let world = self.world();
-        let fleet = world.planner.fleet();
-        let claim = fleet.policies.get(name).and_then(|policy| policy.claim.as_ref());
-        let misses = claim.map(|claim| near_misses(fleet, claim, NEAR_MISSES_MAX)).unwrap_or_default();
-        let misses: Vec<String> = misses.iter().map(|near| format!("{}: {}", near.source, near.message)).collect();
-        info!(
-            matched = status.matched_source_count,
-            repositories = status.repository_count,
-            near_misses = misses.join("; "),
-            "KopiaMaintenance {name}"
-        );
     }
 
     /// Its status is of what it said before.

@@ -1,5 +1,7 @@
 //! Why a repository is planned as it is: read off the plan and the conditions that made it, never decided anew.
 
+use std::ops::Bound;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -107,9 +109,21 @@ pub fn explain(seen: Seen<'_>, plan: &RepositoryPlan) -> Explanation {
     }
 }
 
-/// The sources of the whole fleet that only one condition keeps from a policy, sorted; at most `limit`.
-pub fn near_misses(fleet: &Fleet, claim: &PolicyClaim, limit: usize) -> Vec<NearMiss> {
-    fleet.sources.keys().filter_map(|source| near_miss(fleet, claim, source)).take(limit).collect()
+/// Of `at_once` sources of the fleet `after` one, sorted, those that only one condition keeps from a policy; and the last
+/// one that was looked at, if there may be more.
+pub fn near_misses(
+    fleet: &Fleet,
+    claim: &PolicyClaim,
+    after: Option<&SourceKey>,
+    at_once: usize,
+) -> (Vec<NearMiss>, Option<SourceKey>) {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let (mut misses, mut last) = (Vec::new(), None);
+    for (source, _) in fleet.sources.range((from, Bound::Unbounded)).take(at_once) {
+        misses.extend(near_miss(fleet, claim, source));
+        last = Some(source);
+    }
+    (misses, last.cloned())
 }
 
 // === policies ===

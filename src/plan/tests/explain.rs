@@ -71,8 +71,18 @@ fn what_keeps_a_policy_from_matching_is_named_and_near_misses_are_told() {
     );
     // The same for a policy over the whole fleet.
     let record = &fleet.fleet.policies[&"near".into()];
-    assert_eq!(near_misses(&fleet.fleet, record.claim.as_ref().unwrap(), 10), near.near_misses);
-    assert_eq!(near_misses(&fleet.fleet, record.claim.as_ref().unwrap(), 1).len(), 1);
+    let claim = record.claim.as_ref().unwrap();
+    assert_eq!(near_misses(&fleet.fleet, claim, None, 10).0, near.near_misses);
+    let (mut one_by_one, mut after) = (Vec::new(), None);
+    loop {
+        let (some, last) = near_misses(&fleet.fleet, claim, after.as_ref(), 1);
+        one_by_one.extend(some);
+        after = last;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(one_by_one, near.near_misses);
 }
 
 #[test]
