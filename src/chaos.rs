@@ -3,8 +3,8 @@
 //!
 //! A *schedule* is made from a seed: faults and operators' wishes with their times ([`schedule`]). A *trial* plays it
 //! in virtual time ([`trial`]): two replicas of the hub, three members that back up into one repository, and the
-//! repository, which alone judges ([`kopia`]): two runs past the fence at once, one epoch with two owners, or, once all
-//! faults have ceased, no run that succeeds within a bound.
+//! repository, with a mirror of it in some schedules, which alone judge ([`kopia`]): two runs past the fence at once,
+//! one epoch with two owners, or, once all faults have ceased, no run that succeeds within a bound.
 //!
 //! Real, the code that the hub runs: what is known ([`crate::controller::world`]) with the planner in it, deletions
 //! that are held back, what one decision depends on ([`crate::controller::work`]), Jobs and Pods and the mover's report

@@ -2,7 +2,7 @@
 //! a resumed holder go, push, claim, tidy the claim, take away what is left over, list.
 
 use super::fleet::Fleet;
-use super::objects::CronSpec;
+use super::objects::{COPY, CronSpec};
 use super::{Alias, Site};
 use crate::controller::jobs::attempt;
 use crate::controller::work::{Target, Work};
@@ -34,6 +34,8 @@ pub enum Order {
     Claim {
         site: Site,
         alias: Alias,
+        /// What the copy of the Secret says that is written with it.
+        copy: Alias,
         name: String,
         epoch: u64,
         permit: Permit,
@@ -83,7 +85,8 @@ impl Order {
 }
 
 /// Everything that one look at a repository leads to in the members.
-pub fn orders(fleet: &Fleet, work: &Work, step: &Step) -> Vec<Order> {
+/// `copy` is by which of its names each member's Secret means the repository, as far as the hub knows.
+pub fn orders(fleet: &Fleet, work: &Work, step: &Step, copy: impl Fn(Site) -> Alias) -> Vec<Order> {
     let mut orders = Vec::new();
     if work.ledger_is_lost() {
         return orders;
@@ -101,7 +104,7 @@ pub fn orders(fleet: &Fleet, work: &Work, step: &Step) -> Vec<Order> {
         orders.push(Order::Suspend { site, alias, guard: guard.clone(), suspend: false, former: false });
     }
     if let (Push::Objects(assignment), Some(target), true) = (&work.plan.push, &work.target, work.may_push()) {
-        push(fleet, work, step, (assignment, target), &mut orders);
+        push(fleet, work, step, (assignment, target), &copy, &mut orders);
     }
     if step.remove_claim
         && let (Some(grant), Some((name, guard))) = (&work.grant, &work.claim_job)
@@ -121,6 +124,7 @@ fn push(
     work: &Work,
     step: &Step,
     (assignment, target): (&Assignment, &Target),
+    copy: &impl Fn(Site) -> Alias,
     orders: &mut Vec<Order>,
 ) {
     let Some(site) = fleet.site(&target.member).filter(|_| target.contact == Contact::Synced) else {
@@ -135,12 +139,16 @@ fn push(
         suspend: assignment.suspend || !step.run,
         deadline: assignment.settings.active_deadline_seconds,
         period: assignment.schedule.shortest_period() / 60,
+        copy: copy(site),
     };
     let standing = target.standing.owned.get(&(OwnedKind::CronJob, fleet.objects[alias].clone()));
     let stands = standing.is_some_and(|object| {
-        let epoch = object.annotations.get(crate::labels::EPOCH).and_then(|epoch| epoch.parse().ok());
+        let number = |annotation: &str| object.annotations.get(annotation).and_then(|number| number.parse().ok());
+        let copied = number(COPY) == Some(spec.copy as u64);
+        let epoch = number(crate::labels::EPOCH);
         object.cron.as_ref().is_some_and(|cron| {
             epoch == Some(spec.epoch)
+                && copied
                 && cron.suspend == spec.suspend
                 && cron.active_deadline_seconds == Some(spec.deadline.into())
                 && *cron.schedule == *assignment.schedule.as_str()
@@ -162,6 +170,7 @@ fn push(
         orders.push(Order::Claim {
             site,
             alias,
+            copy: copy(site),
             name: claim_name(assignment.id, grant.epoch),
             epoch: grant.epoch,
             permit: permit.clone(),

@@ -7,6 +7,7 @@ use super::schedule::{FOREIGN, Fault};
 use super::trial::{Event, Trial};
 use super::{ALIASES, HOUR, MINUTE, Millis, REPLICAS, SECOND, SITES, Site, stamp};
 use crate::api::kopia_repository::GivenUp;
+use crate::names::RepositoryId;
 
 /// Whoever is no hub.
 pub const FOREIGNER: &str = "someone@elsewhere";
@@ -15,6 +16,10 @@ impl Trial<'_> {
     pub fn fault(&mut self, fault: Fault) {
         if fault.waits() {
             return self.arm(fault);
+        }
+        // There is one mirror; and nobody tells apart what is one place.
+        if matches!((fault, self.mirrored), (Fault::Mirrored, true) | (Fault::Distinct, false)) {
+            return;
         }
         self.say(format_args!("*** {fault:?}"));
         self.strikes(fault.kind());
@@ -62,6 +67,11 @@ impl Trial<'_> {
             Fault::LoseLedger => self.lose_ledger(),
             Fault::OldLedger => self.old_ledger(),
             Fault::Renamed(site) => self.rename(site),
+            Fault::Mirrored => {
+                self.mirrored = true;
+                self.stores[1] = self.stores[0].mirror();
+            }
+            Fault::Distinct => self.tell_apart(),
             Fault::Partition { site, length } => {
                 self.partition(site);
                 self.after(length, Event::Heal(site));
@@ -69,7 +79,7 @@ impl Trial<'_> {
             Fault::MemberClock { site, ahead } => self.members[site].ahead = ahead,
             Fault::ForeignOwner { runs, fast } => {
                 let told = self.epochs_told(false);
-                self.kopia.is_taken(FOREIGNER, fast, told);
+                self.stores[0].is_taken(FOREIGNER, fast, told);
                 if runs {
                     let (wait, number) = (self.random.between(0, MINUTE), self.number());
                     self.after(wait, Event::Foreign(number, false));
@@ -93,6 +103,16 @@ impl Trial<'_> {
             | Fault::ClaimStalls { site, .. } => self.members[site].armed.push(fault),
             _ => self.hub.armed.push(fault),
         }
+    }
+
+    /// Of each record the operator says that it is not the other's repository.
+    fn tell_apart(&mut self) {
+        let ids = self.fleet.ids.map(|id| id.to_string());
+        let named = self.fleet.ids.map(RepositoryId::ledger_name);
+        self.edit(|object| {
+            let other = usize::from(object.metadata.name.as_ref() == Some(&named[0]));
+            object.spec.distinct_from = Some(ids[other].clone());
+        });
     }
 
     fn tell_of_cluster(&mut self, site: Site) {
@@ -120,7 +140,17 @@ impl Trial<'_> {
     pub fn calm_down(&mut self) {
         self.say(format_args!("*** all faults cease"));
         self.calm = Some(self.now);
-        self.kopia.owner_sticks = false;
+        for store in &mut self.stores {
+            store.owner_sticks = false;
+        }
+        if self.mirrored {
+            for alias in 0..ALIASES {
+                self.create_ledger(alias);
+            }
+            self.tell_apart();
+            // Where a pin leads there may be no source of that one.
+            self.edit(|object| object.spec.cluster = None);
+        }
         self.hub.armed.clear();
         self.edit(|object| object.spec.frozen_until = None);
         (self.hub.policy.2, self.hub.eligible, self.hub.paused) = (false, [true; SITES], [false; SITES]);
@@ -139,7 +169,7 @@ impl Trial<'_> {
             self.wake(replica);
             self.replicas[replica].ahead = 0;
         }
-        if self.kopia.owner == FOREIGNER {
+        if self.stores[0].owner == FOREIGNER {
             self.hits.count(FOREIGN, None);
         }
         self.after(11 * SECOND, Event::Lease);

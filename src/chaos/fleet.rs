@@ -119,6 +119,12 @@ impl Fleet {
         MemberEvent::Observed(Observation::Secret { secret, state })
     }
 
+    /// By which of the names a member's Secret means the repository, as far as a replica knows.
+    pub fn known(&self, world: &World, site: Site) -> Alias {
+        let known = world.planner.fleet().secrets.get(&self.secrets[site]);
+        self.secret.iter().position(|secret| Some(secret) == known).unwrap_or(0)
+    }
+
     /// The name that an id stands for.
     pub fn aliases(&self, ids: &[RepositoryId]) -> Vec<Alias> {
         (0..ALIASES).filter(|alias| ids.contains(&self.ids[*alias])).collect()

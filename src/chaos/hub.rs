@@ -152,7 +152,7 @@ impl Trial<'_> {
         self.after(latency, Event::To(replica, life, Letter::HubAnswer(token, answer)));
     }
 
-    fn create_ledger(&mut self, alias: Alias) -> Arc<KopiaRepository> {
+    pub fn create_ledger(&mut self, alias: Alias) -> Arc<KopiaRepository> {
         if let Some(object) = &self.hub.ledgers[alias] {
             return Arc::clone(object);
         }
@@ -217,10 +217,16 @@ impl Trial<'_> {
         let same = before.is_some_and(|it| (&it.cluster, it.epoch) == (&grant.cluster, grant.epoch));
         let claimed = same && before.is_some_and(|it| it.phase == Phase::Claiming);
         match grant.phase {
-            Phase::Draining | Phase::Active if claimed => self.kopia.is_told_of(&owner, self.now),
+            Phase::Draining | Phase::Active
+                if claimed && !self.stores.iter().any(|store| store.was_owned_by(&owner)) =>
+            {
+                self.stores[0].never_was_owned_by(&owner, self.now);
+            }
             Phase::Claiming if !same => {
                 let asks = before.map_or(self.epochs_told(false)[alias] > 0, |it| it.phase == Phase::Recovering);
-                self.kopia.is_granted(alias, owner, asks);
+                for store in &mut self.stores {
+                    store.is_granted(alias, owner.clone(), asks);
+                }
             }
             _ => {}
         }
@@ -248,11 +254,17 @@ impl Trial<'_> {
         self.random.pick(&there)
     }
 
+    fn is_lost(&mut self, alias: Alias, told: [u64; ALIASES]) {
+        for store in &mut self.stores {
+            store.ledger_is_lost(alias, told);
+        }
+    }
+
     pub fn lose_ledger(&mut self) {
         let Some(alias) = self.some_record() else { return };
         self.hub.ledgers[alias] = None;
         let told = self.epochs_told(false);
-        self.kopia.ledger_is_lost(alias, told);
+        self.is_lost(alias, told);
         self.news(&News::Ledger(alias, None));
     }
 
@@ -264,7 +276,7 @@ impl Trial<'_> {
         let Some((.., status)) = old else { return };
         let before = self.grant(alias);
         let told = self.epochs_told(false);
-        self.kopia.ledger_is_lost(alias, told);
+        self.is_lost(alias, told);
         self.hub.write(alias, |object| object.status = Some(status));
         // Nobody says that anything was claimed now.
         self.written(alias, before.filter(|grant| grant.phase != Phase::Claiming).as_ref());

@@ -50,7 +50,7 @@ impl Violation {
     }
 }
 
-/// One place in a store.
+/// One place in a store, or its mirror in another.
 #[derive(Clone, Debug)]
 pub struct Repository {
     /// Kopia's recorded maintenance owner.
@@ -123,6 +123,16 @@ impl Repository {
         self.forget(told);
     }
 
+    /// A copy of it in another place, as it is now: who works here does not work there.
+    #[must_use]
+    pub fn mirror(&self) -> Self {
+        Self { inside: Vec::new(), ..self.clone() }
+    }
+
+    pub fn was_owned_by(&self, owner: &str) -> bool {
+        self.recorded.contains(owner)
+    }
+
     /// A grant is made. `asks`: the hub knows that the ledger can't tell what was before it, and has to ask all members.
     pub fn is_granted(&mut self, alias: Alias, owner: String, asks: bool) {
         if asks || !self.lost[alias] {
@@ -130,12 +140,10 @@ impl Repository {
         }
     }
 
-    /// The ledger says that this one has claimed it.
-    pub fn is_told_of(&mut self, owner: &str, now: Millis) {
-        if !self.recorded.contains(owner) {
-            let violation = Violation::NeverOwner { at: now, owner: owner.to_owned() };
-            self.violation.get_or_insert(violation);
-        }
+    /// The ledger says that this one has claimed it, which it has not, here or in a mirror.
+    pub fn never_was_owned_by(&mut self, owner: &str, now: Millis) {
+        let violation = Violation::NeverOwner { at: now, owner: owner.to_owned() };
+        self.violation.get_or_insert(violation);
     }
 
     /// `maintenance set --owner`. A hub that does not know that the ledger is an old one can't know an epoch that only members

@@ -19,6 +19,8 @@ const TIMEOUT: Millis = 15 * SECOND;
 #[derive(Default)]
 pub struct Named {
     pub cron_job: Option<CronJob>,
+    /// By which of the names the copy of the Secret there means the repository.
+    pub copy: Alias,
     /// What the controller knows.
     pub view: Option<CronJob>,
     /// Until when news are on their way to it.
@@ -140,6 +142,7 @@ impl Trial<'_> {
                 }
             }
             Order::Apply { alias, spec, guard, .. } => {
+                self.members[site].named[*alias].copy = spec.copy;
                 let standing = self.members[site].named[*alias].cron_job.as_ref();
                 match (standing, guard) {
                     (Some(standing), Some(guard)) if standing.version.is(guard) => self.apply(site, *alias, spec),
@@ -147,7 +150,8 @@ impl Trial<'_> {
                     (_, None) => self.apply(site, *alias, spec),
                 }
             }
-            Order::Claim { alias, name, epoch, permit, attempt, .. } => {
+            Order::Claim { alias, copy, name, epoch, permit, attempt, .. } => {
+                self.members[site].named[*alias].copy = *copy;
                 if !self.members[site].jobs.contains_key(name.as_str()) {
                     let role = Role::Claim { permit: permit.clone(), attempt: attempt.clone() };
                     self.make_job(site, (*alias, name), role, *epoch, CLAIM_DEADLINE_SECONDS);

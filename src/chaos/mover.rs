@@ -41,6 +41,8 @@ pub struct Life {
     /// The owner that it read last.
     seen: Option<String>,
     written: bool,
+    /// Where it works, from its start on.
+    store: usize,
     stalls: Option<(u8, Millis)>,
     dies: Option<(u8, bool)>,
     /// It is over, whatever its object says.
@@ -87,6 +89,7 @@ impl Trial<'_> {
             run_began: None,
             seen: None,
             written: false,
+            store: 0,
             stalls,
             dies,
             gone: false,
@@ -127,8 +130,10 @@ impl Trial<'_> {
         }
         if stage == 0 {
             let clock = now + self.members[site].ahead;
+            let alias = self.members[site].pods.get(&number).map_or(0, |life| life.pod.alias);
+            let store = self.store(self.members[site].named[alias].copy);
             if let Some(life) = self.members[site].pods.get_mut(&number) {
-                (life.began, life.pod.started) = (Some(now), Some(clock));
+                (life.began, life.pod.started, life.store) = (Some(now), Some(clock), store);
             }
             self.emit_pod(site, number);
             let wait = self.members[site].random.between(SECOND, 8 * SECOND);
@@ -153,8 +158,10 @@ impl Trial<'_> {
         if stage > 1 {
             return self.pod_ends(site, number, "Succeeded", "done");
         }
-        let (now, recorded_owner) = (self.now, self.kopia.owner.clone());
+        let now = self.now;
         let Some(life) = self.members[site].pods.get_mut(&number) else { return };
+        let store = life.store;
+        let recorded_owner = self.stores[store].owner.clone();
         life.seen = Some(recorded_owner.clone());
         let (alias, epoch) = (life.pod.alias, life.epoch);
         let mine = self.owner(site, (alias, epoch));
@@ -169,14 +176,16 @@ impl Trial<'_> {
         }
         self.say(format_args!("{}: a run of epoch {epoch} is past the fence", self.fleet.names[site]));
         let clock = now + self.members[site].ahead;
-        self.kopia.enter(Inside { owner: mine, run: number, since: now, foreign: false }, clock);
+        self.stores[store].enter(Inside { owner: mine, run: number, since: now, foreign: false }, clock);
         let wait = self.members[site].random.between(20 * SECOND, 4 * MINUTE);
         self.next_step(site, number, 2, wait);
     }
 
     fn claim_goes_on(&mut self, site: Site, number: u64, stage: u8) {
-        let (clock, owner) = (self.unix_in(site), self.kopia.owner.clone());
+        let clock = self.unix_in(site);
         let Some(life) = self.members[site].pods.get_mut(&number) else { return };
+        let store = life.store;
+        let owner = self.stores[store].owner.clone();
         let Role::Claim { permit, .. } = life.role.clone() else { return };
         let (epoch, alias) = (life.epoch, life.pod.alias);
         let short = self.members[site].random.between(SECOND, 5 * SECOND);
@@ -208,7 +217,7 @@ impl Trial<'_> {
                 self.say(format_args!("{}: sets the owner of epoch {epoch}", self.fleet.names[site]));
                 self.mix(epoch);
                 let (now, epochs) = (self.now, (self.epochs_told(false), self.epochs_told(true)));
-                self.kopia.set_owner((alias, &mine), now, epochs);
+                self.stores[store].set_owner((alias, &mine), now, epochs);
                 self.next_step(site, number, 3, short);
             }
             3 | 4 => {
@@ -226,8 +235,8 @@ impl Trial<'_> {
     }
 
     fn saw(&mut self, site: Site, number: u64, owner: &str, first: bool) {
-        let runs = self.kopia.runs;
         let Some(life) = self.members[site].pods.get_mut(&number) else { return };
+        let runs = self.stores[life.store].runs;
         life.seen = Some(owner.to_owned());
         if first {
             life.runs_before = Some(runs);
@@ -254,8 +263,9 @@ impl Trial<'_> {
 
     /// It ends with a report.
     fn pod_ends(&mut self, site: Site, number: u64, outcome: &str, message: &str) {
-        let last_run = self.kopia.last_run.map(|at| at.min(self.now + self.members[site].ahead)).map(unix);
         let Some(life) = self.members[site].pods.get(&number) else { return };
+        let store = life.store;
+        let last_run = self.stores[store].last_run.map(|at| at.min(self.now + self.members[site].ahead)).map(unix);
         let text = |text: &Option<String>| text.as_ref().map_or("null".to_owned(), |it| format!("\"{it}\""));
         let written = match life.role {
             Role::Claim { .. } => {
@@ -276,9 +286,10 @@ impl Trial<'_> {
         let succeeded = outcome == "Succeeded";
         self.say(format_args!("{}: the {role} of epoch {epoch} ends {outcome}", self.fleet.names[site]));
         // One that began after all faults had ceased.
-        let inside = self.kopia.inside.iter().find(|it| it.run == number).map(|it| it.since);
+        let inside = self.stores[store].inside.iter().find(|it| it.run == number).map(|it| it.since);
         if let Some(calm) = self.calm.filter(|calm| succeeded && inside.is_some_and(|since| since >= *calm)) {
-            self.verdict.recovered = Some(self.now - calm);
+            self.maintained[store] = true;
+            self.verdict.recovered = self.all_are_maintained().then_some(self.now - calm);
         }
         let started = life_started(self, site, number);
         self.finish(site, number, succeeded || outcome == "Claimed", if started { &report } else { "" });
@@ -290,7 +301,7 @@ impl Trial<'_> {
     }
 
     fn finish(&mut self, site: Site, number: u64, good: bool, report: &str) {
-        self.kopia.leave(number);
+        self.leave(number);
         let at = self.now + self.members[site].ahead;
         let Some(life) = self.members[site].pods.get_mut(&number) else { return };
         life.gone = true;
@@ -301,6 +312,12 @@ impl Trial<'_> {
         }
         self.emit_pod(site, number);
         self.job_ends(site, &job, good);
+    }
+
+    fn leave(&mut self, number: u64) {
+        for store in &mut self.stores {
+            store.leave(number);
+        }
     }
 
     /// Its Job was deleted: it is told to stop, and killed where it does not heed that.
@@ -314,7 +331,7 @@ impl Trial<'_> {
     }
 
     pub fn pod_is_gone(&mut self, site: Site, number: u64) {
-        self.kopia.leave(number);
+        self.leave(number);
         if self.members[site].pods.remove(&number).is_some() {
             self.emit_pod(site, number);
         }

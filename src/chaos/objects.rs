@@ -36,6 +36,8 @@ pub struct CronSpec {
     pub deadline: u32,
     /// Minutes.
     pub period: u32,
+    /// By which of its names the copy of the Secret means the repository, which is written with it.
+    pub copy: Alias,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +100,9 @@ pub enum Snapshot {
     Pod(u64, Option<Pod>),
 }
 
+/// What the copy of the Secret that a CronJob goes with says: a number of its name here, a hash where the hub is real.
+pub const COPY: &str = "copy";
+
 type Marks = BTreeMap<Box<str>, Box<str>>;
 
 fn text(number: u64) -> Box<str> {
@@ -117,13 +122,15 @@ fn marked(fleet: &Fleet, site: Site, epoch: u64) -> Marks {
 
 impl CronJob {
     pub fn owned(&self, fleet: &Fleet, site: Site) -> OwnedObject {
+        let mut annotations = marked(fleet, site, self.spec.epoch);
+        annotations.insert(COPY.into(), text(self.spec.copy as u64));
         OwnedObject {
             uid: text(self.version.uid),
             resource_version: text(self.version.number),
             generation: self.generation,
             applied_hash: None,
             labels: fleet.labels[self.alias].clone(),
-            annotations: marked(fleet, site, self.spec.epoch),
+            annotations,
             deleting: false,
             other_managers: Vec::new(),
             cron: Some(CronState {

@@ -232,7 +232,7 @@ impl Trial<'_> {
             let (stage, orders) = if step.ledger.is_some() {
                 (Stage::Ledger, VecDeque::new())
             } else {
-                (Stage::Orders, act::orders(fleet, &work, &step).into())
+                (Stage::Orders, act::orders(fleet, &work, &step, |site| fleet.known(&it.world, site)).into())
             };
             let pass = Pass { round, now, work, step, orders, trouble: None, stage, token: 0, began: now };
             let desk = &mut self.replicas[replica].desks[alias];

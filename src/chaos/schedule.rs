@@ -104,10 +104,14 @@ pub enum Fault {
     },
     /// From now on this member's Secret names the repository in the other way.
     Renamed(Site),
+    /// From now on the second name leads to a copy of the repository in another place, its unique id and owner among it.
+    Mirrored,
+    /// The operator says that the two are not the same, if they are not.
+    Distinct,
 }
 
 /// Names of all kinds, as in the table of hits.
-pub const KINDS: [&str; 31] = [
+pub const KINDS: [&str; 33] = [
     "Pin",
     "Unpin",
     "RunNow",
@@ -139,6 +143,8 @@ pub const KINDS: [&str; 31] = [
     "ClaimStalls",
     "MemberClock",
     "Renamed",
+    "Mirrored",
+    "Distinct",
 ];
 /// The last kind stands alone, for it is the only one of nobody's in the fleet.
 pub const FOREIGN: &str = "ForeignOwner";
@@ -176,6 +182,8 @@ impl Fault {
             Self::MemberClock { .. } => "MemberClock",
             Self::ForeignOwner { .. } => FOREIGN,
             Self::Renamed(_) => "Renamed",
+            Self::Mirrored => "Mirrored",
+            Self::Distinct => "Distinct",
         }
     }
 
@@ -223,7 +231,8 @@ impl Schedule {
                 0..=9 => moment = resumes(&mut random, moment, &mut faults),
                 10..=19 => moment = recovers(&mut random, moment, &mut faults),
                 20..=27 => moment = gives_up(&mut random, moment, &mut faults),
-                28..=39 => {}
+                28..=33 => moment = mirrors(&mut random, moment, &mut faults),
+                34..=39 => {}
                 _ => faults.push((moment, mover(&mut random))),
             }
             for _ in 0..random.between(0, 5) {
@@ -346,6 +355,19 @@ fn gives_up(random: &mut Random, moment: Millis, faults: &mut Vec<(Millis, Fault
     let given_up = away + random.between(MINUTE, 15 * MINUTE);
     faults.push((given_up, Fault::Failover));
     given_up
+}
+
+/// What seems to be the same repository by another name is a copy of it. Returns when it gets interesting.
+fn mirrors(random: &mut Random, moment: Millis, faults: &mut Vec<(Millis, Fault)>) -> Millis {
+    faults.push((moment, Fault::Mirrored));
+    let before = if random.percent(50) { 20 * MINUTE } else { 0 };
+    let renamed = (moment - before + random.between(0, 30 * MINUTE)).max(0);
+    faults.push((renamed, Fault::Renamed(site(random))));
+    let told = moment.max(renamed) + random.between(0, 40 * MINUTE);
+    if random.percent(70) {
+        faults.push((told, Fault::Distinct));
+    }
+    if random.percent(50) { told } else { renamed }
 }
 
 fn stage(random: &mut Random) -> u8 {

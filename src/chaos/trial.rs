@@ -14,7 +14,7 @@ use super::random::Random;
 use super::replica::Replica;
 use super::report::Hits;
 use super::schedule::{FAULTS_END, FOREIGN, Schedule};
-use super::{Alias, HOUR, MINUTE, Millis, REPLICAS, SECOND, SITES, Site, Without, unix};
+use super::{ALIASES, Alias, HOUR, MINUTE, Millis, REPLICAS, SECOND, SITES, Site, Without, unix};
 use crate::plan::fleet::Phase;
 use crate::render::kopia_owner;
 
@@ -98,7 +98,11 @@ pub struct Trial<'a> {
     pub hub: Hub,
     pub replicas: Vec<Replica>,
     pub members: Vec<Member>,
-    pub kopia: Repository,
+    /// One place by all names; once it was mirrored, one for each name.
+    pub stores: [Repository; ALIASES],
+    pub mirrored: bool,
+    /// A run succeeded there since all faults have ceased.
+    pub maintained: [bool; ALIASES],
     pub hits: &'a mut Hits,
     pub was_active: bool,
     pub verdict: Verdict,
@@ -123,7 +127,9 @@ impl<'a> Trial<'a> {
             hub: Hub::new(schedule.period, schedule.deadline),
             replicas: (0..REPLICAS).map(|number| Replica::new(fleet, stream(10 + number))).collect(),
             members: (0..SITES).map(|site| Member::new(stream(20 + site))).collect(),
-            kopia: Repository::default(),
+            stores: Default::default(),
+            mirrored: false,
+            maintained: [false; ALIASES],
             hits,
             was_active: false,
             verdict,
@@ -191,9 +197,24 @@ impl<'a> Trial<'a> {
         kopia_owner(epoch, &self.fleet.names[site], self.fleet.ids[alias], HUB_ID)
     }
 
+    /// Where a name leads.
+    pub fn store(&self, alias: Alias) -> usize {
+        if self.mirrored { alias } else { 0 }
+    }
+
+    /// Every place that some member's Secret means.
+    pub fn all_are_maintained(&self) -> bool {
+        self.members.iter().all(|member| self.maintained[self.store(member.alias)])
+    }
+
+    fn violation(&mut self) -> Option<Violation> {
+        self.stores.iter_mut().find_map(|store| store.violation.take())
+    }
+
     /// Plays it. What happened is empty unless it was asked for.
     pub fn play(mut self) -> (Verdict, Vec<String>) {
-        let long = [FOREIGN, "ClaimDies", "ClaimStalls", "MemberClock", "SlowStart", "OldLedger", "Renamed"];
+        let long =
+            [FOREIGN, "ClaimDies", "ClaimStalls", "MemberClock", "SlowStart", "OldLedger", "Renamed", "Mirrored"];
         let bound = if long.iter().any(|kind| self.schedule.has(kind)) { LONG_BOUND } else { BOUND };
         while let Some(((at, number), event)) = self.queue.pop_first() {
             self.now = at;
@@ -201,7 +222,7 @@ impl<'a> Trial<'a> {
             self.mix(number);
             self.verdict.events += 1;
             self.happens(event);
-            self.verdict.violation = self.verdict.violation.take().or(self.kopia.violation.take());
+            self.verdict.violation = self.verdict.violation.take().or_else(|| self.violation());
             if self.verdict.violation.is_some() || self.verdict.recovered.is_some() {
                 break;
             }
@@ -250,16 +271,16 @@ impl<'a> Trial<'a> {
         let next = 2 * HOUR + self.random.between(0, 2 * HOUR);
         if inside {
             self.say(format_args!("a foreign run ends"));
-            self.kopia.leave(number);
+            self.stores[0].leave(number);
             if self.calm.is_none() {
                 self.after(next, Event::Foreign(number, false));
             }
-        } else if self.calm.is_none() && self.kopia.owner == super::faults::FOREIGNER {
+        } else if self.calm.is_none() && self.stores[0].owner == super::faults::FOREIGNER {
             self.say(format_args!("a foreign run begins"));
             let length = self.random.between(MINUTE, 3 * HOUR - MINUTE);
-            let owner = self.kopia.owner.clone();
+            let owner = self.stores[0].owner.clone();
             let entering = super::kopia::Inside { owner, run: number, since: self.now, foreign: true };
-            self.kopia.enter(entering, self.now);
+            self.stores[0].enter(entering, self.now);
             self.after(length, Event::Foreign(number, true));
         }
     }
