@@ -15,8 +15,9 @@
 //! ([`replica`], after `controller/reconcile.rs` and `queue.rs`), which writes follow from a step ([`act`], after
 //! `controller/act.rs`, `handover.rs` and `clear.rs`), who leads ([`lead`]), API servers with their preconditions and
 //! watches ([`hub`], [`member`]), the CronJob controller ([`cron`]), kubelet, mover script and Kopia ([`mover`]). No
-//! HTTP, no JSON but the mover's report, no Secrets that are copied, no events, statuses of policies and members, or
-//! metrics; one repository, so that claims never queue; a replica that stands by listens and does not plan.
+//! HTTP, no JSON but the mover's report, of copied Secrets only which name they mean, no events, statuses of policies
+//! and members, or metrics; one repository and its mirror, so that claims never queue; a replica that stands by listens
+//! and does not plan.
 
 use std::collections::BTreeMap;
 

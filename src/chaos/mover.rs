@@ -107,6 +107,7 @@ impl Trial<'_> {
         let now = self.now;
         let Some(life) = self.members[site].pods.get(&number).filter(|life| !life.gone) else { return };
         let (is_claim, stage, began) = (matches!(life.role, Role::Claim { .. }), life.stage, life.began);
+        let alias = life.pod.alias;
         // The Job's own deadline, which begins with the Job; what has not started by then never does.
         let started_late = began.is_none() && now + self.members[site].ahead > life.pod.created + life.deadline;
         let over = began.is_some_and(|began| now >= began + life.deadline);
@@ -130,7 +131,6 @@ impl Trial<'_> {
         }
         if stage == 0 {
             let clock = now + self.members[site].ahead;
-            let alias = self.members[site].pods.get(&number).map_or(0, |life| life.pod.alias);
             let store = self.store(self.members[site].named[alias].copy);
             if let Some(life) = self.members[site].pods.get_mut(&number) {
                 (life.began, life.pod.started, life.store) = (Some(now), Some(clock), store);

@@ -34,18 +34,21 @@ impl Engine {
         status: &KopiaMaintenanceStatus,
     ) {
         let Some(generation) = status.observed_generation else { return };
-        let claim = self.world().planner.fleet().policies.get(name).and_then(|policy| policy.claim.clone());
         let change = (uid.to_owned(), generation);
-        let told = (change.clone(), claim.clone());
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), told);
-        let (last, last_claim) = told.unzip();
-        // A replica that starts and finds a policy that was told of before need not tell of it again.
-        if last.or(before.observed_generation.map(|generation| (uid.to_owned(), generation))) == Some(change) {
+        let told = || self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told().get(name).is_some_and(|(last, _)| *last == change) {
             return;
         }
+        let claim = self.world().planner.fleet().policies.get(name).and_then(|policy| policy.claim.clone());
+        let last = told().insert(name.clone(), (change, claim.clone()));
+        // A replica that starts and finds a policy that was told of before need not tell of it again.
+        if last.is_none() && before.observed_generation == Some(generation) {
+            return;
+        }
+        let last_claim = last.and_then(|(_, claim)| claim);
         let misses = match &claim {
             // What it misses was told when it began to.
-            Some(claim) if last_claim.flatten().is_some_and(|last| last.matches_as(claim)) => Vec::new(),
+            Some(claim) if last_claim.is_some_and(|last| last.matches_as(claim)) => Vec::new(),
             Some(claim) => self.near_misses(claim).await,
             None => Vec::new(),
         };

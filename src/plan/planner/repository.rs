@@ -11,14 +11,14 @@ use super::slice::{Chosen, View};
 use crate::names::{MemberName, ObjectName, Place, PlacedName, PolicyName, RepositoryId, RepositoryKey};
 use crate::plan::compose::{self, Decided};
 use crate::plan::direct::Match;
-use crate::plan::fleet::{Contact, Labels};
+use crate::plan::fleet::Contact;
 use crate::plan::holder::Failover;
 use crate::plan::levers::{self, Levers, Pin};
 use crate::plan::merge::Group;
 use crate::plan::outlook::{self, Outlook};
 use crate::plan::result::{Candidate, RepositoryPlan, Share, State};
 use crate::plan::verdict::{Act, HANDOVER_PENDING, INVALID_POLICY, Verdict};
-use crate::plan::{candidates, holder, precedence, selector};
+use crate::plan::{candidates, holder, precedence};
 use crate::policy::{PolicyClaim, PolicyRecord, PolicySettings, PolicyTarget};
 
 /// What the slices of a repository come to, per member.
@@ -180,10 +180,8 @@ impl<'a> Shown<'a> {
             return Verdict::of(State::NoPolicy, act);
         }
         let Some(holder) = held_by else { return Verdict::of(State::NoPolicy, Act::Remove) };
-        let unlabelled = Labels::new();
-        let labels = fleet.members.get(holder).map_or(&unlabelled, |record| &record.labels);
-        let hidden = !holder::is_synced(fleet, holder)
-            && claims().any(|claim| selector::admits(&claim.clusters, holder, labels));
+        let view = View { fleet, member: holder };
+        let hidden = !holder::is_synced(fleet, holder) && claims().any(|claim| view.admits(claim));
         let ids = self.ids();
         if hidden
             || holder::source_may_be_left(fleet, options, &ids, holder)
