@@ -292,9 +292,13 @@ impl Planner {
     /// Ids that a member holds, under whatever name, without a CronJob that tells which Secret it uses.
     fn ids_held_blindly(&self, member: &MemberName) -> Vec<RepositoryId> {
         let told = |id: &RepositoryId| holder::copied(&self.fleet, &self.options, &[*id], member).is_some();
+        self.held_under_any_name(member).filter(|id| !told(id)).collect()
+    }
+
+    /// Ids that a member holds, or that were granted to its cluster when that had another name.
+    fn held_under_any_name(&self, member: &MemberName) -> impl Iterator<Item = RepositoryId> + '_ {
         let uid = self.fleet.members.get(member).and_then(|record| record.cluster_uid.as_deref());
-        let of_cluster = uid.into_iter().flat_map(|uid| self.held.of_cluster(uid));
-        self.held.of(member).chain(of_cluster).filter(|id| !told(id)).collect()
+        self.held.of(member).chain(uid.into_iter().flat_map(|uid| self.held.of_cluster(uid)))
     }
 
     fn claims(&self) -> impl Iterator<Item = &PolicyClaim> {
@@ -318,13 +322,14 @@ impl Planner {
     /// Ids held by members that can't be seen, and that one of two claims lets in and the other does not: which policies
     /// let these in decides what the grants are worth.
     fn held_unseen(&self, before: Option<&PolicyClaim>, after: Option<&PolicyClaim>) -> Vec<RepositoryId> {
-        let unseen = self.held.iter().filter(|(holder, _)| !holder::is_synced(&self.fleet, holder));
-        let turns = unseen.filter(|(holder, _)| {
-            let view = View { fleet: &self.fleet, member: holder };
+        let known = self.held.iter().map(|(holder, _)| holder).chain(self.fleet.members.keys());
+        let unseen = known.filter(|member| !holder::is_synced(&self.fleet, member));
+        let turns = unseen.filter(|member| {
+            let view = View { fleet: &self.fleet, member };
             let admits = |claim: Option<&PolicyClaim>| claim.is_some_and(|claim| view.admits(claim));
             admits(before) != admits(after)
         });
-        turns.flat_map(|(_, ids)| ids.iter().copied()).collect()
+        turns.flat_map(|member| self.held_under_any_name(member)).collect()
     }
 
     // === out and in ===

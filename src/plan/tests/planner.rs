@@ -195,6 +195,11 @@ fn what_a_member_holds_that_is_away_is_touched_by_policies_only_that_begin_or_ce
     assert!(!touched(&["c2"], "0 2 * * *"), "of another schedule it hears once it is back");
     assert!(!touched(&["c1", "c2"], "0 2 * * *"));
     assert!(touched(&["c1"], "0 2 * * *"));
+    // The same under the name that its cluster has by now.
+    fleet.member("c2", |member| member.cluster_uid = Some("uid".into()));
+    fleet.ledger(id, |record| record.grant = Some(Grant { cluster_uid: Some("uid".into()), ..grant("before", 1) }));
+    let mut planner = self::planner(&fleet);
+    assert!(planner.apply(said(spec(&["c2"], "0 1 * * *"))).dirty.contains(&id));
 }
 
 #[test]
