@@ -82,13 +82,14 @@ pub fn unix(at: Millis) -> i64 {
 
 /// All rules, by name.
 pub fn rules() -> BTreeMap<String, Rule> {
-    const ALL: [Rule; 19] = [
+    const ALL: [Rule; 20] = [
         Rule::EpochsOnce,
         Rule::ClaimVerified,
         Rule::FormerDrained,
         Rule::DrainFirst,
         Rule::TwoLists,
         Rule::MinuteBetween,
+        Rule::OwnClock,
         Rule::ListsAnew,
         Rule::DeadlineWait,
         Rule::NothingSet,

@@ -1,6 +1,7 @@
 //! The loop: observe, plan, act, report.
 
 pub mod act;
+mod by_hand;
 pub mod ca;
 pub mod causes;
 pub mod census;
@@ -18,6 +19,8 @@ mod holders;
 pub mod index;
 pub mod inherited;
 pub mod jobs;
+mod leftovers;
+pub mod lists;
 pub mod look;
 mod matches;
 pub mod member_state;
@@ -35,6 +38,7 @@ mod rollout;
 pub mod run;
 mod settled;
 mod shared;
+pub mod steady;
 pub mod tell;
 #[cfg(all(test, feature = "demo"))]
 mod tests;

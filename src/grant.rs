@@ -17,7 +17,7 @@ use crate::outcome::Outcome;
 use crate::plan::fleet::{Drain, Former, Grant, Merged, NotReady, Phase};
 use crate::plan::result::{Assignment, Push, RepositoryPlan, State};
 use crate::render::pod::Permit;
-use crate::time::{after, scaled};
+use crate::time::{after, scaled, whole_seconds};
 
 mod claim;
 mod drain;
@@ -97,6 +97,9 @@ pub struct Seen {
     pub live: usize,
     /// The latest consistent list that was asked for since the ledger was last changed: one from before tells nothing.
     pub listed: Option<Listed>,
+    /// When the first of two lists ended that show nothing, as the ledger has it; none where another process made it: how long
+    /// that is ago its clock alone can tell.
+    pub first: Option<Timestamp>,
 }
 
 /// What a consistent list showed: CronJobs suspended, and neither Job nor Pod that has not ended.
@@ -105,6 +108,14 @@ pub struct Listed {
     pub began: Timestamp,
     pub ended: Timestamp,
     pub clear: bool,
+}
+
+impl Listed {
+    /// When it ended, as the ledger keeps it, in whole seconds: none may be counted that has not passed.
+    pub fn recorded(&self) -> Timestamp {
+        let whole = whole_seconds(self.ended);
+        if whole < self.ended { after(whole, SignedDuration::from_secs(1)) } else { whole }
+    }
 }
 
 /// Objects of this hub for a repository that bear an epoch, wherever they stand.
@@ -155,6 +166,9 @@ pub struct Input<'a> {
     pub cluster_uid: Option<&'a str>,
     pub by_hand: ByHand<'a>,
     pub now: Timestamp,
+    /// What was measured before tells nothing about how much time has passed: another process measured it, or this one's clock was
+    /// set since.
+    pub steady_since: Timestamp,
     /// Divides every wait; 1 but in test builds.
     pub time_factor: u32,
     /// A rule that a checker takes away.

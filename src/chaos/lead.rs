@@ -2,6 +2,7 @@
 
 use super::trial::{Event, Letter, Trial};
 use super::{ALIASES, Millis, REPLICAS, SECOND};
+use crate::controller::steady::Steady;
 
 /// Another replica takes the Lease this long after its holder was last heard of.
 const LEASE: Millis = 10 * SECOND;
@@ -27,7 +28,11 @@ impl Trial<'_> {
             }
         }
         self.say(format_args!("replica {next} leads"));
-        (self.replicas[next].leads, self.replicas[next].open_until) = (true, None);
+        let it = &mut self.replicas[next];
+        if !it.leads {
+            it.leads_since = self.now;
+        }
+        (it.leads, it.open_until) = (true, None);
         for alias in 0..ALIASES {
             self.look_after(next, alias, 0);
         }
@@ -59,6 +64,10 @@ impl Trial<'_> {
             return;
         }
         it.asleep = false;
+        if it.clock_stopped {
+            // The system's clock has gone on without the other one.
+            it.steady = Steady::default();
+        }
         let led = it.leads;
         if others && led {
             if it.clock_stopped {

@@ -131,6 +131,17 @@ impl Trial<'_> {
         self.after(TIMEOUT, answers(Answer::Unreachable));
     }
 
+    /// The copy of the Secret is written. Where that came too late the replicas hear of it as of any other edit: here by the
+    /// CronJob that it goes with.
+    fn copy(&mut self, site: Site, alias: Alias, copy: Alias) {
+        let named = &mut self.members[site].named[alias];
+        named.copy = copy;
+        let other = named.cron_job.as_ref().map(|it| it.spec.clone()).filter(|spec| spec.copy != copy);
+        if let Some(spec) = other {
+            self.apply(site, alias, &CronSpec { copy, ..spec });
+        }
+    }
+
     /// It has arrived.
     pub fn serve(&mut self, site: Site, order: &Order, asker: Option<Asker>) {
         let answer = match order {
@@ -142,16 +153,22 @@ impl Trial<'_> {
                 }
             }
             Order::Apply { alias, spec, guard, .. } => {
-                self.members[site].named[*alias].copy = spec.copy;
                 let standing = self.members[site].named[*alias].cron_job.as_ref();
-                match (standing, guard) {
-                    (Some(standing), Some(guard)) if standing.version.is(guard) => self.apply(site, *alias, spec),
-                    (_, Some(_)) => Answer::Conflict,
-                    (_, None) => self.apply(site, *alias, spec),
+                let meant = match (standing, guard) {
+                    (Some(standing), Some(guard)) => standing.version.is(guard),
+                    (None, Some(_)) => false,
+                    (_, None) => true,
+                };
+                if meant {
+                    self.members[site].named[*alias].copy = spec.copy;
+                    self.apply(site, *alias, spec)
+                } else {
+                    self.copy(site, *alias, spec.copy);
+                    Answer::Conflict
                 }
             }
             Order::Claim { alias, copy, name, epoch, permit, attempt, .. } => {
-                self.members[site].named[*alias].copy = *copy;
+                self.copy(site, *alias, *copy);
                 if !self.members[site].jobs.contains_key(name.as_str()) {
                     let role = Role::Claim { permit: permit.clone(), attempt: attempt.clone() };
                     self.make_job(site, (*alias, name), role, *epoch, CLAIM_DEADLINE_SECONDS);

@@ -1,7 +1,7 @@
 //! One replica of the hub: what it knows, when it looks at the repository, and how one look goes on from answer to
 //! answer, as in `controller/reconcile.rs` and `controller/queue.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
@@ -15,14 +15,15 @@ use super::{ALIASES, Alias, MINUTE, Millis, SECOND, Site, stamp};
 use crate::controller::decide::{self, Terms};
 use crate::controller::deletions::Deletions;
 use crate::controller::jobs::{Look, Told};
+use crate::controller::lists::Lists;
 use crate::controller::member_state::Verified;
 use crate::controller::push::Noted;
+use crate::controller::steady::Steady;
 use crate::controller::work::Work;
 use crate::controller::world::{Dirty, World};
-use crate::grant::{Listed, Other, Seen, Step};
+use crate::grant::{Listed, Other, Step};
 use crate::hub::event::HubEvent;
 use crate::member::event::OwnedKind;
-use crate::names::MemberName;
 use crate::outcome::start_limit;
 use crate::plan::fleet::Observation;
 
@@ -46,6 +47,8 @@ pub struct Replica {
     /// How far its clock is ahead.
     pub ahead: Millis,
     pub leads: bool,
+    pub leads_since: Millis,
+    pub steady: Steady,
     /// Where it leads on borrowed time: until then writes may start.
     pub open_until: Option<Millis>,
     pub world: World,
@@ -58,7 +61,7 @@ pub struct Replica {
 #[derive(Default)]
 pub(super) struct Desk {
     /// The hub forgets a list that it needs no more. Here it stays: the machine itself has to know what it tells.
-    lists: BTreeMap<MemberName, Listed>,
+    lists: Lists,
     pub pass: Option<Pass>,
     pub merging: Option<Merging>,
     due: Option<(Millis, u64)>,
@@ -110,6 +113,8 @@ impl Replica {
             clock_stopped: false,
             ahead: 0,
             leads: false,
+            leads_since: 0,
+            steady: Steady::default(),
             open_until: None,
             world: fleet.world(),
             deletions: Deletions::new(SHRINK_HOLD, 1),
@@ -138,6 +143,14 @@ impl Trial<'_> {
         let now = stamp(self.clock_of(replica));
         self.replicas[replica].world.tell_time(now);
         now
+    }
+
+    /// As the engine has it.
+    fn steady_since(&mut self, replica: usize) -> Timestamp {
+        let (now, clock, passed) = (self.now, self.clock_of(replica), self.now.unsigned_abs());
+        let it = &mut self.replicas[replica];
+        let leads = stamp(clock - (now - it.leads_since));
+        it.steady.tell(stamp(clock), std::time::Duration::from_millis(passed)).max(leads)
     }
 
     pub fn enqueue(&mut self, replica: usize, dirty: &Dirty) {
@@ -174,7 +187,7 @@ impl Trial<'_> {
         if self.replicas[replica].may_write(now) {
             self.decide(replica, alias, 0);
         } else {
-            self.replicas[replica].desks[alias].lists.clear();
+            self.replicas[replica].desks[alias].lists.ledger_changes();
         }
     }
 
@@ -182,6 +195,7 @@ impl Trial<'_> {
     pub(super) fn decide(&mut self, replica: usize, alias: Alias, mut round: u8) {
         let (fleet, id) = (self.fleet, self.fleet.ids[alias]);
         let now = self.tell_time(replica);
+        let steady_since = self.steady_since(replica);
         loop {
             if round >= WRITES_MAX {
                 return self.done(replica, alias, 0);
@@ -221,13 +235,9 @@ impl Trial<'_> {
                 it.desks[alias].merging = Some(merging);
                 return self.merge(replica, alias);
             }
-            let lists = &it.desks[alias].lists;
-            let seen: BTreeMap<MemberName, Seen> = work
-                .seen
-                .iter()
-                .map(|(member, seen)| (member.clone(), Seen { listed: lists.get(member).copied(), ..seen.clone() }))
-                .collect();
-            let terms = Terms { hub_id: HUB_ID, time_factor: 1, grant_factor: 1, without: self.without.machine };
+            let seen = it.desks[alias].lists.with(&work.seen, &work.drain);
+            let without = self.without.machine;
+            let terms = Terms { hub_id: HUB_ID, time_factor: 1, grant_factor: 1, steady_since, without };
             let step = decide::decide(&work, &seen, now, &terms);
             let (stage, orders) = if step.ledger.is_some() {
                 (Stage::Ledger, VecDeque::new())
@@ -238,7 +248,7 @@ impl Trial<'_> {
             let desk = &mut self.replicas[replica].desks[alias];
             desk.pass = Some(pass);
             if stage == Stage::Ledger {
-                desk.lists.clear();
+                desk.lists.ledger_changes();
             }
             return match stage {
                 Stage::Ledger => self.write_ledger(replica, alias),

@@ -7,7 +7,8 @@ use tracing::info;
 
 use super::act::Trouble;
 use super::engine::Engine;
-use super::work::{Copy, Leftover, Work};
+use super::leftovers::{Copy, Leftover};
+use super::work::Work;
 use crate::member::Member;
 use crate::member::event::ReferencedKind;
 use crate::names::{ObjectName, PlacedName};

@@ -30,6 +30,8 @@ pub struct Terms<'a> {
     pub hub_id: &'a str,
     pub time_factor: u32,
     pub grant_factor: u32,
+    /// Since when this process leads and its clock was not set.
+    pub steady_since: Timestamp,
     /// A rule that a checker takes away.
     #[cfg(any(test, feature = "sim"))]
     pub without: Option<grant::Rule>,
@@ -64,11 +66,13 @@ pub fn decide(work: &Work, seen: &BTreeMap<MemberName, Seen>, now: Timestamp, te
             token: work.run_now.as_ref().map(|it| &*it.token),
             under_way: work.run_now.as_ref().is_some_and(|it| it.under_way),
             job: work.manual,
+            stray: work.stray,
             missed_until: work.missed_until,
         },
         known_as: work.known_as.as_ref(),
         cluster_uid: uid.as_deref(),
         now,
+        steady_since: terms.steady_since,
         time_factor: terms.grant_factor,
         #[cfg(any(test, feature = "sim"))]
         without: terms.without,

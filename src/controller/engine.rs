@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::causes::{self, Causes};
 use super::claims::Claims;
 use super::deletions::{Deletions, Notice, Turn};
+use super::lists::Lists;
 use super::matches;
 use super::push::Noted;
 use super::queue::Queue;
@@ -19,8 +20,8 @@ use super::report::Written;
 use super::rollout::Rollouts;
 use super::settled::{Settled, changes_ranks_only};
 use super::shared::Turns;
+use super::steady::Steady;
 use super::world::{Dirty, World};
-use crate::grant::Listed;
 use crate::hub::event::HubEvent;
 use crate::hub::events::Events;
 use crate::hub::kinds;
@@ -93,7 +94,9 @@ pub struct Engine {
     /// Registrations by Secret that can't be used: reason and message by the Secret's name.
     problems: Mutex<BTreeMap<String, (&'static str, String)>>,
     /// What consistent lists showed of earlier holders.
-    pub(super) lists: Mutex<BTreeMap<(RepositoryId, MemberName), Listed>>,
+    pub(super) lists: Mutex<BTreeMap<RepositoryId, Lists>>,
+    /// By which it is told whether the system's clock was set: what was measured before counts no more.
+    clocks: (Instant, Mutex<Steady>),
     /// What runs another image or script than it should, and gets it in its turn.
     rollouts: Mutex<Rollouts>,
     /// The plan, as a hash, of which nothing was left to do but wait.
@@ -142,6 +145,7 @@ impl Engine {
             told: Mutex::default(),
             problems: Mutex::default(),
             lists: Mutex::default(),
+            clocks: (Instant::now(), Mutex::default()),
             rollouts: Mutex::default(),
             settled: Settled::default(),
             failures: Mutex::default(),
@@ -162,6 +166,14 @@ impl Engine {
     /// A replica that stands by plans and logs like the one that leads, and writes nothing.
     pub fn leads(&self) -> bool {
         self.fence.is_open()
+    }
+
+    /// Since when waits can be told from this process's own clock: it leads, and nobody has set that clock.
+    pub(super) fn steady_since(&self) -> Timestamp {
+        let (began, steady) = &self.clocks;
+        let (now, passed) = (Self::now(), began.elapsed());
+        let leads = now.checked_sub(self.fence.open_for()).unwrap_or(now);
+        steady.lock().unwrap_or_else(PoisonError::into_inner).tell(now, passed).max(leads)
     }
 
     /// Everything is looked at once: this replica has begun to lead, or has just started.

@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::act::Trouble;
 use super::engine::Engine;
+use super::lists::Lists;
 use super::work::Work;
 use crate::grant::{Listed, Seen, Step};
 use crate::names::{MemberName, RepositoryId};
@@ -51,28 +52,30 @@ impl Engine {
             let (hub, namespace) = (&self.settings.hub_id, &self.settings.member_namespace);
             let clear = self.member(member)?.is_clear(hub, namespace, work.ids_in(member)).await?;
             let listed = Listed { began, ended: Self::now(), clear };
-            self.lists().insert((work.id, member.clone()), listed);
+            self.lists().entry(work.id).or_default().insert(member.clone(), listed);
         }
         self.repositories.add(work.id);
         Ok(())
     }
 
-    /// Lists from before a change of the ledger tell nothing: each wait begins anew.
+    /// Lists from before a change of the ledger tell nothing.
     pub(super) fn forget_lists(&self, id: RepositoryId) {
-        self.lists().retain(|(of, _), _| *of != id);
+        if let Some(lists) = self.lists().get_mut(&id) {
+            lists.ledger_changes();
+        }
     }
 
     /// What is seen, with what consistent lists have shown of it.
     pub(super) fn with_lists(&self, work: &Work) -> BTreeMap<MemberName, Seen> {
-        let lists = self.lists();
-        let listed = |member: &MemberName| lists.get(&(work.id, member.clone())).copied();
-        work.seen
-            .iter()
-            .map(|(member, seen)| (member.clone(), Seen { listed: listed(member), ..seen.clone() }))
-            .collect()
+        let mut lists = self.lists();
+        // Nobody is waited for any more.
+        if work.drain.is_empty() {
+            lists.remove(&work.id);
+        }
+        lists.get(&work.id).unwrap_or(&Lists::default()).with(&work.seen, &work.drain)
     }
 
-    fn lists(&self) -> std::sync::MutexGuard<'_, BTreeMap<(RepositoryId, MemberName), Listed>> {
+    fn lists(&self) -> std::sync::MutexGuard<'_, BTreeMap<RepositoryId, Lists>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

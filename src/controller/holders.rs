@@ -24,6 +24,7 @@ pub fn seen(world: &World, ids: &[RepositoryId], hub_id: &str, member: &MemberNa
         suspended: here.iter().all(|here| firing_of(here, hub_id).next().is_none()),
         live: here.iter().map(Here::live).sum(),
         listed: None,
+        first: None,
     })
 }
 

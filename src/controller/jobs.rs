@@ -9,14 +9,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::here::Here;
 use crate::api::kopia_repository::{KopiaRepositoryStatus, RunStatus};
-use crate::grant::{ClaimJob, ClaimReport, ManualJob, Recorded};
+use crate::grant::{ClaimJob, ClaimReport, Recorded};
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{CronState, JobRecord, OwnedObject, PodRecord};
 use crate::names::{MemberName, ObjectName, RepositoryId};
 use crate::outcome::{CONTAINER, Outcome, Role, RunReport, RunState};
 use crate::plan::fleet::Grant;
-use crate::render::cron_job::{claim_name, manual_name, starting_deadline};
+use crate::render::cron_job::{claim_name, starting_deadline};
 use crate::render::former_of;
 use crate::status::repository::Due;
 
@@ -227,16 +227,6 @@ pub fn missed_until(cron: &CronState, due: &Due, now: Timestamp) -> Option<Times
     next.is_none_or(|next| until < next).then_some(until)
 }
 
-/// The Job of a run by hand. It has ended once what its Pod tells is there, or is not to be had.
-pub fn manual(here: &Here<'_>, namespace: &str, (id, token): (RepositoryId, &str), now: Timestamp) -> ManualJob {
-    let name = ObjectName::new(namespace, manual_name(id, token));
-    match here.state.jobs.get(&name) {
-        None => ManualJob::Absent,
-        Some(job) if job.is_terminal() && !awaits_pod(here.pod_of(&name), job, now) => ManualJob::Ended,
-        Some(_) => ManualJob::Running,
-    }
-}
-
 /// A fire time of this repository's CronJob for which there is no Job because none could be made.
 pub fn refused(
     member: &MemberName,
@@ -296,7 +286,7 @@ pub fn pod_missing(here: &Here<'_>, now: Timestamp) -> bool {
     here.jobs.iter().any(|(name, job)| awaits_pod(here.pod_of(name), job, now))
 }
 
-fn awaits_pod(pod: Option<&PodRecord>, job: &JobRecord, now: Timestamp) -> bool {
+pub(super) fn awaits_pod(pod: Option<&PodRecord>, job: &JobRecord, now: Timestamp) -> bool {
     let fresh = job_end(job).is_some_and(|end| now.as_second() - end.as_second() <= POD_GRACE_SECONDS);
     job.is_terminal() && fresh && pod.is_none_or(|pod| pod.termination.is_none())
 }

@@ -193,6 +193,7 @@ impl Engine {
             hub_id: &self.settings.hub_id,
             time_factor: self.settings.time_factor,
             grant_factor: self.settings.grant_factor,
+            steady_since: self.steady_since(),
             #[cfg(any(test, feature = "sim"))]
             without: None,
         };

@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::contacts;
 use super::foreign::Adoption;
 use super::holders::{self, Firing};
 use super::jobs::{self, EndedRun, Late, Look};
+use super::leftovers::{Leftover, leftovers};
 use super::member_state::MemberState;
 use super::merge;
 use super::push::Standing;
 use super::reconcile::due;
 use super::world::World;
+use super::{by_hand, contacts};
 use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
 use crate::grant::{ClaimJob, Evidence, ManualJob, Other, Recorded, Seen};
 use crate::labels;
 use crate::member::Guard;
-use crate::member::event::{CronState, MemberFacts, OwnedKind, OwnedObject};
-use crate::names::{MemberName, ObjectName, PlacedName, RepositoryId};
+use crate::member::event::{MemberFacts, OwnedKind, OwnedObject};
+use crate::names::{MemberName, ObjectName, RepositoryId};
 use crate::outcome::Outcome;
 use crate::plan::fleet::{Contact, Drain, Grant, Merged, Phase, RunNow};
 use crate::plan::foreign::Contender;
@@ -28,6 +29,7 @@ use crate::plan::{holder, observe};
 use crate::render::{secret, support};
 use crate::telemetry::trace;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Work {
     pub id: RepositoryId,
     pub plan: RepositoryPlan,
@@ -64,6 +66,8 @@ pub struct Work {
     pub firing: Vec<(MemberName, Firing)>,
     /// What was asked for by hand and has not been acted upon, and its Job.
     pub run_now: Option<RunNow>,
+    /// Another Job by hand has not ended in the holder.
+    pub stray: bool,
     pub manual: ManualJob,
     /// Until when the holder's CronJob would start a run at once, were it let go.
     pub missed_until: Option<Timestamp>,
@@ -94,23 +98,6 @@ pub struct Target {
     pub standing: Standing,
     pub secret_version: Option<String>,
     pub ca_version: Option<String>,
-}
-
-/// Objects of this repository in a member where none should be.
-pub struct Leftover {
-    pub member: MemberName,
-    pub cron_job: Option<(ObjectName, Guard, CronState)>,
-    pub secrets: Vec<Copy>,
-    /// Jobs and Pods that have not ended.
-    pub live: usize,
-}
-
-/// A copied Secret or CA.
-pub struct Copy {
-    pub name: ObjectName,
-    pub guard: Guard,
-    /// The repository Secret that it was made for, as its annotation says.
-    pub source: Option<PlacedName>,
 }
 
 impl Work {
@@ -149,7 +136,9 @@ impl Work {
             );
         }
         let manual = run_now.as_ref().zip(holder).filter(|_| holder_synced);
-        let manual = manual.map(|(it, here)| jobs::manual(here, namespace, (id, &it.token), now)).unwrap_or_default();
+        let manual = manual.map(|(it, here)| by_hand::job(here, namespace, (id, &it.token), now)).unwrap_or_default();
+        let token = run_now.as_ref().map(|it| &*it.token);
+        let stray = holder.is_some_and(|here| by_hand::stray(here, id, token));
         let (mut late, mut next_look, mut missed_until) = (Vec::new(), None, None);
         if let (Some(grant), Some(here)) = (&grant, holder) {
             let member = &grant.cluster;
@@ -197,6 +186,7 @@ impl Work {
             drain,
             run_now,
             manual,
+            stray,
             missed_until,
             settling_until: world.settling_until(now),
             observed: world.planner.is_observed(&plan),
@@ -360,41 +350,4 @@ fn standing(state: &MemberState, names: &[(OwnedKind, ObjectName)], hub_id: &str
             .collect(),
         service_account: account.filter(|account| is_ours(account, hub_id)).cloned(),
     }
-}
-
-/// What stands under one id where it should not. Only in members that were read completely: missing is not empty.
-fn leftovers(world: &World, id: RepositoryId, hub_id: &str, plan: &RepositoryPlan) -> Vec<Leftover> {
-    let wanted = match &plan.push {
-        Push::Objects(assignment) => Some(&**assignment),
-        Push::Keep if !plan.frozen => return Vec::new(),
-        Push::Keep | Push::Remove => None,
-    };
-    let ca = secret::ca_name(id);
-    let mut leftovers = Vec::new();
-    for member in world.places(id) {
-        let wanted_here = wanted.filter(|assignment| assignment.member == *member && assignment.id == id);
-        let Some(here) = world.here(id, member).filter(|_| holders::is_written_to(world, member)) else { continue };
-        let mut leftover = Leftover { member: member.clone(), cron_job: None, secrets: Vec::new(), live: 0 };
-        // Where it is maintained, only the copy of a CA that is not named any more.
-        let is_left = |name: &ObjectName| wanted_here.is_none_or(|it| it.custom_ca.is_none() && *name.name == *ca);
-        let standing = here.owned.iter().filter(|(.., object)| is_ours(object, hub_id) && !object.deleting);
-        for (kind, name, object) in standing.copied().filter(|(_, name, _)| is_left(name)) {
-            match (kind, &object.cron) {
-                (OwnedKind::CronJob, Some(cron)) => {
-                    leftover.cron_job = Some((name.clone(), object.into(), cron.clone()));
-                }
-                (OwnedKind::Secret, _) => {
-                    let source = object.annotations.get(labels::SOURCE);
-                    let source = source.and_then(|source| observe::placed(member, source));
-                    leftover.secrets.push(Copy { name: name.clone(), guard: object.into(), source });
-                }
-                _ => {}
-            }
-        }
-        leftover.live = here.live();
-        if leftover.cron_job.is_some() || !leftover.secrets.is_empty() {
-            leftovers.push(leftover);
-        }
-    }
-    leftovers
 }

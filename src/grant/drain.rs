@@ -139,10 +139,12 @@ pub(super) fn quiet(input: &Input<'_>, entry: &Drain, seen: &Seen) -> Look {
         return if entry.clear_since.is_some() { Look::Busy(again) } else { Look::Wait(again) };
     }
     let between = if input.keeps(Rule::MinuteBetween) { BETWEEN_LISTS } else { SignedDuration::ZERO };
-    let from = entry.clear_since.map_or(Timestamp::MIN, |since| input.after(since, between));
+    let measured = |since: &Timestamp| seen.first == Some(*since) && *since >= input.steady_since;
+    let clear_since = entry.clear_since.filter(|since| !input.keeps(Rule::OwnClock) || measured(since));
+    let from = clear_since.map_or(Timestamp::MIN, |since| input.after(since, between));
     match seen.listed.filter(|listed| listed.began >= from) {
-        Some(listed) if listed.clear && (entry.clear_since.is_some() || !input.keeps(Rule::TwoLists)) => Look::Over,
-        Some(listed) if listed.clear => Look::Clear(rounded_up(listed.ended)),
+        Some(listed) if listed.clear && (clear_since.is_some() || !input.keeps(Rule::TwoLists)) => Look::Over,
+        Some(listed) if listed.clear => Look::Clear(listed.recorded()),
         // The list saw more than the watch has brought so far.
         Some(listed) => {
             let again = input.after(listed.ended, LOOK_AGAIN);
@@ -151,12 +153,6 @@ pub(super) fn quiet(input: &Input<'_>, entry: &Drain, seen: &Seen) -> Look {
         None if input.now < from => Look::Wait(from),
         None => Look::List,
     }
-}
-
-/// The ledger keeps whole seconds: none may be counted that has not passed.
-fn rounded_up(time: Timestamp) -> Timestamp {
-    let whole = crate::time::whole_seconds(time);
-    if whole < time { crate::time::after(whole, SignedDuration::from_secs(1)) } else { whole }
 }
 
 /// Says what the first run waits for. `until` is as the ledger keeps it.

@@ -152,7 +152,8 @@ fn resuming(input: &Input<'_>, grant: &Grant) -> Step {
         return Step::grant(Grant { phase: Phase::Active, since: Some(input.now), ..grant.clone() }, &drain);
     }
     match input.seen.get(&grant.cluster) {
-        Some(seen) if seen.suspended => Step { run: true, ..Step::rest() },
+        // A Job by hand that the ledger does not know ends first.
+        Some(seen) if seen.suspended => Step { run: !input.by_hand.stray, ..Step::rest() },
         Some(_) => Step::grant(Grant { phase: Phase::Active, since: Some(input.now), ..grant.clone() }, input.drain),
         None => Step::note("MemberUnreachable", format!("its CronJob is let go once {} can be reached", grant.cluster)),
     }

@@ -26,6 +26,8 @@ pub struct ByHand<'a> {
     pub under_way: bool,
     /// The Job of that token, in the grant's member.
     pub job: ManualJob,
+    /// Another Job by hand, which the ledger does not name, has not ended there.
+    pub stray: bool,
     /// Until when the CronJob, let go, would start a run that it has missed meanwhile.
     pub missed_until: Option<Timestamp>,
 }
@@ -41,6 +43,8 @@ pub enum ManualJob {
 pub(super) fn active(input: &Input<'_>, grant: &Grant) -> Step {
     let own = input.drain.iter().find(|entry| entry.cluster == grant.cluster);
     match (input.by_hand.token.filter(|_| input.by_hand.under_way || input.wanted()), own) {
+        // The ledger was put back from before it was asked for. Beside it nothing else may start.
+        (None, None) if input.by_hand.stray => says(Step::rest(), "one that the ledger does not know goes on"),
         (None, None) => Step { run: true, ..Step::rest() },
         (Some(_), None) => {
             let drain = drain::and(input, grant.cluster.clone(), Some(grant.deadline_seconds));
@@ -143,7 +147,7 @@ fn says(step: Step, text: &str) -> Step {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::tests::{at, grant, input, plan};
+    use super::super::tests::{at, grant, input, own_lists, plan};
     use super::super::{ClaimJob, Listed, Seen, step};
     use super::*;
     use crate::names::MemberName;
@@ -160,7 +164,7 @@ mod tests {
 
     impl Stage {
         fn new() -> Self {
-            let seen = Seen { suspended: false, live: 0, listed: None };
+            let seen = Seen { suspended: false, live: 0, ..Seen::default() };
             Self {
                 plan: plan("a"),
                 grant: grant("a", Phase::Active),
@@ -175,7 +179,7 @@ mod tests {
             let token = self.under_way.as_deref().or(by_hand.token);
             let by_hand = ByHand { token, under_way: self.under_way.is_some(), ..by_hand };
             let input = input(&self.plan, Some(&self.grant), ClaimJob::Absent);
-            step(&Input { seen, drain, by_hand, now: at(now), ..input })
+            step(&Input { seen: &own_lists(seen, drain), drain, by_hand, now: at(now), ..input })
         }
 
         fn sees(&mut self, change: impl FnOnce(&mut Seen)) {
@@ -194,7 +198,15 @@ mod tests {
     }
 
     fn asked(job: ManualJob) -> ByHand<'static> {
-        ByHand { token: Some("1"), under_way: false, job, missed_until: None }
+        ByHand { token: Some("1"), under_way: false, job, ..ByHand::default() }
+    }
+
+    #[test]
+    fn beside_a_job_by_hand_that_the_ledger_does_not_know_nothing_starts() {
+        let stage = Stage::new();
+        let waits = stage.step(3, ByHand { stray: true, ..ByHand::default() });
+        assert_eq!((waits.run, waits.ledger, waits.note.unwrap().0), (false, None, "RunByHand"));
+        assert!(stage.step(3, ByHand::default()).run);
     }
 
     fn listed(began: i64, clear: bool) -> Listed {

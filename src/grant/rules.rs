@@ -16,6 +16,8 @@ pub enum Rule {
     TwoLists,
     /// Between the lists lies as long as a CronJob controller may lag behind.
     MinuteBetween,
+    /// It is measured by one process, on its own clock.
+    OwnClock,
     /// What was seen before a new claim is seen anew after it.
     ListsAnew,
     /// Whoever can't be seen is waited for as long as its runs may last.

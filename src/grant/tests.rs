@@ -75,6 +75,7 @@ pub(super) fn input<'a>(plan: &'a RepositoryPlan, grant: Option<&'a Grant>, clai
         known_as: None,
         cluster_uid: None,
         now: at(60),
+        steady_since: Timestamp::MIN,
         time_factor: 1,
         without: None,
     }
@@ -227,7 +228,13 @@ fn suspended_and_frozen_repositories_start_nothing() {
 /// What is seen of an earlier holder.
 fn sees(suspended: bool, live: usize, listed: Option<(i64, i64, bool)>) -> Seen {
     let listed = listed.map(|(began, ended, clear)| Listed { began: at(began), ended: at(ended), clear });
-    Seen { suspended, live, listed }
+    Seen { suspended, live, listed, first: None }
+}
+
+/// The first of two lists was this process's own.
+pub(super) fn own_lists(seen: &BTreeMap<MemberName, Seen>, drain: &[Drain]) -> BTreeMap<MemberName, Seen> {
+    let first = |member: &MemberName| drain.iter().find(|entry| entry.cluster == *member)?.clear_since;
+    seen.iter().map(|(member, it)| (member.clone(), Seen { first: first(member), ..it.clone() })).collect()
 }
 
 fn drains(member: &str, clear_since: Option<i64>) -> Drain {
@@ -243,6 +250,22 @@ fn drained(step: &Step) -> Vec<(&str, Option<Timestamp>)> {
 
 fn from(member: &str, epoch: u64) -> Former {
     Former { cluster: member.into(), epoch, id: own() }
+}
+
+#[test]
+fn a_minute_that_another_clock_has_measured_begins_anew() {
+    let (plan, grant) = (plan("a"), grant("a", Phase::Draining));
+    let drain = [drains("b", Some(10))];
+    let decided = |first: Option<i64>, steady: i64| {
+        let seen = Seen { first: first.map(at), ..sees(true, 0, Some((70, 70, true))) };
+        let seen = BTreeMap::from([("b".into(), seen)]);
+        let given = Input { drain: &drain, seen: &seen, now: at(100), ..input(&plan, Some(&grant), ClaimJob::Absent) };
+        let step = step(&Input { steady_since: at(steady), ..given });
+        drained(&step).first().and_then(|entry| entry.1)
+    };
+    assert_eq!(decided(Some(10), 0), None, "nothing is waited for any more");
+    assert_eq!(decided(None, 0), Some(at(70)), "another process made the first list: this one's is the first");
+    assert_eq!(decided(Some(10), 50), Some(at(70)), "its clock was set, or it did not lead, since the first");
 }
 
 #[test]
@@ -284,7 +307,7 @@ fn a_former_holder_is_drained_by_two_lists_a_minute_apart() {
     let (plan, next) = (plan("b"), Grant { epoch: 8, from: Some(from("a", 7)), ..grant("b", Phase::Draining) });
     let step_of = |clear: Option<i64>, seen: Option<Seen>, now: i64| {
         let drain = [drains("a", clear)];
-        let seen: BTreeMap<MemberName, Seen> = seen.into_iter().map(|seen| ("a".into(), seen)).collect();
+        let seen = own_lists(&seen.into_iter().map(|seen| ("a".into(), seen)).collect(), &drain);
         step(&Input { drain: &drain, seen: &seen, now: at(now), ..input(&plan, Some(&next), ClaimJob::Absent) })
     };
     assert_eq!(step_of(None, Some(sees(true, 0, None)), 1).list, [MemberName::from("a")]);
@@ -452,6 +475,7 @@ proptest! {
         let evidence = [Evidence { former: Former { cluster: "c".into(), epoch: 4, id: own() }, deadline_seconds: 600 }];
         let (grant, drain) = record.clone().unzip();
         let (grant, drain) = (grant.as_ref(), drain.unwrap_or_default());
+        let seen = own_lists(&seen, &drain);
         let given = Input {
             now: at(now),
             drain: &drain,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant as Since};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -12,7 +12,8 @@ use tokio::time::Instant;
 pub struct Fence(Arc<Gate>);
 
 struct Gate {
-    state: Mutex<State>,
+    /// And since when it is open, or was the last time.
+    state: Mutex<(State, Since)>,
     /// Writes under way.
     writing: watch::Sender<usize>,
 }
@@ -27,6 +28,16 @@ enum State {
         ends: Instant,
     },
     Shut,
+}
+
+impl State {
+    fn check(self) -> Result<Option<Instant>, NotLeading> {
+        match self {
+            Self::Open => Ok(None),
+            Self::Until { starts, ends } if Instant::now() < starts => Ok(Some(ends)),
+            Self::Until { .. } | Self::Shut => Err(NotLeading),
+        }
+    }
 }
 
 /// Why a write was not sent.
@@ -51,7 +62,7 @@ impl Fence {
     }
 
     fn new(state: State) -> Self {
-        Self(Arc::new(Gate { state: Mutex::new(state), writing: watch::Sender::new(0) }))
+        Self(Arc::new(Gate { state: Mutex::new((state, Since::now())), writing: watch::Sender::new(0) }))
     }
 
     /// Writes may start until `ends - margin`; those under way are given up at `ends`.
@@ -65,8 +76,19 @@ impl Fence {
         self.set(State::Shut);
     }
 
-    fn set(&self, state: State) {
-        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    fn set(&self, next: State) {
+        // A plain value that is whole whoever panicked.
+        let mut known = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, since) = &mut *known;
+        if state.check().is_err() {
+            *since = Since::now();
+        }
+        *state = next;
+    }
+
+    /// For how long it has been open without a break, where it is open.
+    pub fn open_for(&self) -> Duration {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).1.elapsed()
     }
 
     pub fn is_open(&self) -> bool {
@@ -75,12 +97,7 @@ impl Fence {
 
     /// When a write that starts now has to have ended; none: whenever it likes.
     fn check(&self) -> Result<Option<Instant>, NotLeading> {
-        // A plain value that is whole whoever panicked.
-        match *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Open => Ok(None),
-            State::Until { starts, ends } if Instant::now() < starts => Ok(Some(ends)),
-            State::Until { .. } | State::Shut => Err(NotLeading),
-        }
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).0.check()
     }
 
     /// Asks for one write.

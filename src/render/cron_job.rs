@@ -77,7 +77,12 @@ pub fn starting_deadline(schedule: &FixedSchedule) -> u32 {
 /// The name of the Job of a run by hand: fixed by its token, so that no token starts two.
 pub fn manual_name(id: RepositoryId, token: &str) -> String {
     let hash = Sha256::digest(token).iter().take(4).fold(0_u32, |value, byte| value << 8 | u32::from(*byte));
-    format!("{}-now-{hash:08x}", id.object_name())
+    format!("{}{hash:08x}", manual_prefix(id))
+}
+
+/// How the names of all Jobs by hand of a repository begin.
+pub fn manual_prefix(id: RepositoryId) -> String {
+    format!("{}-now-", id.object_name())
 }
 
 /// The run that the CronJob would start, once.

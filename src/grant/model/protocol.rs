@@ -2,7 +2,7 @@
 
 use stateright::{Model, Property};
 
-use super::super::tests::plan;
+use super::super::tests::{own_lists, plan};
 use super::super::*;
 use super::state::*;
 
@@ -61,7 +61,7 @@ impl Protocol {
             merged: None,
             not_ready: &[],
             claim: record.map_or(ClaimJob::Unknown, |record| world.claim_job(record, lying)),
-            seen: &seen,
+            seen: &own_lists(&seen, &drain),
             turned_away: record.and_then(|record| {
                 let refused = world.member(record.site).refused.filter(|(epoch, _)| *epoch == record.epoch);
                 Some(recorded(refused?.1))
@@ -77,6 +77,7 @@ impl Protocol {
             known_as: None,
             cluster_uid: None,
             now: time(0),
+            steady_since: Timestamp::MIN,
             time_factor: FACTOR,
             without: self.without,
         })

@@ -21,6 +21,7 @@ impl World {
         Seen {
             suspended: lying || there.cron.as_ref().is_none_or(|cron| cron.suspended),
             live: if lying { 0 } else { usize::from(there.run.is_some()) },
+            first: None,
             listed: listed.map(|(age, clear)| Listed { began: time(age), ended: time(age), clear }),
         }
     }
