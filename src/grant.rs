@@ -29,7 +29,7 @@ mod rules;
 
 pub use claim::rest;
 pub use manual::{ByHand, ManualJob};
-pub use merge::Other;
+pub use merge::{Other, leave_split_off};
 pub use rules::Rule;
 
 /// On top of every wait: clocks differ, and so do the moments at which a Pod starts and is told to stop.

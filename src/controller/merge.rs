@@ -1,7 +1,5 @@
 //! Several ids that are one repository: the first of them stands for all, and the records of the others say so.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use tracing::info;
 
@@ -12,7 +10,7 @@ use super::work::Work;
 use super::world::World;
 use crate::grant::{ClaimJob, Other, Recorded};
 use crate::names::RepositoryId;
-use crate::plan::fleet::{Drain, Grant, LedgerRecord, Merged, Phase};
+use crate::plan::fleet::{Grant, LedgerRecord, Merged};
 use crate::plan::result::RepositoryPlan;
 use crate::status::merged;
 
@@ -57,24 +55,6 @@ pub fn held_otherwise(
     ids.filter(|id| !plan.ids.contains(id)).filter(is_held).collect()
 }
 
-/// An id that was split off and has got a grant of its own since is that one's to drain: its first run was let go once
-/// whatever ran under it before was over. Whoever suspended its CronJob from here would fight with that grant.
-pub fn leave_split_off(
-    ledger: &BTreeMap<RepositoryId, LedgerRecord>,
-    ids: &[RepositoryId],
-    grant: Option<&Grant>,
-    drain: &mut [Drain],
-) {
-    let Some(since) = grant.and_then(|grant| grant.since) else { return };
-    let goes_on = |id: &RepositoryId| {
-        let other = ledger.get(id).and_then(|record| record.grant.as_ref()).filter(|it| it.phase == Phase::Active);
-        !ids.contains(id) && other.and_then(|other| other.since).is_some_and(|active| active > since)
-    };
-    for entry in drain {
-        entry.ids.retain(|id| !goes_on(id));
-    }
-}
-
 impl Engine {
     /// Grants that this repository has taken over come to their end, before anything else happens under its own. True:
     /// everything is to be looked at anew.
@@ -114,34 +94,5 @@ impl Engine {
             return Ok(());
         }
         self.write_record(id, &object, status).await.map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-    use crate::plan::testing::{at, grant};
-
-    #[test]
-    fn what_was_split_off_is_drained_until_it_has_got_a_grant_of_its_own_since() {
-        let [own, other]: [RepositoryId; 2] = ["0000000000000001", "0000000000000002"].map(|id| id.parse().unwrap());
-        let held = |phase, since: &str| Grant { phase, since: Some(at(since)), ..grant("eu", 5) };
-        let drained = |ids: &[RepositoryId], theirs: Option<Grant>| {
-            let record = LedgerRecord { grant: theirs, ..LedgerRecord::default() };
-            let both = vec![own, other];
-            let entry = Drain { cluster: "eu".into(), deadline_seconds: 60, ids: both, clear_since: None };
-            let (mut drain, mine) = ([entry], held(Phase::Draining, "2026-06-01T12:00:00Z"));
-            leave_split_off(&BTreeMap::from([(other, record)]), ids, Some(&mine), &mut drain);
-            drain[0].ids.clone()
-        };
-        let (before, after) = ("2026-06-01T11:59:00Z", "2026-06-01T12:01:00Z");
-        assert_eq!(drained(&[own], Some(held(Phase::Active, after))), [own]);
-        // It may still be what it was when both were one.
-        assert_eq!(drained(&[own], Some(held(Phase::Active, before))), [own, other]);
-        assert_eq!(drained(&[own], Some(held(Phase::Draining, after))), [own, other]);
-        assert_eq!(drained(&[own], None), [own, other]);
-        assert_eq!(drained(&[own, other], Some(held(Phase::Active, after))), [own, other], "they are one");
     }
 }

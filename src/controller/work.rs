@@ -16,7 +16,7 @@ use super::reconcile::due;
 use super::world::World;
 use super::{by_hand, contacts};
 use crate::api::kopia_repository::{GrantPhase, KopiaRepository, KopiaRepositoryStatus};
-use crate::grant::{ClaimJob, Evidence, ManualJob, Other, Recorded, Seen};
+use crate::grant::{ClaimJob, Evidence, ManualJob, Other, Recorded, Seen, leave_split_off};
 use crate::labels;
 use crate::member::Guard;
 use crate::member::event::{MemberFacts, OwnedKind, OwnedObject};
@@ -112,7 +112,7 @@ impl Work {
         let (grant, merged, mut drain) =
             record.map(|record| (record.grant, record.merged, record.drain)).unwrap_or_default();
         contacts::shorten_unknown(&mut drain, &world.planner.fleet().members);
-        merge::leave_split_off(&world.planner.fleet().ledger, &plan.ids, grant.as_ref(), &mut drain);
+        leave_split_off(&world.planner.fleet().ledger, &plan.ids, grant.as_ref(), &mut drain);
         let (taken_over, others): (Vec<_>, Vec<_>) =
             merge::others(world, &plan).into_iter().partition(|other| other.is_taken_over(grant.as_ref(), &drain));
         let status = object.as_ref().and_then(|object| object.status.clone()).unwrap_or_default();

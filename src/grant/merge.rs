@@ -1,8 +1,10 @@
 //! What is done where several ids are found to be one repository, and where one of them turns out to be another after all.
 
+use std::collections::BTreeMap;
+
 use super::{Input, Rule, Step, claim, drain};
 use crate::names::RepositoryId;
-use crate::plan::fleet::{Drain, Former, Grant, Merged, Phase};
+use crate::plan::fleet::{Drain, Former, Grant, LedgerRecord, Merged, Phase};
 use crate::plan::result::Assignment;
 
 /// A grant under another id of the repository, which no grant of the whole has taken over yet.
@@ -96,6 +98,24 @@ pub(super) fn split(input: &Input<'_>, merged: &Merged, assignment: &Assignment)
         None => input.drain.to_vec(),
     };
     claim::claims(&assignment.member, Step::grant(next, &drain))
+}
+
+/// An id that was split off and has got a grant of its own since is that one's to drain: its first run was let go once
+/// whatever ran under it before was over. Whoever suspended its CronJob from here would fight with that grant.
+pub fn leave_split_off(
+    ledger: &BTreeMap<RepositoryId, LedgerRecord>,
+    ids: &[RepositoryId],
+    grant: Option<&Grant>,
+    drain: &mut [Drain],
+) {
+    let Some(since) = grant.and_then(|grant| grant.since) else { return };
+    let goes_on = |id: &RepositoryId| {
+        let other = ledger.get(id).and_then(|record| record.grant.as_ref()).filter(|it| it.phase == Phase::Active);
+        !ids.contains(id) && other.and_then(|other| other.since).is_some_and(|active| active > since)
+    };
+    for entry in drain {
+        entry.ids.retain(|id| !goes_on(id));
+    }
 }
 
 #[cfg(test)]
@@ -216,5 +236,25 @@ mod tests {
         assert_eq!(drain.iter().map(|it| it.cluster.as_str()).collect::<Vec<_>>(), ["b"]);
         let never = other("b", 9, Phase::Claiming).merged();
         assert_eq!((never.from, never.highest_epoch), (None, 9));
+    }
+
+    #[test]
+    fn what_was_split_off_is_drained_until_it_has_got_a_grant_of_its_own_since() {
+        let (own, other) = (plan("a").id, id(SECOND));
+        let held = |phase, since| Grant { since: Some(at(since)), ..grant("a", phase) };
+        let drained = |ids: &[RepositoryId], theirs: Option<Grant>| {
+            let both = vec![own, other];
+            let entry = Drain { cluster: "a".into(), deadline_seconds: 60, ids: both, clear_since: None };
+            let (mut drain, mine) = ([entry], held(Phase::Draining, 60));
+            let record = LedgerRecord { grant: theirs, ..LedgerRecord::default() };
+            leave_split_off(&BTreeMap::from([(other, record)]), ids, Some(&mine), &mut drain);
+            drain[0].ids.clone()
+        };
+        assert_eq!(drained(&[own], Some(held(Phase::Active, 61))), [own]);
+        // It may still be what it was when both were one.
+        assert_eq!(drained(&[own], Some(held(Phase::Active, 59))), [own, other]);
+        assert_eq!(drained(&[own], Some(held(Phase::Draining, 61))), [own, other]);
+        assert_eq!(drained(&[own], None), [own, other]);
+        assert_eq!(drained(&[own, other], Some(held(Phase::Active, 61))), [own, other], "they are one");
     }
 }

@@ -5,67 +5,140 @@ use stateright::{Model, Property};
 use super::super::tests::{own_lists, plan};
 use super::super::*;
 use super::state::*;
+use crate::plan::fleet::LedgerRecord;
 
 pub(super) struct Protocol {
+    pub(super) second: Second,
     pub(super) faults: Faults,
     /// The fair end of each such state is looked at.
     pub(super) sample: u64,
     /// A rule that is taken away.
     pub(super) without: Option<Rule>,
-    /// With a run of the first member's, and the wish that it moves.
-    pub(super) plans: [RepositoryPlan; 2],
-    pub(super) held: RepositoryPlan,
+    /// By the mask of their ids less one, then by member.
+    plans: [[RepositoryPlan; 2]; 3],
+    /// The same where nothing new is to be pushed.
+    held: [RepositoryPlan; 3],
+}
+
+/// What follows from a look at one repository.
+pub(super) enum Next {
+    /// Another id stands for it.
+    Nothing,
+    /// The second id's grant has come to its end; this is what its record keeps.
+    TakesOver(Entry),
+    Step(Box<Step>),
 }
 
 impl Protocol {
-    pub(super) fn new(faults: Faults, sample: u64, without: Option<Rule>) -> Self {
-        let with_deadline = |name: &str| {
+    pub(super) fn new(second: Second, faults: Faults, sample: u64, without: Option<Rule>) -> Self {
+        let plan_of = |ids: u8, name: &str| {
             let mut plan = plan(name);
+            plan.ids = aliases(ids).map(id).collect();
+            plan.id = plan.ids[0];
             if let Push::Objects(assignment) = &mut plan.push {
+                assignment.id = plan.id;
                 std::sync::Arc::make_mut(&mut assignment.settings).active_deadline_seconds = DEADLINE_SECONDS;
             }
             plan
         };
-        let plans = ["a", "b"].map(with_deadline);
-        let held = RepositoryPlan { push: Push::Keep, state: State::Held, ..plans[0].clone() };
-        Self { faults, sample, without, plans, held }
+        let plans = [1, 2, BOTH].map(|ids| ["a", "b"].map(|name| plan_of(ids, name)));
+        let held = |plan: &RepositoryPlan| RepositoryPlan { push: Push::Keep, state: State::Held, ..plan.clone() };
+        let held = [0, 1, 2].map(|index| held(&plans[index][0]));
+        Self { second, faults, sample, without, plans, held }
     }
 
-    pub(super) fn plan(&self, wish: Wish) -> &RepositoryPlan {
+    fn plan(&self, ids: u8, wish: Wish) -> &RepositoryPlan {
+        let index = usize::from(ids) - 1;
         match wish {
-            Wish::Objects(member) => &self.plans[usize::from(member)],
-            Wish::Keep => &self.held,
+            Wish::Objects(member) => &self.plans[index][usize::from(member)],
+            Wish::Keep => &self.held[index],
         }
     }
 
-    /// What the hub would do that believes this record.
-    pub(super) fn step(&self, world: &World, record: Option<&Record>, wish: Wish, lying: bool) -> Step {
-        let plan = self.plan(wish);
+    /// Where a repository has one name a member, that member is the only one that can have it.
+    pub(super) fn wish(&self, belief: &Belief, alias: Alias) -> Wish {
+        match (belief.wish, self.second) {
+            (Wish::Keep, _) if alias == 0 => Wish::Keep,
+            (wish, Second::Alike) => wish,
+            (wish, _) if belief.is_one() => wish,
+            _ => Wish::Objects(alias),
+        }
+    }
+
+    /// The ids that have records.
+    pub(super) fn aliases(&self) -> impl Iterator<Item = Alias> + use<> {
+        aliases(if self.second == Second::Alike { 1 } else { BOTH })
+    }
+
+    /// Which repository a member's Secret leads to.
+    pub(super) fn store(&self, member: Site) -> usize {
+        if self.second == Second::Mirror { member.into() } else { 0 }
+    }
+
+    /// What the ledger has of a grant, and what of it counts.
+    pub(super) fn record(&self, belief: &Belief, alias: Alias) -> Option<Record> {
+        let record = belief.record(alias)?;
+        if self.second == Second::Alike {
+            return Some(record.clone());
+        }
+        let granted =
+            |alias| LedgerRecord { grant: belief.record(alias).map(Record::grant), ..LedgerRecord::default() };
+        let ledger = aliases(BOTH).map(|alias| (id(alias), granted(alias))).collect();
+        let ids: Vec<_> = aliases(belief.ids(alias)?).map(id).collect();
+        let (grant, mut drain) = (record.grant(), record.drain());
+        leave_split_off(&ledger, &ids, Some(&grant), &mut drain);
+        Some(Record::of(&grant, &drain))
+    }
+
+    /// What the hub would do that believes this.
+    pub(super) fn next(&self, world: &World, belief: &Belief, alias: Alias, lying: bool) -> Next {
+        let Some(ids) = belief.ids(alias) else { return Next::Nothing };
+        let (wish, entry) = (self.wish(belief, alias), &belief.ledger[usize::from(alias)]);
+        let (plan, record) = (self.plan(ids, wish), self.record(belief, alias));
+        let record = record.as_ref();
         let grant = record.map(Record::grant);
-        let drain = record.map(|it| it.drain(&plan.ids)).unwrap_or_default();
-        let seen = SITES.iter().filter(|member| !world.member(**member).away);
-        let seen = seen.map(|member| (name(*member), world.seen(*member, lying))).collect();
-        let evidence: Vec<_> = SITES.iter().filter_map(|member| world.evidence(*member)).collect();
+        let drain = record.map(Record::drain).unwrap_or_default();
+        let other = belief.record(1).filter(|_| ids == BOTH);
+        let other = other.map(|it| Other { id: id(1), grant: it.grant(), drain: it.drain() });
+        if let Some(other) = other.iter().find(|other| other.is_taken_over(grant.as_ref(), &drain)) {
+            let ended = other.merged();
+            let highest = u8::try_from(ended.highest_epoch).unwrap();
+            return Next::TakesOver(Entry::Merged { from: ended.from.as_ref().map(holder), highest });
+        }
+        let places = drain.iter().map(|entry| (site(&entry.cluster), mask(&entry.ids)));
+        let places = places.chain(record.map(|it| (it.site, ids))).filter(|(member, _)| !world.member(*member).away);
+        let seen = places.map(|(member, ids)| (name(member), world.seen(member, (ids, alias), lying))).collect();
+        let evidence: Vec<_> = SITES.iter().filter_map(|member| world.evidence(*member, ids)).collect();
         let unread = SITES.iter().find(|member| world.member(**member).away).map(|member| name(*member));
         let target = match wish {
             Wish::Objects(member) => Some(member),
             Wish::Keep => None,
         };
-        let known = record.map_or(0, |it| epoch_of(it.epoch.max(it.highest)));
-        step(&Input {
+        let known = aliases(ids).map(|it| belief.ledger[usize::from(it)].highest()).max().map_or(0, epoch_of);
+        let claim = record.map_or(ClaimJob::Unknown, |record| world.claim_job(record, alias, lying));
+        let turned_away = record.and_then(|record| world.turned_away(record, alias));
+        let found = match &claim {
+            ClaimJob::Ended(report) => vec![report.recorded.clone(), report.found.clone()],
+            _ => Vec::new(),
+        };
+        let found = found.into_iter().chain(turned_away.clone()).filter_map(|recorded| match recorded {
+            Recorded::Ours(former) => Some(former.id),
+            Recorded::Foreign | Recorded::Unknown => None,
+        });
+        let found = found.chain(grant.as_ref().and_then(|grant| Some(grant.from.as_ref()?.id)));
+        let is_held = |id: &RepositoryId| belief.record(self::alias(*id)).is_some();
+        let held_otherwise: Vec<_> = found.filter(|id| !plan.ids.contains(id)).filter(is_held).collect();
+        Next::Step(Box::new(step(&Input {
             plan,
             grant: grant.as_ref(),
             drain: &drain,
-            others: &[],
-            held_otherwise: &[],
-            merged: None,
+            others: other.as_slice(),
+            held_otherwise: &held_otherwise,
+            merged: entry.merged().as_ref(),
             not_ready: &[],
-            claim: record.map_or(ClaimJob::Unknown, |record| world.claim_job(record, lying)),
+            claim,
             seen: &own_lists(&seen, &drain),
-            turned_away: record.and_then(|record| {
-                let refused = world.member(record.site).refused.filter(|(epoch, _)| *epoch == record.epoch);
-                Some(recorded(refused?.1))
-            }),
+            turned_away,
             replaced: false,
             reachable: target.is_some_and(|member| !world.member(member).away),
             highest_epoch: evidence.iter().map(|it| it.former.epoch).max().unwrap_or(0).max(known),
@@ -80,7 +153,7 @@ impl Protocol {
             steady_since: Timestamp::MIN,
             time_factor: FACTOR,
             without: self.without,
-        })
+        })))
     }
 }
 
@@ -97,45 +170,62 @@ impl Model for Protocol {
             until: None,
             highest: 0,
             from: None,
-            drain: [Drained::No, Drained::No],
+            drain: [None, None],
         };
+        let hub = Belief {
+            ledger: [Entry::Granted(active), Entry::Nothing],
+            told: [true, false],
+            distinct: false,
+            wish: Wish::Objects(0),
+        };
+        let owner = Some((0, 1, 0));
         let mut world = World {
-            ledger: Some(active),
-            owner: Some((0, 1)),
+            hub,
+            owners: [owner, owner.filter(|_| self.second == Second::Mirror)],
             members: [Member::default(), Member::default()],
             claims: Vec::new(),
-            wish: Wish::Objects(0),
-            lists: [None, None],
+            lists: [[None, None]; 2],
             asleep: None,
             left: self.faults,
         };
-        world.members[0].cron = Some(Cron { epoch: 1, suspended: false, unnoticed: false });
+        world.members[0].there[0].cron = Some(Cron { epoch: 1, suspended: false, unnoticed: false });
         vec![world]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         let left = world.left;
-        actions.push(Action::Decide { lying: false });
-        if left.lies > 0 {
-            actions.push(Action::Decide { lying: true });
+        for alias in self.aliases() {
+            actions.push(Action::Decide { alias, lying: false });
+            if left.lies > 0 {
+                actions.push(Action::Decide { alias, lying: true });
+            }
+            if world.asleep.is_some() {
+                actions.push(Action::SleeperActs { alias, lying: false });
+            }
+            // A mirror is found out by claims and split off from a settled repository alone: more is too much to explore.
+            if self.second == Second::Renamed && !world.hub.told[usize::from(alias)] {
+                actions.push(Action::Told(alias));
+            }
+            if left.losses > 0 && world.hub.ledger[usize::from(alias)] != Entry::Nothing {
+                actions.push(Action::LoseLedger(alias));
+            }
         }
-        if world.asleep.is_some() {
-            actions.push(Action::SleeperActs { lying: false });
-        } else if left.sleeps > 0 {
+        if world.asleep.is_none() && left.sleeps > 0 {
             actions.push(Action::FallAsleep);
         }
-        if world.lists != [None, None] {
+        if world.lists != [[None, None]; 2] && self.second != Second::Mirror {
             actions.push(Action::HubForgets);
+        }
+        let settled = world.hub.record(0).is_some_and(|it| it.phase == Phase::Active);
+        if left.splits > 0 && settled && self.second == Second::Mirror && world.hub.is_one() {
+            actions.push(Action::Distinct);
         }
         if left.wishes > 0 {
             let wishes = [Wish::Objects(0), Wish::Objects(1), Wish::Keep];
-            actions.extend(wishes.into_iter().filter(|wish| *wish != world.wish).map(Action::Wish));
+            actions.extend(wishes.into_iter().filter(|wish| *wish != world.hub.wish).map(Action::Wish));
         }
-        if left.foreigners > 0 && world.owner.is_some() {
+        if left.foreigners > 0 && world.owners[0].is_some() {
             actions.push(Action::ForeignOwner);
-        }
-        if left.losses > 0 && world.ledger.is_some() {
-            actions.push(Action::LoseLedger);
         }
         for site in SITES {
             let member = world.member(site);
@@ -144,18 +234,21 @@ impl Model for Protocol {
             } else if left.partitions > 0 {
                 actions.push(Action::Partition(site));
             }
-            if world.starts(site).is_some() {
-                actions.push(Action::StartRun(site));
-            }
-            match &member.run {
-                Some(Run { inside: None, .. }) => actions.push(Action::CheckOwner(site)),
-                Some(_) => actions.push(Action::EndRun(site)),
-                None => {}
+            for alias in self.aliases() {
+                if world.starts(site, alias).is_some() {
+                    actions.push(Action::StartRun(site, alias));
+                }
+                match &world.there(site, alias).run {
+                    Some(Run { inside: None, .. }) => actions.push(Action::CheckOwner(site, alias)),
+                    Some(_) => actions.push(Action::EndRun(site, alias)),
+                    None => {}
+                }
             }
         }
         for (index, claim) in world.claims.iter().enumerate() {
             if claim.stage.is_over() {
-                let current = world.ledger.as_ref().map(|it| (it.site, it.epoch));
+                let alias = claim.holder.2;
+                let current = world.hub.record(alias).map(|it| it.former(alias));
                 if current != Some(claim.holder) && self.faults.losses > 0 {
                     actions.push(Action::ClaimIsTidied(index));
                 }
@@ -183,42 +276,46 @@ impl Model for Protocol {
     fn next_state(&self, before: &World, action: Action) -> Option<World> {
         let mut world = before.clone();
         match action {
-            Action::Decide { lying } => {
+            Action::Decide { alias, lying } => {
                 world.left.lies -= u8::from(lying);
-                world.decide(self, lying);
+                world.decide(self, alias, lying);
             }
             // What it would write to the ledger fails: that has changed since.
-            Action::SleeperActs { lying } => {
-                let (record, wish) = world.asleep.clone()?;
-                let step = self.step(&world, record.as_ref(), wish, lying);
-                if step.ledger.is_none() {
-                    world.act(record.as_ref(), wish, &step, lying);
+            Action::SleeperActs { alias, lying } => {
+                let belief = world.asleep.clone()?;
+                if let Next::Step(step) = self.next(&world, &belief, alias, lying)
+                    && step.ledger.is_none()
+                {
+                    world.act(self, &belief, alias, &step, lying);
                 }
             }
             Action::FallAsleep => {
                 world.left.sleeps -= 1;
-                world.asleep = Some((world.ledger.clone(), world.wish));
-                world.lists = [None, None];
+                world.asleep = Some(world.hub.clone());
+                world.lists = [[None, None]; 2];
             }
-            Action::HubForgets => world.lists = [None, None],
+            Action::HubForgets => world.lists = [[None, None]; 2],
             Action::Wish(wish) => {
                 world.left.wishes -= 1;
-                world.wish = wish;
+                world.hub.wish = wish;
+            }
+            Action::Told(alias) => world.hub.told[usize::from(alias)] = true,
+            Action::Distinct => {
+                world.left.splits -= 1;
+                world.hub.distinct = true;
             }
             Action::Partition(site) => {
                 world.left.partitions -= 1;
                 world.member_mut(site).away = true;
             }
             Action::Heal(site) => world.member_mut(site).away = false,
-            Action::StartRun(site) => {
-                let epoch = world.starts(site)?;
-                world.member_mut(site).run = Some(Run { epoch, inside: None });
+            Action::StartRun(site, alias) => {
+                let epoch = world.starts(site, alias)?;
+                world.there_mut(site, alias).run = Some(Run { epoch, inside: None });
             }
-            Action::CheckOwner(site) => {
-                world.check_owner(site, self.without);
-            }
-            Action::EndRun(site) => world.member_mut(site).run = None,
-            Action::Claim(index) => world.claim_goes_on(index, self.without),
+            Action::CheckOwner(site, alias) => world.check_owner(self, site, alias),
+            Action::EndRun(site, alias) => world.there_mut(site, alias).run = None,
+            Action::Claim(index) => world.claim_goes_on(self, index),
             Action::ClaimDies(index, may_be_owner) => {
                 world.left.failures -= 1;
                 world.claims[index].stage = Stage::Failed { may_be_owner };
@@ -232,12 +329,13 @@ impl Model for Protocol {
             Action::ClaimIsTidied(index) => drop(world.claims.remove(index)),
             Action::ForeignOwner => {
                 world.left.foreigners -= 1;
-                world.owner = None;
+                world.owners[0] = None;
             }
-            Action::LoseLedger => {
+            Action::LoseLedger(alias) => {
                 world.left.losses -= 1;
-                world.ledger = None;
-                world.lists = [None, None];
+                world.hub.ledger[usize::from(alias)] = Entry::Nothing;
+                world.hub.told[usize::from(alias)] = false;
+                world.lists[usize::from(alias)] = [None, None];
             }
             Action::Tick => world.grow_older(1),
             // So long a time that ended claim Jobs are tidied away.
@@ -246,18 +344,20 @@ impl Model for Protocol {
                 world.claims.clear();
             }
         }
-        world.forget(self.faults.losses > 0);
+        world.forget(self);
         (world != *before).then_some(world)
     }
 
     /// With all rules in force no epoch comes near it.
     fn within_boundary(&self, world: &World) -> bool {
-        world.ledger.as_ref().is_none_or(|record| record.epoch < 12)
+        world.hub.ledger.iter().all(|entry| entry.highest() < 12)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("at most one run is past the fence", |_, world: &World| world.inside() <= 1),
+            Property::always("at most one run is past the fence", |protocol: &Self, world: &World| {
+                (0..2).all(|store| world.inside(protocol, store) <= 1)
+            }),
             Property::always("if faults cease, the repository is maintained", |protocol: &Self, world: &World| {
                 use std::hash::{Hash as _, Hasher as _};
                 let mut hasher = std::collections::hash_map::DefaultHasher::new();
@@ -265,11 +365,11 @@ impl Model for Protocol {
                 !hasher.finish().is_multiple_of(protocol.sample) || world.recovers(protocol)
             }),
             Property::sometimes("a grant moves and runs there", |_, world: &World| {
-                let there = world.member(1).run.as_ref();
-                there.is_some_and(|run| run.inside.is_some() && run.epoch > 1)
+                let there = world.member(1).there.iter().filter_map(|there| there.run.as_ref());
+                there.into_iter().any(|run| run.inside.is_some() && run.epoch > 1)
             }),
             Property::sometimes("a former holder goes on", |_, world: &World| {
-                world.ledger.as_ref().is_some_and(|it| it.highest > it.epoch && it.phase == Phase::Active)
+                world.hub.record(0).is_some_and(|it| it.highest > it.epoch && it.phase == Phase::Active)
             }),
         ]
     }

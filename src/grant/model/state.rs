@@ -6,12 +6,27 @@ use crate::names::RepositoryId;
 
 pub(super) type Site = u8;
 pub(super) type Epoch = u8;
+/// One of the ids by which the repository is known, or which of two repositories.
+pub(super) type Alias = u8;
 /// A grant as Kopia's owner names it.
-pub(super) type Holder = (Site, Epoch);
+pub(super) type Holder = (Site, Epoch, Alias);
 /// Ticks since; what lies ahead is negative.
 pub(super) type Age = i16;
 
 pub(super) const SITES: [Site; 2] = [0, 1];
+/// All aliases, as a mask.
+pub(super) const BOTH: u8 = 0b11;
+
+/// What the Secret of the second member means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Second {
+    /// The same repository by the same name: there is one id.
+    Alike,
+    /// The same repository by another name. Kopia's unique id tells, once both have told theirs.
+    Renamed,
+    /// A copy of it, with its unique id and its owner. It is taken for the same until an operator says otherwise.
+    Mirror,
+}
 /// A minute of the protocol is a second of the hub's clock here.
 pub(super) const FACTOR: u32 = 60;
 /// Seconds of that clock in a tick.
@@ -37,20 +52,51 @@ pub(super) struct Record {
     pub(super) highest: Epoch,
     pub(super) from: Option<Holder>,
     /// By site.
-    pub(super) drain: [Drained; 2],
+    pub(super) drain: [Option<Drained>; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Drained {
-    No,
-    Waits,
+pub(super) struct Drained {
+    /// A mask of aliases.
+    pub(super) ids: u8,
     /// Age of the first clear list.
-    Clear(Age),
+    pub(super) clear: Option<Age>,
+}
+
+/// What the ledger has of one id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Entry {
+    Nothing,
+    Granted(Record),
+    /// What is left of a grant that the first id's has taken over.
+    Merged {
+        from: Option<Holder>,
+        highest: Epoch,
+    },
+}
+
+/// What a replica believes of the hub's own objects.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Belief {
+    /// By alias.
+    pub(super) ledger: [Entry; 2],
+    /// Of which aliases the unique id is recorded.
+    pub(super) told: [bool; 2],
+    /// An operator has said that they are two.
+    pub(super) distinct: bool,
+    pub(super) wish: Wish,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Member {
     pub(super) away: bool,
+    /// By alias.
+    pub(super) there: [There; 2],
+}
+
+/// What stands in a member under one id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct There {
     pub(super) cron: Option<Cron>,
     /// The epoch of a CronJob that was deleted before its controller knew that it had been suspended.
     pub(super) ghost: Option<Epoch>,
@@ -115,20 +161,22 @@ pub(super) enum Wish {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct World {
-    pub(super) ledger: Option<Record>,
-    pub(super) owner: Option<Holder>,
+    pub(super) hub: Belief,
+    /// Of the repository, and of its mirror.
+    pub(super) owners: [Option<Holder>; 2],
     pub(super) members: [Member; 2],
     pub(super) claims: Vec<Claim>,
-    pub(super) wish: Wish,
-    /// Age of the latest consistent list and whether it was clear, as the hub remembers it.
-    pub(super) lists: [Option<(Age, bool)>; 2],
+    /// Age of the latest consistent list and whether it was clear, as the hub remembers it: by alias, then by site.
+    pub(super) lists: [Lists; 2],
     /// What a replica believes that was stopped while it led.
-    pub(super) asleep: Option<(Option<Record>, Wish)>,
+    pub(super) asleep: Option<Belief>,
     pub(super) left: Faults,
 }
 
+pub(super) type Lists = [Option<(Age, bool)>; 2];
+
 /// How much may still go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Faults {
     pub(super) wishes: u8,
     pub(super) partitions: u8,
@@ -139,26 +187,38 @@ pub(super) struct Faults {
     pub(super) sleeps: u8,
     pub(super) losses: u8,
     pub(super) lies: u8,
+    /// Operators that say that both are two.
+    pub(super) splits: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {
-    Decide { lying: bool },
-    SleeperActs { lying: bool },
+    Decide {
+        alias: Alias,
+        lying: bool,
+    },
+    SleeperActs {
+        alias: Alias,
+        lying: bool,
+    },
     FallAsleep,
     HubForgets,
     Wish(Wish),
+    /// The hub learns a unique id, or an operator says that both are one.
+    Told(Alias),
+    /// An operator says that they are two.
+    Distinct,
     Partition(Site),
     Heal(Site),
-    StartRun(Site),
-    CheckOwner(Site),
-    EndRun(Site),
+    StartRun(Site, Alias),
+    CheckOwner(Site, Alias),
+    EndRun(Site, Alias),
     Claim(usize),
     ClaimDies(usize, bool),
     ClaimDoesNotStick(usize),
     ClaimIsTidied(usize),
     ForeignOwner,
-    LoseLedger,
+    LoseLedger(Alias),
     Tick,
     Leap,
 }
@@ -175,12 +235,28 @@ pub(super) fn site(name: &MemberName) -> Site {
     u8::from(name.as_str() == "b")
 }
 
-pub(super) fn former((member, epoch): Holder) -> Former {
-    Former { cluster: name(member), epoch: epoch_of(epoch), id: own() }
+pub(super) fn id(alias: Alias) -> RepositoryId {
+    if alias == 0 { own() } else { "ffffffffffffffff".parse().unwrap() }
+}
+
+pub(super) fn alias(id: RepositoryId) -> Alias {
+    u8::from(id != own())
+}
+
+pub(super) fn aliases(ids: u8) -> impl Iterator<Item = Alias> {
+    (0..2).filter(move |alias| ids & 1 << alias != 0)
+}
+
+pub(super) fn mask(ids: &[RepositoryId]) -> u8 {
+    ids.iter().map(|id| 1 << alias(*id)).sum()
+}
+
+pub(super) fn former((member, epoch, alias): Holder) -> Former {
+    Former { cluster: name(member), epoch: epoch_of(epoch), id: id(alias) }
 }
 
 pub(super) fn holder(former: &Former) -> Holder {
-    (site(&former.cluster), u8::try_from(former.epoch).unwrap())
+    (site(&former.cluster), u8::try_from(former.epoch).unwrap(), alias(former.id))
 }
 
 pub(super) fn time(age: Age) -> Timestamp {
@@ -211,21 +287,19 @@ impl Record {
         }
     }
 
-    pub(super) fn drain(&self, ids: &[RepositoryId]) -> Vec<Drain> {
-        let entry = |member: &Site| {
-            let clear_since = match self.drain[usize::from(*member)] {
-                Drained::No => return None,
-                Drained::Waits => None,
-                Drained::Clear(age) => Some(time(age)),
-            };
-            let cluster = name(*member);
-            Some(Drain { cluster, deadline_seconds: DEADLINE_SECONDS, ids: ids.to_vec(), clear_since })
+    pub(super) fn drain(&self) -> Vec<Drain> {
+        let entry = |member: Site| {
+            let drained = self.drain[usize::from(member)]?;
+            let ids = aliases(drained.ids).map(id).collect();
+            let clear_since = drained.clear.map(time);
+            Some(Drain { cluster: name(member), deadline_seconds: DEADLINE_SECONDS, ids, clear_since })
         };
-        SITES.iter().filter_map(entry).collect()
+        SITES.iter().filter_map(|member| entry(*member)).collect()
     }
 
     pub(super) fn of(grant: &Grant, drain: &[Drain]) -> Self {
         let of_site = |member: Site| drain.iter().find(|it| it.cluster == name(member));
+        let drained = |it: &Drain| Drained { ids: mask(&it.ids), clear: it.clear_since.map(age) };
         Self {
             site: site(&grant.cluster),
             epoch: u8::try_from(grant.epoch).unwrap(),
@@ -234,11 +308,75 @@ impl Record {
             until: grant.until.map(age),
             highest: u8::try_from(grant.highest_epoch).unwrap(),
             from: grant.from.as_ref().map(holder),
-            drain: SITES.map(|member| match of_site(member) {
-                None => Drained::No,
-                Some(Drain { clear_since: None, .. }) => Drained::Waits,
-                Some(Drain { clear_since: Some(since), .. }) => Drained::Clear(age(*since)),
+            drain: SITES.map(|member| of_site(member).map(drained)),
+        }
+    }
+
+    /// Age of the attempt to claim. One of two old records is a tick older than the other where that makes a difference.
+    pub(super) fn attempt(&self) -> Age {
+        if self.since > LONG || self.since == SHORT + 1 { self.since - 1 } else { self.since }
+    }
+
+    pub(super) fn former(&self, alias: Alias) -> Holder {
+        (self.site, self.epoch, alias)
+    }
+
+    pub(super) fn drains(&self, member: Site, alias: Alias) -> bool {
+        self.drain[usize::from(member)].is_some_and(|it| it.ids & 1 << alias != 0)
+    }
+}
+
+impl Entry {
+    pub(super) fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Granted(record) => Some(record),
+            Self::Nothing | Self::Merged { .. } => None,
+        }
+    }
+
+    pub(super) fn record_mut(&mut self) -> Option<&mut Record> {
+        match self {
+            Self::Granted(record) => Some(record),
+            Self::Nothing | Self::Merged { .. } => None,
+        }
+    }
+
+    pub(super) fn merged(&self) -> Option<Merged> {
+        match self {
+            Self::Merged { from, highest } => Some(Merged {
+                from: from.map(former),
+                deadline_seconds: DEADLINE_SECONDS,
+                highest_epoch: epoch_of(*highest),
             }),
+            Self::Nothing | Self::Granted(_) => None,
+        }
+    }
+
+    pub(super) fn highest(&self) -> Epoch {
+        match self {
+            Self::Nothing => 0,
+            Self::Granted(record) => record.epoch.max(record.highest),
+            Self::Merged { highest, .. } => *highest,
+        }
+    }
+}
+
+impl Belief {
+    pub(super) fn record(&self, alias: Alias) -> Option<&Record> {
+        self.ledger[usize::from(alias)].record()
+    }
+
+    /// Both ids are taken for one repository.
+    pub(super) fn is_one(&self) -> bool {
+        self.told == [true, true] && !self.distinct
+    }
+
+    /// By which ids a repository is planned; none: another id stands for it.
+    pub(super) fn ids(&self, alias: Alias) -> Option<u8> {
+        match (self.is_one(), alias) {
+            (true, 0) => Some(BOTH),
+            (true, _) => None,
+            (false, _) => Some(1 << alias),
         }
     }
 }
