@@ -3,31 +3,52 @@
 use jiff::SignedDuration;
 
 use super::{Input, Rule, Step, claim, drain};
-use crate::plan::fleet::{Former, Grant, Phase};
+use crate::plan::fleet::{Drain, Former, Grant, Phase};
 use crate::plan::result::Assignment;
 
 /// What stands goes on, so nothing is lost by it: whoever restores a backup puts the objects back first, and then their
 /// status.
 const RESTORE_PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 
-/// The ledger names no holder, and objects of this hub stand somewhere: they show who held it.
+/// The ledger names no holder, and objects of this hub stand somewhere: they show who held it. Written down at once, for what
+/// tells of its epoch may go, and who looked may have to start anew.
 pub(super) fn lost(input: &Input<'_>, assignment: &Assignment) -> Step {
+    let Some(found) = input.evidence.iter().max_by_key(|it| it.former.epoch) else { return Step::rest() };
+    let next = Grant {
+        cluster: found.former.cluster.clone(),
+        epoch: found.former.epoch,
+        phase: Phase::Recovering,
+        until: None,
+        deadline_seconds: found.deadline_seconds,
+        highest_epoch: input.highest_epoch,
+        ..claim::claiming(input, assignment, Some(found.former.clone()))
+    };
+    let text = format!("the ledger does not know who holds it; {} is found to have held it", found.former.cluster);
+    Step::grant(Grant { cluster_uid: None, ..next }, &standing(input)).saying("Recovering", text)
+}
+
+/// The ledger's record could not be read, or Kopia names a later owner than it, or it was lost.
+pub(super) fn recovering(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step {
+    let was_lost = grant.from.as_ref().is_some_and(|it| (&it.cluster, it.epoch) == (&grant.cluster, grant.epoch));
     let until = input.after(input.ledger_since.unwrap_or(input.now), RESTORE_PATIENCE);
-    if input.now < until {
+    if was_lost && input.now < until {
         let text = format!(
             "the ledger does not know who holds it: nothing is granted, and what stands goes on. Restore the status of \
              the KopiaRepository; at {until} the hub takes up what it finds instead"
         );
         return Step::wait(until, "Recovering", text);
     }
-    take_up(input, assignment, None)
-}
-
-/// The ledger's record could not be read, or Kopia names a later owner than it.
-pub(super) fn recovering(input: &Input<'_>, grant: &Grant, assignment: &Assignment) -> Step {
     let itself = input.former(grant);
     let known = Some(itself).filter(|it| it.epoch > 0 && !it.cluster.as_str().is_empty());
     take_up(input, assignment, known.into_iter().chain(grant.from.clone()).max_by_key(|it| it.epoch))
+}
+
+/// What is drained, and every member in which anything stands.
+fn standing(input: &Input<'_>) -> Vec<Drain> {
+    input.evidence.iter().fold(input.drain.to_vec(), |drain, it| {
+        let known = Input { drain: &drain, ..input.clone() };
+        drain::with(&known, it.former.cluster.clone(), Some(it.deadline_seconds))
+    })
 }
 
 /// Kopia's recorded owner is a later grant of this hub than any that the ledger knows.
@@ -81,11 +102,7 @@ fn take_up(input: &Input<'_>, assignment: &Assignment, known: Option<Former>) ->
     }
     let found = input.evidence.iter().map(|it| it.former.clone()).chain(known);
     let from = found.max_by_key(|former| former.epoch);
-    let mut drain = input.drain.to_vec();
-    for it in input.evidence {
-        let known = Input { drain: &drain, ..input.clone() };
-        drain = drain::with(&known, it.former.cluster.clone(), Some(it.deadline_seconds));
-    }
+    let mut drain = standing(input);
     if let Some(from) = &from {
         drain = drain::with_former(&Input { drain: &drain, ..input.clone() }, from);
     }

@@ -53,9 +53,17 @@ fn a_lost_ledger_is_taken_up_from_what_stands_once_all_members_have_been_read() 
     };
     let evidence = [stands("a", 7, 3600), stands("c", 5, 600)];
     let fresh = Input { evidence: &evidence, highest_epoch: 7, ..input(&plan, None, ClaimJob::Unknown) };
+    // Written down before it can go.
+    let lost = step(&fresh);
+    let noted = granted(&lost).clone();
+    assert_eq!((noted.cluster.as_str(), noted.epoch, noted.phase), ("a", 7, Phase::Recovering));
+    assert_eq!(drained(&lost).iter().map(|it| it.0).collect::<Vec<_>>(), ["a", "c"]);
+    let fresh = Input { grant: Some(&noted), ..fresh };
     let restores = step(&Input { ledger_since: Some(at(0)), ..fresh.clone() });
     assert_eq!((restores.ledger, restores.wake), (None, Some(at(1800))), "whoever restores it has half an hour");
     let given = Input { ledger_since: Some(at(-1740)), ..fresh };
+    let gone = step(&Input { evidence: &[], highest_epoch: noted.epoch, ..given.clone() });
+    assert_eq!((granted(&gone).epoch, granted(&gone).from.clone()), (8, Some(from("a", 7))));
     let unread = MemberName::from("d");
     let waits = step(&Input { unread: Some(&unread), ..given.clone() });
     assert_eq!((waits.ledger, waits.note.map(|note| note.0)), (None, Some("Recovering")));
