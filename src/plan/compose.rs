@@ -232,7 +232,7 @@ fn pending(plan: &RepositoryPlan, cluster: &str, until: Option<Timestamp>) -> St
     let itself = plan.candidates.iter().find(|candidate| candidate.member.as_str() == cluster);
     let why = itself.and_then(|it| it.excluded.as_ref()).map(|(_, why)| format!(": {why}")).unwrap_or_default();
     let then = until.map_or_else(
-        || "its time is not over".to_owned(),
+        || "if that lasts for --handover-after, another candidate takes over".to_owned(),
         |at| format!("if that lasts, another candidate takes over at {at:.0}"),
     );
     format!("the holder {cluster} is no candidate any more{why}; {then}")
