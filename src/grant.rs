@@ -301,7 +301,7 @@ pub fn step(input: &Input<'_>) -> Step {
         _ => {}
     }
     match input.grant {
-        None if input.ledger_is_lost() => recover::lost(input, assignment),
+        None if input.ledger_is_lost() => recover::lost(input),
         None if input.wanted() => claim::first(input, assignment),
         None => Step::rest(),
         Some(grant) if grant.phase == Phase::Recovering => recover::recovering(input, grant, assignment),

@@ -154,12 +154,7 @@ impl Trial<'_> {
             }
             Order::Apply { alias, spec, guard, .. } => {
                 let standing = self.members[site].named[*alias].cron_job.as_ref();
-                let meant = match (standing, guard) {
-                    (Some(standing), Some(guard)) => standing.version.is(guard),
-                    (None, Some(_)) => false,
-                    (_, None) => true,
-                };
-                if meant {
+                if guard.as_ref().is_none_or(|guard| standing.is_some_and(|it| it.version.is(guard))) {
                     self.members[site].named[*alias].copy = spec.copy;
                     self.apply(site, *alias, spec)
                 } else {

@@ -24,10 +24,8 @@ impl Steady {
             let expected = after(*since, passed.saturating_sub(*then).try_into().unwrap_or_default());
             now.duration_since(expected).unsigned_abs() <= LEEWAY
         };
-        let (since, _) = *match self.since {
-            Some(ref mut known) if goes_on(known) => known,
-            ref mut anew => anew.insert((now, passed)),
-        };
+        let (since, then) = self.since.filter(goes_on).unwrap_or((now, passed));
+        self.since = Some((since, then));
         since
     }
 }

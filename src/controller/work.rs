@@ -66,9 +66,9 @@ pub struct Work {
     pub firing: Vec<(MemberName, Firing)>,
     /// What was asked for by hand and has not been acted upon, and its Job.
     pub run_now: Option<RunNow>,
+    pub manual: ManualJob,
     /// Another Job by hand has not ended in the holder.
     pub stray: bool,
-    pub manual: ManualJob,
     /// Until when the holder's CronJob would start a run at once, were it let go.
     pub missed_until: Option<Timestamp>,
     /// The holder's CronJob, where it stands suspended.

@@ -12,19 +12,21 @@ const RESTORE_PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 
 /// The ledger names no holder, and objects of this hub stand somewhere: they show who held it. Written down at once, for what
 /// tells of its epoch may go, and who looked may have to start anew.
-pub(super) fn lost(input: &Input<'_>, assignment: &Assignment) -> Step {
+pub(super) fn lost(input: &Input<'_>) -> Step {
     let Some(found) = input.evidence.iter().max_by_key(|it| it.former.epoch) else { return Step::rest() };
     let next = Grant {
         cluster: found.former.cluster.clone(),
+        cluster_uid: None,
         epoch: found.former.epoch,
         phase: Phase::Recovering,
+        since: Some(input.now),
         until: None,
         deadline_seconds: found.deadline_seconds,
         highest_epoch: input.highest_epoch,
-        ..claim::claiming(input, assignment, Some(found.former.clone()))
+        from: Some(found.former.clone()),
     };
     let text = format!("the ledger does not know who holds it; {} is found to have held it", found.former.cluster);
-    Step::grant(Grant { cluster_uid: None, ..next }, &standing(input)).saying("Recovering", text)
+    Step::grant(next, &standing(input)).saying("Recovering", text)
 }
 
 /// The ledger's record could not be read, or Kopia names a later owner than it, or it was lost.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant as Since};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ pub struct Fence(Arc<Gate>);
 
 struct Gate {
     /// And since when it is open, or was the last time.
-    state: Mutex<(State, Since)>,
+    state: Mutex<(State, Instant)>,
     /// Writes under way.
     writing: watch::Sender<usize>,
 }
@@ -62,7 +62,7 @@ impl Fence {
     }
 
     fn new(state: State) -> Self {
-        Self(Arc::new(Gate { state: Mutex::new((state, Since::now())), writing: watch::Sender::new(0) }))
+        Self(Arc::new(Gate { state: Mutex::new((state, Instant::now())), writing: watch::Sender::new(0) }))
     }
 
     /// Writes may start until `ends - margin`; those under way are given up at `ends`.
@@ -81,7 +81,7 @@ impl Fence {
         let mut known = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, since) = &mut *known;
         if state.check().is_err() {
-            *since = Since::now();
+            *since = Instant::now();
         }
         *state = next;
     }

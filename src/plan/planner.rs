@@ -322,8 +322,9 @@ impl Planner {
     /// Ids held by members that can't be seen, and that one of two claims lets in and the other does not: which policies
     /// let these in decides what the grants are worth.
     fn held_unseen(&self, before: Option<&PolicyClaim>, after: Option<&PolicyClaim>) -> Vec<RepositoryId> {
-        let known = self.held.iter().map(|(holder, _)| holder).chain(self.fleet.members.keys());
-        let unseen = known.filter(|member| !holder::is_synced(&self.fleet, member));
+        let members = &self.fleet.members;
+        let unregistered = self.held.iter().map(|(holder, _)| holder).filter(|holder| !members.contains_key(*holder));
+        let unseen = members.keys().chain(unregistered).filter(|member| !holder::is_synced(&self.fleet, member));
         let turns = unseen.filter(|member| {
             let view = View { fleet: &self.fleet, member };
             let admits = |claim: Option<&PolicyClaim>| claim.is_some_and(|claim| view.admits(claim));
