@@ -12,6 +12,7 @@ mod contacts;
 pub mod decide;
 pub mod deletions;
 pub mod engine;
+mod epochs;
 mod foreign;
 mod handover;
 pub mod here;

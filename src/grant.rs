@@ -134,8 +134,8 @@ pub struct Input<'a> {
     pub drain: &'a [Drain],
     /// Grants under other ids of this repository.
     pub others: &'a [Other],
-    /// Ids of recorded owners that are other repositories, with grants of their own: of a mirror, that is a copy of another one
-    /// with its recorded owner, and in which nothing of that one runs.
+    /// Ids of recorded owners that are known to be other repositories, with grants of their own: of a mirror, that is a copy of
+    /// another one with its recorded owner, and in which nothing of that one runs.
     pub held_otherwise: &'a [RepositoryId],
     /// What the record kept while another one stood for it.
     pub merged: Option<&'a Merged>,

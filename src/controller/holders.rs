@@ -66,7 +66,7 @@ pub fn suspended(world: &World, id: RepositoryId, hub_id: &str, member: &MemberN
 const EPOCHS_AHEAD_MAX: u64 = 1_000_000;
 
 /// Epochs are for ever: whoever may write to one member must not use them up for all.
-fn is_plausible(epoch: u64, recorded: u64) -> bool {
+pub(super) fn is_plausible(epoch: u64, recorded: u64) -> bool {
     (1..=recorded.saturating_add(EPOCHS_AHEAD_MAX)).contains(&epoch)
 }
 

@@ -5,6 +5,7 @@ use tracing::info;
 
 use super::act::Trouble;
 use super::engine::Engine;
+use super::epochs::highest_of;
 use super::jobs::{self, EndedRun};
 use super::work::Work;
 use super::world::World;
@@ -23,17 +24,15 @@ pub fn others(world: &World, plan: &RepositoryPlan) -> Vec<Other> {
     others.filter_map(other).collect()
 }
 
-/// The highest epoch that any record of a repository knows.
+/// The highest epoch that any record of a repository knows, or knew.
 pub fn highest_epoch(world: &World, ids: &[RepositoryId]) -> u64 {
-    let of = |record: &LedgerRecord| {
-        let grant = record.grant.as_ref().map_or(0, Grant::highest);
-        grant.max(record.merged.as_ref().map_or(0, |merged| merged.highest_epoch))
-    };
-    world.planner.records(ids).map(|(_, record)| of(record)).max().unwrap_or(0)
+    let recorded = world.planner.records(ids).map(|(_, record)| highest_of(record));
+    recorded.chain(ids.iter().map(|id| world.epochs.of(*id))).max().unwrap_or(0)
 }
 
 /// Of the owners that Jobs have found, and of the one that the grant takes over, the ids that are no part of this
-/// repository and have grants in records of their own.
+/// repository and have grants in records of their own. One whose record was lost may be a part of it, until a Job has told
+/// what it is.
 pub fn held_otherwise(
     world: &World,
     (plan, grant): (&RepositoryPlan, Option<&Grant>),
@@ -51,7 +50,7 @@ pub fn held_otherwise(
     });
     let ids = ids.chain(grant.and_then(|grant| Some(grant.from.as_ref()?.id)));
     let ledger = &world.planner.fleet().ledger;
-    let is_held = |id: &RepositoryId| ledger.get(id).is_some_and(|record| record.grant.is_some());
+    let is_held = |id: &RepositoryId| ledger.get(id).is_some_and(|it| it.grant.is_some() && it.unique_id.is_some());
     ids.filter(|id| !plan.ids.contains(id)).filter(is_held).collect()
 }
 
@@ -94,5 +93,69 @@ impl Engine {
             return Ok(());
         }
         self.write_record(id, &object, status).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::api::kopia_repository::KopiaRepository;
+    use crate::plan::fleet::{Former, Phase};
+    use crate::plan::planner::Planner;
+    use crate::plan::testing::{Fixture, options};
+
+    const ANOTHER: &str = "ffffffffffffffff";
+
+    fn record(id: RepositoryId, status: &serde_json::Value) -> KopiaRepository {
+        serde_json::from_value(serde_json::json!({"apiVersion": "hub.volsync.backube/v1alpha1",
+            "kind": "KopiaRepository", "metadata": {"name": format!("kr-{id}")}, "spec": {}, "status": status}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_record_that_was_lost_may_be_of_the_same_repository() {
+        let mut fixture = Fixture::new(&["a"]);
+        fixture.source("a/app/db", "bucket").default_policy();
+        let (plan, another) = (fixture.only(), ANOTHER.parse().unwrap());
+        let from = Former { cluster: "b".into(), epoch: 3, id: another };
+        let grant = Grant {
+            cluster: "a".into(),
+            cluster_uid: None,
+            epoch: 4,
+            phase: Phase::Claiming,
+            since: None,
+            until: None,
+            deadline_seconds: 60,
+            highest_epoch: 0,
+            from: Some(from),
+        };
+        let mut world = World::new(Planner::new(options()));
+        let mut held = |status: serde_json::Value| {
+            world.set_ledger(another, Some(record(another, &status)));
+            held_otherwise(&world, (&plan, Some(&grant)), (&ClaimJob::Absent, &[]), "hub-1")
+        };
+        let granted = serde_json::json!({"cluster": "b", "epoch": 3, "phase": "Active"});
+        assert_eq!(
+            held(serde_json::json!({"grant": granted, "uniqueID": "00ff"})),
+            [another],
+            "it would be one of the ids"
+        );
+        assert_eq!(held(serde_json::json!({"grant": granted})), [], "no Job has told what it is since");
+        assert_eq!(held(serde_json::json!({"uniqueID": "00ff"})), []);
+    }
+
+    #[test]
+    fn no_epoch_is_given_again_because_its_record_is_gone() {
+        let (mut world, id) = (World::new(Planner::new(options())), ANOTHER.parse().unwrap());
+        let granted =
+            |epoch: u64| record(id, &serde_json::json!({"grant": {"cluster": "b", "epoch": epoch, "phase": "Active"}}));
+        world.set_ledger(id, Some(granted(7)));
+        world.set_ledger(id, None);
+        assert_eq!(highest_epoch(&world, &[id]), 7);
+        world.set_ledger(id, Some(granted(2)));
+        assert_eq!(highest_epoch(&world, &[id]), 7);
+        world.set_ledger(id, Some(granted(8)));
+        assert_eq!(highest_epoch(&world, &[id]), 8);
     }
 }

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::claims::Claims;
 use super::competitors::Competitors;
+use super::epochs::Epochs;
 use super::here::Here;
 use super::index::{Index, Seen};
 use super::inherited::{Clock, Inherited};
@@ -47,6 +48,7 @@ pub struct World {
     pub(super) index: Index,
     pub hub_versions: BTreeMap<(ReferencedKind, ObjectName), Box<str>>,
     pub(super) claims: Claims,
+    pub(super) epochs: Epochs,
     pub(super) competitors: Competitors,
 }
 
@@ -65,6 +67,7 @@ impl World {
             index: Index::default(),
             hub_versions: BTreeMap::new(),
             claims: Claims::default(),
+            epochs: Epochs::default(),
             competitors: Competitors::default(),
         }
     }
@@ -243,6 +246,7 @@ impl World {
             }
             None => drop(self.ledger.remove(&id)),
         }
+        self.epochs.note(id, self.planner.fleet().ledger.get(&id), record.as_deref());
         self.claims.recorded(id, self.ledger.get(&id).map(|it| &**it), self.clock.now());
         let mut ids = self.observe(Observation::Ledger { id, record });
         ids.insert(id);
