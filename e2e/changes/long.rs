@@ -17,6 +17,8 @@ use crate::harness::wait::{Seen, wait_for};
 use crate::harness::{self, Fail, tools};
 
 const MEMBERS: [&str; 3] = ["member-a", "member-b", "member-c"];
+/// It is on the oldest Kubernetes that is supported.
+const OLDEST: &str = MEMBERS[2];
 const BUCKETS: [&str; 5] = ["long-one", "long-two", "long-three", "long-four", "long-five"];
 const LASTS: Duration = Duration::from_mins(20);
 /// A first claim waits for former owners for five minutes, and a hand-over that is begun anew for as long as a run may last.
@@ -46,7 +48,7 @@ impl Trouble {
     async fn set() -> Result<Self, Fail> {
         let seed = u64::try_from(jiff::Timestamp::now().as_second())?;
         tools::say(&format!("seed {seed}"));
-        let stage = Stage::set("long", &MEMBERS).await?;
+        let stage = Stage::set_with("long", &MEMBERS, &[OLDEST]).await?;
         let (mut links, mut journals) = (Vec::new(), Vec::new());
         for bucket in BUCKETS {
             journals.push(make(&stage.fleet, &S3::bucket(bucket)).await?);

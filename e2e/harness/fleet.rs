@@ -49,23 +49,28 @@ impl Fleet {
 
     /// Starts a fleet of its own, for a test that breaks things or for the playground.
     pub async fn start(name: &str, members: &[&str]) -> Result<Self, Fail> {
-        Self::start_with(name, members, |_| Ok(Vec::new())).await
+        Self::start_with(name, members, &[], |_| Ok(Vec::new())).await
     }
 
-    /// The same with more flags for each API server, for which files may be written in the fleet's directory.
+    /// The same with some members on the oldest Kubernetes that is supported, and with more flags for each API server,
+    /// for which files may be written in the fleet's directory.
     pub async fn start_with(
         name: &str,
         members: &[&str],
+        oldest: &[&str],
         flags: impl FnOnce(&Path) -> Result<Vec<String>, Fail>,
     ) -> Result<Self, Fail> {
         let tools = tokio::task::spawn_blocking(Tools::prepare).await??;
+        let (current, some) = (tools.clone(), !oldest.is_empty());
+        let old = tokio::task::spawn_blocking(move || if some { current.oldest() } else { Ok(current) }).await??;
         let dir = run_dir(name)?;
         tools::say(&format!("starting {} control planes; their logs are in {}", members.len() + 1, dir.display()));
         let etcd = Etcd::start(&tools, &dir.join("etcd")).await?;
         install_kopia(&dir)?;
         let flags = flags(&dir)?;
-        let parts = Parts { tools: &tools, etcd: &etcd, flags: &flags };
         let start = |name: &str, setup: Setup| {
+            let tools = if oldest.contains(&name) { &old } else { &tools };
+            let parts = Parts { tools, etcd: &etcd, flags: &flags };
             let (name, dir) = (name.to_owned(), dir.join(name));
             async move { Cluster::start(&name, parts, &dir, setup).await }
         };

@@ -10,23 +10,56 @@ use sha2::{Digest, Sha256};
 
 use super::Fail;
 
-/// Each binary with its Go package. The first one pays for nearly the whole compilation.
-/// Without a version the API servers call themselves 0.0.0, which no client takes for a supported one.
-const LINK: &str = "-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
-                    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
+/// What is built of one version of Kubernetes.
+struct Release {
+    /// Of its Go module, in the repository.
+    module: &'static str,
+    /// Below the target directory.
+    built: &'static str,
+    /// (minor, patch) of version 1. Without it the API servers call themselves 0.0.0, which no client takes for a
+    /// supported one.
+    version: (u32, u32),
+    /// Each binary with its Go package. The first one pays for nearly the whole compilation.
+    binaries: &'static [(&'static str, &'static str)],
+}
 
-const BINARIES: [(&str, &str); 4] = [
-    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-    ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
-    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-    ("etcd", "go.etcd.io/etcd/server/v3"),
-];
+const CURRENT: Release = Release {
+    module: "e2e/tools",
+    built: "control-plane",
+    version: (36, 3),
+    binaries: &[
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+        ("etcd", "go.etcd.io/etcd/server/v3"),
+    ],
+};
+
+/// The oldest version that is supported.
+const OLDEST: Release = Release {
+    module: "e2e/tools/oldest",
+    built: "control-plane-oldest",
+    version: (29, 15),
+    binaries: &[
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    ],
+};
 
 /// A line of progress often enough that nobody takes a cold build of five minutes for a hang.
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
 
 /// How long a child is left alone between two looks at it.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+impl Release {
+    /// The argument of `go build` that makes the binaries tell their version.
+    fn link(&self) -> String {
+        let (minor, patch) = self.version;
+        let set = "-X k8s.io/component-base/version.git";
+        format!("-ldflags=-s -w {set}Version=v1.{minor}.{patch} {set}Major=1 {set}Minor={minor}")
+    }
+}
 
 /// Where the binaries are.
 #[derive(Clone, Debug)]
@@ -42,20 +75,30 @@ impl Tools {
     /// up to some minutes the first time; one process builds, others wait for it.
     pub fn prepare() -> Result<Self, Fail> {
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-        let built = target_dir()?.join("control-plane");
+        let built = target_dir()?.join(CURRENT.built);
         let find = |name: &str| match &assets {
             Some(dir) if dir.join(name).is_file() => dir.join(name),
             _ => built.join(name),
         };
-        let missing: Vec<_> = BINARIES.into_iter().filter(|(name, _)| find(name).starts_with(&built)).collect();
-        if !missing.is_empty() {
-            build(&built, &missing)?;
-        }
+        let missing: Vec<_> =
+            CURRENT.binaries.iter().copied().filter(|(name, _)| find(name).starts_with(&built)).collect();
+        build(&CURRENT, &built, &missing)?;
         Ok(Self {
             kube_apiserver: find("kube-apiserver"),
             kube_controller_manager: find("kube-controller-manager"),
             kubectl: find("kubectl"),
             etcd: find("etcd"),
+        })
+    }
+
+    /// The same with an API server and controllers of the oldest version that is supported.
+    pub fn oldest(self) -> Result<Self, Fail> {
+        let built = target_dir()?.join(OLDEST.built);
+        build(&OLDEST, &built, OLDEST.binaries)?;
+        Ok(Self {
+            kube_apiserver: built.join("kube-apiserver"),
+            kube_controller_manager: built.join("kube-controller-manager"),
+            ..self
         })
     }
 }
@@ -67,9 +110,10 @@ pub fn target_dir() -> Result<PathBuf, Fail> {
     target.map(Path::to_path_buf).ok_or_else(|| format!("no target directory above {}", executable.display()).into())
 }
 
-fn build(dir: &Path, binaries: &[(&str, &str)]) -> Result<(), Fail> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/tools");
-    let versions = format!("{} {LINK}", hash_of(&[module.join("go.mod"), module.join("go.sum")])?);
+fn build(release: &Release, dir: &Path, binaries: &[(&str, &str)]) -> Result<(), Fail> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(release.module);
+    let link = release.link();
+    let versions = format!("{} {link}", hash_of(&[module.join("go.mod"), module.join("go.sum")])?);
     let current = |name: &str| {
         dir.join(name).is_file() && fs::read_to_string(stamp(dir, name)).is_ok_and(|stamp| stamp == versions)
     };
@@ -80,19 +124,20 @@ fn build(dir: &Path, binaries: &[(&str, &str)]) -> Result<(), Fail> {
     let _turn = take_turn(&dir.join("lock"))?;
     let wanted: Vec<_> = binaries.iter().filter(|(name, _)| !current(name)).collect();
     for (index, (name, package)) in wanted.iter().enumerate() {
-        let title = format!("building {name} ({} of {}) with Go", index + 1, wanted.len());
-        build_one(&module, dir, (name, package), &title)?;
+        let (minor, _) = release.version;
+        let title = format!("building {name} ({} of {}) for Kubernetes 1.{minor} with Go", index + 1, wanted.len());
+        build_one(&module, dir, (name, package, &link), &title)?;
         fs::write(stamp(dir, name), &versions)?;
     }
     Ok(())
 }
 
-fn build_one(module: &Path, dir: &Path, (name, package): (&str, &str), title: &str) -> Result<(), Fail> {
+fn build_one(module: &Path, dir: &Path, (name, package, link): (&str, &str, &str), title: &str) -> Result<(), Fail> {
     let fresh = dir.join(format!("{name}.new"));
     let log = dir.join(format!("{name}.log"));
     let child = Command::new("go")
         .current_dir(module)
-        .args(["build", "-trimpath", LINK, "-o"])
+        .args(["build", "-trimpath", link, "-o"])
         .arg(&fresh)
         .arg(package)
         .stdin(Stdio::null())

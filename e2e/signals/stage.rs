@@ -39,7 +39,7 @@ impl Stage {
         let authority = Authority::new("collector")?;
         let collector = Collector::start(&authority.server("collector")?).await?;
         let port = collector.port;
-        let fleet = Fleet::start_with("signals", &[NORTH, SOUTH], |dir| {
+        let fleet = Fleet::start_with("signals", &[NORTH, SOUTH], &[], |dir| {
             let file = dir.join("tracing.yaml");
             // Everything, whatever the client decided for itself.
             let tracing = format!(
