@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::hub_place;
+use super::levers::Hub;
 use super::options::DecisionArgs;
 use super::run::{HubArgs, MemberArgs, hub_config, options};
 use crate::api::kopia_repository::GrantRecord;
@@ -56,7 +58,8 @@ pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecor
     }
     runtime.block_on(async {
         let config = hub_config(args.hub.hub_kubeconfig.as_deref()).await?;
-        let options = options(&args.hub, &args.members, decisions, &config)?;
+        let hub = HubArgs { hub_id: id_of(args).await, ..args.hub.clone() };
+        let options = options(&hub, &args.members, decisions, &config)?;
         let look = look::look(config, &options, policies, args.patience).await?;
         let mut preview = match ask {
             Ask::Fleet => Preview::default(),
@@ -71,6 +74,14 @@ pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecor
         });
         Ok(Seen { fleet: world.planner.fleet().clone(), preview, histories: histories.collect(), contenders })
     })
+}
+
+/// The id that the hub was given, where it has none in its ConfigMap: without it, its own objects are another's.
+async fn id_of(args: &LiveArgs) -> Option<String> {
+    match &args.hub.hub_id {
+        Some(given) => Some(given.clone()),
+        None => hub_place::given_id(&Hub::connect(&args.hub).await.ok()?).await,
+    }
 }
 
 /// What requests are made on.
