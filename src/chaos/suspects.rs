@@ -48,8 +48,9 @@ fn unread_claims() -> Vec<Schedule> {
                     (moves, Fault::Pin(2)),
                     (moves, Fault::ClaimStalls { site: 2, stage: 2, length: stalls * SECOND }),
                     (moves + away * SECOND, Fault::Partition { site: 2, length: 20 * MINUTE }),
-                    (lost - 2 * SECOND, Fault::Kill { replica: 0, down: SECOND }),
-                    (lost - 2 * SECOND, Fault::Kill { replica: 1, down: SECOND }),
+                    // Neither remembers it.
+                    (lost - 2 * SECOND, Fault::Kill { replica: 0, down: 4 * SECOND }),
+                    (lost - 2 * SECOND, Fault::Kill { replica: 1, down: 4 * SECOND }),
                     (lost, Fault::OldLedger),
                     (lost + SECOND, Fault::Unpin),
                 ];
