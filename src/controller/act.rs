@@ -166,7 +166,7 @@ impl Engine {
         let (Some(permit), Some(grant)) = (&step.claim, &work.grant) else { return Ok(None) };
         let since = grant.since.map(attempt).unwrap_or_default();
         let job = cron_job::claim_job(assignment, &context, permit.clone(), &since);
-        let waits = self.turn(work.id, &push::name_of(&job));
+        let waits = self.turn(work.id, (&target.member, &push::name_of(&job)));
         if waits.is_none() {
             self.claim(work.id, &member, &job).await?;
         }
@@ -348,9 +348,9 @@ impl Engine {
     }
 
     /// Takes a turn to claim, or says what it waits for and until when.
-    fn turn(&self, id: RepositoryId, job: &ObjectName) -> Option<Waits> {
+    fn turn(&self, id: RepositoryId, place: (&MemberName, &ObjectName)) -> Option<Waits> {
         let max = self.settings.max_claims;
-        let turn = self.world().claims.ask(id, job, max, Self::now());
+        let turn = self.world().claims.ask(id, place, max, Self::now());
         let Turn::Wait(InLine { ahead, expected }) = turn else { return None };
         self.call_next();
         let text = format!(

@@ -2,7 +2,9 @@
 //!
 //! A turn is given under the world's lock before its Job is made, and counts until that Job has been seen, so that
 //! workers that ask at the same moment never get more turns than there are. Whoever has waited longest is called
-//! first. A turn that nobody uses, and a Job in a member that is away, hold up the others for a limited time only.
+//! first, but each member has a fair share of the turns while others wait, too: where claims go on for long, those of a
+//! few members would soon have them all. A turn that nobody uses, and a Job in a member that is away, hold up the others
+//! for a limited time only.
 //!
 //! Where the Jobs of a member are not known, because it is away or still being read, the ledger says which claims its
 //! last hub had under way there.
@@ -48,6 +50,8 @@ pub struct Claims {
     synced: BTreeSet<MemberName>,
     line: BTreeMap<u64, RepositoryId>,
     waiting: BTreeMap<RepositoryId, Waiting>,
+    /// How many wait for each member.
+    waiting_in: BTreeMap<MemberName, usize>,
     next_ticket: u64,
     took: VecDeque<SignedDuration>,
     /// When the latest of those in line were called.
@@ -57,15 +61,17 @@ pub struct Claims {
 #[derive(Clone, Debug)]
 struct Given {
     until: Timestamp,
+    member: MemberName,
     /// The Job that is being made; none while the one called has not come.
     job: Option<ObjectName>,
     /// The Job may stand.
     made: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     ticket: u64,
+    member: MemberName,
     told: Option<InLine>,
 }
 
@@ -139,46 +145,73 @@ impl Claims {
         }
     }
 
-    /// Asks for a turn to make this Job; without one free, the repository stands in line from now on.
-    pub fn ask(&mut self, id: RepositoryId, job: &ObjectName, max: usize, now: Timestamp) -> Turn {
+    /// Asks for a turn to make this Job in this member; without one free, the repository stands in line from now on.
+    pub fn ask(
+        &mut self,
+        id: RepositoryId,
+        (member, job): (&MemberName, &ObjectName),
+        max: usize,
+        now: Timestamp,
+    ) -> Turn {
         self.given.retain(|_, given| now < given.until);
         let is_free = self.line.is_empty() && self.others_under_way(id, now) < max;
         if is_free && !self.given.contains_key(&id) {
-            self.give(id, now);
+            self.give(id, member.clone(), now);
         }
         if let Some(given) = self.given.get_mut(&id) {
-            given.job = Some(job.clone());
+            (given.member, given.job) = (member.clone(), Some(job.clone()));
             return Turn::Start;
         }
-        let waiting = *self.waiting.entry(id).or_insert_with(|| {
-            self.next_ticket += 1;
-            self.line.insert(self.next_ticket, id);
-            Waiting { ticket: self.next_ticket, told: None }
-        });
-        let ahead = self.line.range(..waiting.ticket).count();
+        let (ticket, told) = self.waits(id, member);
+        let ahead = self.line.range(..ticket).count();
         let place = InLine { ahead, expected: self.expected(ahead, max, now) };
-        let told = match waiting.told {
+        let told = match told {
             Some(told) if is_near(told.expected, place.expected, now) => told,
             // Who was told too soon already is not told again every second.
             Some(_) => InLine { expected: place.expected.max(after(whole_seconds(now), TOLD_PRECISION)), ..place },
             None => place,
         };
-        self.waiting.insert(id, Waiting { told: Some(told), ..waiting });
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            waiting.told = Some(told);
+        }
         Turn::Wait(told)
     }
 
-    /// Gives the turns that are free to those who have waited longest, and names them.
+    /// Stands in line, for this member from now on. Returns the ticket, and what was told.
+    fn waits(&mut self, id: RepositoryId, member: &MemberName) -> (u64, Option<InLine>) {
+        let known = self.waiting.get(&id).map(|it| (it.ticket, it.told, it.member == *member));
+        if let Some((ticket, told, true)) = known {
+            return (ticket, told);
+        }
+        let (ticket, told) = known.map_or_else(
+            || {
+                self.next_ticket += 1;
+                (self.next_ticket, None)
+            },
+            |(ticket, told, _)| (ticket, told),
+        );
+        self.forget(id);
+        self.line.insert(ticket, id);
+        self.waiting.insert(id, Waiting { ticket, member: member.clone(), told });
+        *self.waiting_in.entry(member.clone()).or_default() += 1;
+        (ticket, told)
+    }
+
+    /// Gives the turns that are free to those who have waited longest, and names them. Those in members that have their
+    /// share come after the others.
     pub fn call(&mut self, max: usize, now: Timestamp) -> Vec<RepositoryId> {
         if self.line.is_empty() {
             return Vec::new();
         }
         self.given.retain(|_, given| now < given.until);
         let mut called = Vec::new();
+        let mut held = self.held(now);
         while self.under_way(now) < max
-            && let Some((_, id)) = self.line.pop_first()
+            && let Some((id, member)) = self.next(&held, max)
         {
-            self.waiting.remove(&id);
-            self.give(id, now);
+            self.forget(id);
+            *held.entry(member.clone()).or_default() += 1;
+            self.give(id, member, now);
             self.calls.push_back(now);
             called.push(id);
         }
@@ -242,13 +275,38 @@ impl Claims {
         self.unread.iter().copied().filter(goes_on).filter(move |id| !is_known(id))
     }
 
-    fn give(&mut self, id: RepositoryId, now: Timestamp) {
-        self.given.insert(id, Given { until: after(now, CALLED), job: None, made: false });
+    /// Who has waited longest, of those in members that have less than their share, if there are any.
+    fn next(&self, held: &BTreeMap<MemberName, usize>, max: usize) -> Option<(RepositoryId, MemberName)> {
+        let share = (max / self.waiting_in.len().max(1)).max(1);
+        let line = || self.line.values().filter_map(|id| Some((*id, &self.waiting.get(id)?.member)));
+        let has_room = |member: &MemberName| held.get(member).is_none_or(|turns| *turns < share);
+        let next = line().find(|(_, member)| has_room(member)).or_else(|| line().next());
+        next.map(|(id, member)| (id, member.clone()))
+    }
+
+    /// Turns that are taken in each member.
+    fn held(&self, now: Timestamp) -> BTreeMap<MemberName, usize> {
+        let live = self.jobs.iter().filter(|(_, (_, until))| now < *until).map(|((member, _), _)| member);
+        let unseen = self.given.values().filter(|given| now < given.until).map(|given| &given.member);
+        let mut held = BTreeMap::new();
+        for member in live.chain(unseen) {
+            *held.entry(member.clone()).or_default() += 1;
+        }
+        held
+    }
+
+    fn give(&mut self, id: RepositoryId, member: MemberName, now: Timestamp) {
+        self.given.insert(id, Given { until: after(now, CALLED), member, job: None, made: false });
     }
 
     fn forget(&mut self, id: RepositoryId) {
-        if let Some(waiting) = self.waiting.remove(&id) {
-            self.line.remove(&waiting.ticket);
+        let Some(waiting) = self.waiting.remove(&id) else { return };
+        self.line.remove(&waiting.ticket);
+        if let Some(count) = self.waiting_in.get_mut(&waiting.member) {
+            *count -= 1;
+            if *count == 0 {
+                self.waiting_in.remove(&waiting.member);
+            }
         }
     }
 

@@ -51,7 +51,7 @@ impl Fleet {
         Self { claims: Claims::default(), max, now: 0 }
     }
     fn ask(&mut self, number: u64) -> Turn {
-        self.claims.ask(id(number), &job_of(number), self.max, at(self.now))
+        self.claims.ask(id(number), (&"a".into(), &job_of(number)), self.max, at(self.now))
     }
     fn starts(&mut self, number: u64) -> bool {
         self.ask(number) == Turn::Start
@@ -191,7 +191,11 @@ fn a_former_job_of_the_repository_takes_nothing_and_gives_nothing_back() {
     let mut fleet = Fleet::new(1);
     fleet.seen(1);
     let next = ObjectName::new("volsync-system", "claim-1-again");
-    assert_eq!(fleet.claims.ask(id(1), &next, 1, at(0)), Turn::Start, "its own former Job is nobody else's");
+    assert_eq!(
+        fleet.claims.ask(id(1), (&"a".into(), &next), 1, at(0)),
+        Turn::Start,
+        "its own former Job is nobody else's"
+    );
     fleet.ended(1, 5);
     assert!(!fleet.starts(2), "the turn is that of the Job to come");
 }
@@ -244,6 +248,37 @@ fn where_the_line_moves_more_slowly_than_claims_do_its_own_pace_tells_and_nobody
     fleet.ended(0, 1);
     fleet.now = 120;
     assert_eq!(fleet.place(1).expected, at(180), "also where a claim takes a second");
+}
+
+#[test]
+fn each_member_has_a_fair_share_of_the_turns_while_others_wait() {
+    let mut claims = Claims::default();
+    let [one, two] = ["one", "two"].map(MemberName::from);
+    let ask = |claims: &mut Claims, number, member| claims.ask(id(number), (member, &job_of(number)), 4, at(0));
+    for number in 1..=4 {
+        assert_eq!(ask(&mut claims, number, &one), Turn::Start);
+        claims.saw(&one, &job_of(number), Some(&record(number, at(0), None)));
+    }
+    for number in 5..=7 {
+        ask(&mut claims, number, &one);
+    }
+    for number in 8..=11 {
+        ask(&mut claims, number, &two);
+    }
+    let end = |claims: &mut Claims, number| claims.saw(&one, &job_of(number), None);
+    end(&mut claims, 1);
+    assert_eq!(claims.call(4, at(0)), [id(8)], "the first one has three turns of four");
+    end(&mut claims, 2);
+    assert_eq!(claims.call(4, at(0)), [id(9)], "now each has two");
+    end(&mut claims, 3);
+    assert_eq!(claims.call(4, at(0)), [id(5)], "who has waited longest");
+    // It has gone elsewhere meanwhile, and stands where it stood.
+    ask(&mut claims, 6, &two);
+    for number in 8..=11 {
+        claims.leave(id(number));
+    }
+    assert_eq!(claims.call(4, at(0)), [id(6), id(7)]);
+    assert_eq!((claims.waiting(), claims.waiting_in.len()), (0, 0));
 }
 
 proptest! {
