@@ -61,8 +61,16 @@ impl Fleet {
         flags: impl FnOnce(&Path) -> Result<Vec<String>, Fail>,
     ) -> Result<Self, Fail> {
         let tools = tokio::task::spawn_blocking(Tools::prepare).await??;
-        let (current, some) = (tools.clone(), !oldest.is_empty());
-        let old = tokio::task::spawn_blocking(move || if some { current.oldest() } else { Ok(current) }).await??;
+        let old = match oldest {
+            [] => tools.clone(),
+            _ => {
+                tokio::task::spawn_blocking({
+                    let tools = tools.clone();
+                    || tools.oldest()
+                })
+                .await??
+            }
+        };
         let dir = run_dir(name)?;
         tools::say(&format!("starting {} control planes; their logs are in {}", members.len() + 1, dir.display()));
         let etcd = Etcd::start(&tools, &dir.join("etcd")).await?;

@@ -23,13 +23,16 @@ struct Release {
     binaries: &'static [(&'static str, &'static str)],
 }
 
+const API_SERVER: (&str, &str) = ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver");
+const CONTROLLERS: (&str, &str) = ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager");
+
 const CURRENT: Release = Release {
     module: "e2e/tools",
     built: "control-plane",
     version: (36, 3),
     binaries: &[
-        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        API_SERVER,
+        CONTROLLERS,
         ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
         ("etcd", "go.etcd.io/etcd/server/v3"),
     ],
@@ -40,10 +43,7 @@ const OLDEST: Release = Release {
     module: "e2e/tools/oldest",
     built: "control-plane-oldest",
     version: (29, 15),
-    binaries: &[
-        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
-    ],
+    binaries: &[API_SERVER, CONTROLLERS],
 };
 
 /// A line of progress often enough that nobody takes a cold build of five minutes for a hang.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use kube::Config;
 use tokio::runtime::{Builder, Runtime};
 
 use super::hub_place;
@@ -58,7 +59,7 @@ pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecor
     }
     runtime.block_on(async {
         let config = hub_config(args.hub.hub_kubeconfig.as_deref()).await?;
-        let hub = HubArgs { hub_id: id_of(args).await, ..args.hub.clone() };
+        let hub = HubArgs { hub_id: id_of(&args.hub, &config).await, ..args.hub.clone() };
         let options = options(&hub, &args.members, decisions, &config)?;
         let look = look::look(config, &options, policies, args.patience).await?;
         let mut preview = match ask {
@@ -77,10 +78,10 @@ pub fn look(args: &LiveArgs, decisions: &DecisionArgs, policies: Vec<PolicyRecor
 }
 
 /// The id that the hub was given, where it has none in its ConfigMap: without it, its own objects are another's.
-async fn id_of(args: &LiveArgs) -> Option<String> {
-    match &args.hub.hub_id {
+async fn id_of(args: &HubArgs, config: &Config) -> Option<String> {
+    match &args.hub_id {
         Some(given) => Some(given.clone()),
-        None => hub_place::given_id(&Hub::connect(&args.hub).await.ok()?).await,
+        None => hub_place::given_id(&Hub::with(args, config.clone()).ok()?).await,
     }
 }
 

@@ -162,7 +162,11 @@ impl Claims {
             (given.member, given.job) = (member.clone(), Some(job.clone()));
             return Turn::Start;
         }
-        let (ticket, told) = self.waits(id, member);
+        let known = self.forget(id).map(|known| (known.ticket, known.told));
+        let (ticket, told) = known.unwrap_or_else(|| {
+            self.next_ticket += 1;
+            (self.next_ticket, None)
+        });
         let ahead = self.line.range(..ticket).count();
         let place = InLine { ahead, expected: self.expected(ahead, max, now) };
         let told = match told {
@@ -171,30 +175,10 @@ impl Claims {
             Some(_) => InLine { expected: place.expected.max(after(whole_seconds(now), TOLD_PRECISION)), ..place },
             None => place,
         };
-        if let Some(waiting) = self.waiting.get_mut(&id) {
-            waiting.told = Some(told);
-        }
-        Turn::Wait(told)
-    }
-
-    /// Stands in line, for this member from now on. Returns the ticket, and what was told.
-    fn waits(&mut self, id: RepositoryId, member: &MemberName) -> (u64, Option<InLine>) {
-        let known = self.waiting.get(&id).map(|it| (it.ticket, it.told, it.member == *member));
-        if let Some((ticket, told, true)) = known {
-            return (ticket, told);
-        }
-        let (ticket, told) = known.map_or_else(
-            || {
-                self.next_ticket += 1;
-                (self.next_ticket, None)
-            },
-            |(ticket, told, _)| (ticket, told),
-        );
-        self.forget(id);
         self.line.insert(ticket, id);
-        self.waiting.insert(id, Waiting { ticket, member: member.clone(), told });
         *self.waiting_in.entry(member.clone()).or_default() += 1;
-        (ticket, told)
+        self.waiting.insert(id, Waiting { ticket, member: member.clone(), told: Some(told) });
+        Turn::Wait(told)
     }
 
     /// Gives the turns that are free to those who have waited longest, and names them. Those in members that have their
@@ -205,10 +189,10 @@ impl Claims {
         }
         self.given.retain(|_, given| now < given.until);
         let mut called = Vec::new();
-        let mut held = self.held(now);
-        while self.under_way(now) < max
-            && let Some((id, member)) = self.next(&held, max)
-        {
+        let mut held = None;
+        while self.under_way(now) < max {
+            let held = held.get_or_insert_with(|| self.held(now));
+            let Some((id, member)) = self.next(held, max) else { break };
             self.forget(id);
             *held.entry(member.clone()).or_default() += 1;
             self.give(id, member, now);
@@ -257,15 +241,17 @@ impl Claims {
     }
 
     fn taken(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
-        self.live(now).chain(self.unseen(now)).chain(self.unread(now))
+        let known = self.live(now).chain(self.unseen(now)).map(|(id, _)| id);
+        known.chain(self.unread(now))
     }
 
-    fn live(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
-        self.jobs.values().filter(move |(_, until)| now < *until).map(|(id, _)| *id)
+    fn live(&self, now: Timestamp) -> impl Iterator<Item = (RepositoryId, &MemberName)> {
+        let live = self.jobs.iter().filter(move |(_, (_, until))| now < *until);
+        live.map(|((member, _), (id, _))| (*id, member))
     }
 
-    fn unseen(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
-        self.given.iter().filter(move |(_, given)| now < given.until).map(|(id, _)| *id)
+    fn unseen(&self, now: Timestamp) -> impl Iterator<Item = (RepositoryId, &MemberName)> {
+        self.given.iter().filter(move |(_, given)| now < given.until).map(|(id, given)| (*id, &given.member))
     }
 
     fn unread(&self, now: Timestamp) -> impl Iterator<Item = RepositoryId> {
@@ -284,12 +270,10 @@ impl Claims {
         next.map(|(id, member)| (id, member.clone()))
     }
 
-    /// Turns that are taken in each member.
+    /// Turns that are known to be taken in each member.
     fn held(&self, now: Timestamp) -> BTreeMap<MemberName, usize> {
-        let live = self.jobs.iter().filter(|(_, (_, until))| now < *until).map(|((member, _), _)| member);
-        let unseen = self.given.values().filter(|given| now < given.until).map(|given| &given.member);
         let mut held = BTreeMap::new();
-        for member in live.chain(unseen) {
+        for (_, member) in self.live(now).chain(self.unseen(now)) {
             *held.entry(member.clone()).or_default() += 1;
         }
         held
@@ -299,8 +283,8 @@ impl Claims {
         self.given.insert(id, Given { until: after(now, CALLED), member, job: None, made: false });
     }
 
-    fn forget(&mut self, id: RepositoryId) {
-        let Some(waiting) = self.waiting.remove(&id) else { return };
+    fn forget(&mut self, id: RepositoryId) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&id)?;
         self.line.remove(&waiting.ticket);
         if let Some(count) = self.waiting_in.get_mut(&waiting.member) {
             *count -= 1;
@@ -308,6 +292,7 @@ impl Claims {
                 self.waiting_in.remove(&waiting.member);
             }
         }
+        Some(waiting)
     }
 
     /// Each round of `max` claims takes what one takes on average. Where the line moves more slowly than that, because the

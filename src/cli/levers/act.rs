@@ -55,7 +55,11 @@ pub struct Edited {
 
 impl Hub {
     pub async fn connect(args: &HubArgs) -> Result<Self, String> {
-        let config = hub_config(args.hub_kubeconfig.as_deref()).await?;
+        Self::with(args, hub_config(args.hub_kubeconfig.as_deref()).await?)
+    }
+
+    /// The same where its kubeconfig has been read.
+    pub fn with(args: &HubArgs, config: Config) -> Result<Self, String> {
         let namespace = namespace(args, &config);
         Ok(Self { namespace, ..Self::of(config)? })
     }
