@@ -43,6 +43,7 @@ mod seen;
 mod stands;
 pub mod supervisor;
 pub mod transport;
+mod under_way;
 mod watch;
 mod wire;
 

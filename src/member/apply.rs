@@ -197,7 +197,10 @@ impl Member {
         complete::<Job>(&mut body, None);
         let parameters = PostParams { field_manager: Some(labels::FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let request = path::<Job>(&name).create(&parameters, body.to_string().into_bytes());
-        match self.write(&operation, request).await {
+        let result = self.write(&operation, request).await;
+        // Without an answer it may stand all the same.
+        self.under_way().made();
+        match result {
             Err(error) if error.class == Class::AlreadyExists => {
                 let found = self.own::<Job>(hub, &name, &operation).await?;
                 found

@@ -21,6 +21,7 @@ use super::client::{ConnectError, Counters};
 use super::fence::Fence;
 use super::peer::Peer;
 use super::resolver::Reach;
+use super::under_way::UnderWay;
 
 pub use super::error::{CallError, Class, Operation};
 
@@ -49,6 +50,7 @@ struct Inner {
     pages: Arc<Semaphore>,
     counters: Arc<Counters>,
     last_contact: Mutex<Option<Timestamp>>,
+    under_way: UnderWay,
 }
 
 impl fmt::Debug for Member {
@@ -73,6 +75,7 @@ impl Member {
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
             counters,
             last_contact: Mutex::new(None),
+            under_way: UnderWay::default(),
         }))
     }
 
@@ -102,6 +105,11 @@ impl Member {
     /// When it last answered.
     pub fn last_contact(&self) -> Option<Timestamp> {
         *lock(&self.0.last_contact)
+    }
+
+    /// Jobs of maintenance that have not ended.
+    pub(super) fn under_way(&self) -> &UnderWay {
+        &self.0.under_way
     }
 
     pub fn health(&self) -> Health {

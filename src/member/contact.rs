@@ -17,7 +17,7 @@ use super::facts;
 use super::seen::Events;
 
 /// The kinds that have to be complete before absence means anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     Sources,
     Namespaces,

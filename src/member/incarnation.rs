@@ -169,21 +169,22 @@ impl Incarnation {
             let member = member.clone();
             async move { facts::crd_stands(&member).await }
         };
-        let plain = |what, path: &str| Target { what, path: path.to_owned(), selector: None, bare: false };
-        let maintenance = |what, path| Target { what, path, selector: Some(maintenance_selector()), bare: false };
-        let pushed = |what, path| Target { what, path, selector: Some(hub_selector()), bare: true };
+        let plain = |what, path: &str| Target { what, path: path.to_owned(), selector: None, bare: false, runs: false };
+        let maintenance =
+            |what, path, runs| Target { what, path, selector: Some(maintenance_selector()), bare: false, runs };
+        let pushed = |what, path| Target { what, path, selector: Some(hub_selector()), bare: true, runs: false };
 
         let target = plain("ReplicationSources", "/apis/volsync.backube/v1alpha1/replicationsources");
         watches.start(tasks, Sources { crd_stands }, &memory.sources, target);
         let target = Target { bare: true, ..plain("Namespaces", "/api/v1/namespaces") };
         watches.start(tasks, Namespaces, &memory.namespaces, target);
-        let target = maintenance("CronJobs", "/apis/batch/v1/cronjobs".to_owned());
+        let target = maintenance("CronJobs", "/apis/batch/v1/cronjobs".to_owned(), false);
         let kind = CronJobs { hub: self.settings.hub_id.clone(), namespace: ours.clone() };
         watches.start(tasks, kind, &memory.cron_jobs, target);
-        let target = maintenance("Jobs", format!("/apis/batch/v1/namespaces/{ours}/jobs"));
-        watches.start(tasks, Jobs, &memory.jobs, target);
-        let target = maintenance("Pods", format!("/api/v1/namespaces/{ours}/pods"));
-        watches.start(tasks, Pods, &memory.pods, target);
+        let target = maintenance("Jobs", format!("/apis/batch/v1/namespaces/{ours}/jobs"), true);
+        watches.start(tasks, Jobs { of: self.member.clone() }, &memory.jobs, target);
+        let target = maintenance("Pods", format!("/api/v1/namespaces/{ours}/pods"), true);
+        watches.start(tasks, Pods { of: self.member.clone() }, &memory.pods, target);
         let target = pushed("Secrets of the hub", format!("/api/v1/namespaces/{ours}/secrets"));
         watches.start(tasks, Pushed::<true>, &memory.secrets, target);
         let target = pushed("ConfigMaps of the hub", format!("/api/v1/namespaces/{ours}/configmaps"));
@@ -229,7 +230,7 @@ impl Incarnation {
                 }
             }
             let path = "/api/v1/secrets".to_owned();
-            let target = Target { what: "metadata of Secrets", path, selector: None, bare: true };
+            let target = Target { what: "metadata of Secrets", path, selector: None, bare: true, runs: false };
             watch::run(&member, &target, &pages, &mut sink).await;
         });
     }

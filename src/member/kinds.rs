@@ -11,7 +11,7 @@ use crate::labels;
 use crate::names::{MemberName, ObjectName, SourceKey};
 use crate::plan::fleet::Observation;
 
-use super::call::{CallError, Class};
+use super::call::{CallError, Class, Member};
 use super::contact::{Part, Progress};
 use super::event::{ForeignKind, MemberEvent, OwnedKind};
 use super::records;
@@ -249,34 +249,44 @@ impl Kind for CronJobs {
     }
 }
 
-pub struct Jobs;
+/// Jobs of maintenance of whoever, in the namespace of the hub.
+pub struct Jobs {
+    pub of: Member,
+}
 
 impl Kind for Jobs {
     type Object = Job;
     const PART: Part = Part::Jobs;
 
     fn report(&self, member: &MemberName, name: &ObjectName, job: Job) -> Vec<MemberEvent> {
-        let job = Some(Box::new(records::job(job)));
-        vec![MemberEvent::Job { member: member.clone(), name: name.clone(), job }]
+        let job = records::job(job);
+        self.of.under_way().saw(Self::PART, name, !job.is_terminal() && !job.suspended);
+        vec![MemberEvent::Job { member: member.clone(), name: name.clone(), job: Some(Box::new(job)) }]
     }
 
     fn gone(&self, member: &MemberName, name: &ObjectName) -> Vec<MemberEvent> {
+        self.of.under_way().saw(Self::PART, name, false);
         vec![MemberEvent::Job { member: member.clone(), name: name.clone(), job: None }]
     }
 }
 
-pub struct Pods;
+/// Their Pods.
+pub struct Pods {
+    pub of: Member,
+}
 
 impl Kind for Pods {
     type Object = Pod;
     const PART: Part = Part::Pods;
 
     fn report(&self, member: &MemberName, name: &ObjectName, pod: Pod) -> Vec<MemberEvent> {
-        let pod = Some(Box::new(records::pod(pod)));
-        vec![MemberEvent::Pod { member: member.clone(), name: name.clone(), pod }]
+        let pod = records::pod(pod);
+        self.of.under_way().saw(Self::PART, name, !pod.is_terminal());
+        vec![MemberEvent::Pod { member: member.clone(), name: name.clone(), pod: Some(Box::new(pod)) }]
     }
 
     fn gone(&self, member: &MemberName, name: &ObjectName) -> Vec<MemberEvent> {
+        self.of.under_way().saw(Self::PART, name, false);
         vec![MemberEvent::Pod { member: member.clone(), name: name.clone(), pod: None }]
     }
 }

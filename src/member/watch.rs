@@ -13,6 +13,7 @@ use kube::core::WatchEvent;
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::request::Request;
 use tokio::sync::Semaphore;
+use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use super::call::{CallError, Class, Member, Operation};
@@ -55,6 +56,8 @@ pub struct Target {
     pub selector: Option<String>,
     /// Only metadata is asked for.
     pub bare: bool,
+    /// It tells how Jobs go on, which others wait for.
+    pub runs: bool,
 }
 
 /// Takes in what was seen, in order. Calls of `apply` between `begin` and `complete` are a list.
@@ -79,6 +82,7 @@ pub trait Sink: Send {
 /// Observes for as long as it is polled.
 pub async fn run<S: Sink>(member: &Member, target: &Target, pages: &Arc<Semaphore>, sink: &mut S) {
     let (mut listing, mut watching) = (Pause::default(), Pause::default());
+    let mut made = member.under_way().follow();
     loop {
         until_up(member).await;
         let version = match list(member, target, pages, sink).await {
@@ -90,10 +94,12 @@ pub async fn run<S: Sink>(member: &Member, target: &Target, pages: &Arc<Semaphor
             }
         };
         listing.reset();
-        match follow(member, target, version, sink, &mut watching).await {
+        match follow(member, target, version, sink, (&mut watching, &mut made)).await {
             Over::Deaf => {}
             // A server that says so of every watch would be listed without end.
-            Over::Failed(error) if error.class == Class::Expired => tokio::time::sleep(watching.next()).await,
+            Over::Failed(error) if error.class == Class::Expired => {
+                rest(member, target, &mut made, watching.next()).await;
+            }
             Over::Failed(error) => {
                 sink.failed(&error).await;
                 tokio::time::sleep(watching.after(&error)).await;
@@ -146,7 +152,7 @@ async fn follow<S: Sink>(
     target: &Target,
     mut version: String,
     sink: &mut S,
-    pause: &mut Pause,
+    (pause, made): (&mut Pause, &mut Receiver<()>),
 ) -> Over {
     loop {
         let began = Instant::now();
@@ -161,7 +167,13 @@ async fn follow<S: Sink>(
             Err(error) if !matches!(error.class, Class::Unreachable | Class::Timeout | Class::Unauthorized) => {
                 return Over::Failed(error);
             }
-            Ok(End::Clean) | Err(_) => {
+            Ok(End::Clean) => {
+                let length = pause.next();
+                if rest(member, target, made, length).await || length == PAUSE_MAX {
+                    return Over::Deaf;
+                }
+            }
+            Err(_) => {
                 let length = pause.next();
                 tokio::time::sleep(length).await;
                 if length == PAUSE_MAX {
@@ -171,6 +183,15 @@ async fn follow<S: Sink>(
         }
         until_up(member).await;
     }
+}
+
+/// The pause after a watch that did not help. True: a list is needed already, because Jobs are under way.
+async fn rest(member: &Member, target: &Target, made: &mut Receiver<()>, pause: Duration) -> bool {
+    if target.runs {
+        return member.under_way().wait(made, pause).await;
+    }
+    tokio::time::sleep(pause).await;
+    false
 }
 
 enum End {
@@ -292,7 +313,9 @@ mod tests {
     use kube::client::Body;
 
     use super::*;
+    use crate::member::contact::Part;
     use crate::member::wire::Bare;
+    use crate::names::ObjectName;
 
     type Answer = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
@@ -314,8 +337,8 @@ mod tests {
         async fn failed(&mut self, _: &CallError) {}
     }
 
-    /// How many lists a server of such watches is asked for within `time`.
-    async fn lists_within(time: Duration, watch: fn() -> Answer) -> usize {
+    /// How many lists a server of such watches is asked for within `time`; with a Job, Jobs that are under way.
+    async fn lists_within(time: Duration, watch: fn() -> Answer, job: Option<&ObjectName>) -> usize {
         let lists = Arc::new(AtomicUsize::new(0));
         let count = lists.clone();
         let service = tower::service_fn(move |asked: Asked<Body>| {
@@ -326,7 +349,11 @@ mod tests {
             async move { Ok::<_, std::convert::Infallible>(Response::new(body)) }
         });
         let member = Member::new("eu".into(), 1, Client::new(service, "default"), Arc::default());
-        let target = Target { what: "Pods", path: "/api/v1/pods".to_owned(), selector: None, bare: true };
+        let path = "/api/v1/pods".to_owned();
+        let target = Target { what: "Pods", path, selector: None, bare: true, runs: job.is_some() };
+        if let Some(job) = job {
+            member.under_way().saw(Part::Jobs, job, true);
+        }
         let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
         let _ = tokio::time::timeout(time, run(&member, &target, &pages, &mut Nothing)).await;
         lists.load(Ordering::SeqCst)
@@ -335,14 +362,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_watch_that_falls_silent_is_followed_by_a_list() {
         let silent = || StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, _>>()).boxed_unsync();
-        assert_eq!(lists_within(SILENCE_MAX.mul_f64(0.9), silent).await, 1);
-        assert_eq!(lists_within(SILENCE_MAX.mul_f64(3.9), silent).await, 4);
+        assert_eq!(lists_within(SILENCE_MAX.mul_f64(0.9), silent, None).await, 1);
+        assert_eq!(lists_within(SILENCE_MAX.mul_f64(3.9), silent, None).await, 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_watches_end_at_once_lists_tell_what_is_there_once_a_minute() {
         let ends = || Empty::new().boxed_unsync();
-        let lists = lists_within(Duration::from_mins(30), ends).await;
+        let lists = lists_within(Duration::from_mins(30), ends, None).await;
         assert!((25..=31).contains(&lists), "{lists} lists in half an hour");
+        let job = ObjectName::new("volsync-system", "claim");
+        let lists = lists_within(Duration::from_mins(1), ends, Some(&job)).await;
+        assert!((12..=16).contains(&lists), "{lists} lists in the minute of a Job");
+        let silent = || StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, _>>()).boxed_unsync();
+        assert_eq!(lists_within(Duration::from_mins(1), silent, Some(&job)).await, 1, "a good watch tells by itself");
     }
 }
