@@ -15,6 +15,11 @@ fn period(cron_job: &CronJob) -> Millis {
     Millis::from(cron_job.spec.period.max(1)) * MINUTE
 }
 
+/// No schedule has two fire times within a minute.
+fn may_fire(fired: Option<Millis>, at: Millis) -> bool {
+    fired.is_none_or(|fired| at - fired >= MINUTE)
+}
+
 impl Trial<'_> {
     /// The CronJob was changed, or is gone.
     pub fn controller_hears(&mut self, site: Site, alias: Alias, before: Option<&CronJob>, now: Option<CronJob>) {
@@ -56,7 +61,7 @@ impl Trial<'_> {
         let fired = of_it.fired.filter(|(uid, _)| *uid == view.version.uid).map(|(_, at)| at);
         let since = fired.unwrap_or(view.created).max(clock - starting_deadline(&view));
         let due = clock.div_euclid(period(&view)) * period(&view);
-        if due > since && !self.is_busy(site, view.version.uid) {
+        if due > since && may_fire(fired, due) && !self.is_busy(site, view.version.uid) {
             self.members[site].named[alias].fired = Some((view.version.uid, due));
             self.make_run(site, &view, due);
         }
@@ -74,7 +79,8 @@ impl Trial<'_> {
 
     pub fn cron_fires(&mut self, site: Site, view: &CronJob) {
         let clock = self.now + self.members[site].ahead;
-        if !self.is_busy(site, view.version.uid) {
+        let fired = self.members[site].named[view.alias].fired.filter(|(uid, _)| *uid == view.version.uid);
+        if may_fire(fired.map(|(_, at)| at), clock) && !self.is_busy(site, view.version.uid) {
             self.members[site].named[view.alias].fired = Some((view.version.uid, clock));
             self.make_run(site, view, clock);
         }

@@ -1,6 +1,6 @@
 //! Which replica leads: a Lease of ten seconds, renewed every two, with a fence that closes five seconds before its end.
 
-use super::trial::{Event, Letter, Trial};
+use super::trial::{Event, Trial};
 use super::{ALIASES, Millis, REPLICAS, SECOND};
 use crate::controller::steady::Steady;
 
@@ -85,12 +85,16 @@ impl Trial<'_> {
         // What it was about to do comes first; what happened meanwhile it hears of later.
         let lag = self.random.between(0, 2 * SECOND);
         self.news_not_before(replica, now + lag);
+        // Watches keep their order: what is on its way comes after what was held.
+        let on_its_way = |event: &Event| matches!(event, Event::To(to, its, letter) if (*to, *its) == (replica, life) && letter.is_news());
+        let soon = ..=(now + lag, u64::MAX);
+        let on_its_way: Vec<_> = self.queue.extract_if(soon, |_, event| on_its_way(event)).map(|(_, it)| it).collect();
         for letter in held {
-            let wait = match letter {
-                Letter::Look(..) | Letter::Answer(..) | Letter::HubAnswer(..) => 1,
-                _ => lag,
-            };
+            let wait = if letter.is_news() { lag } else { 1 };
             self.after(wait, Event::To(replica, life, letter));
+        }
+        for event in on_its_way {
+            self.after(lag, event);
         }
         self.lease_may_end();
     }

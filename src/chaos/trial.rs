@@ -72,6 +72,13 @@ pub enum Letter {
     HubAnswer(u64, HubAnswer),
 }
 
+impl Letter {
+    /// It comes by itself; the others were asked for.
+    pub fn is_news(&self) -> bool {
+        !matches!(self, Self::Look(..) | Self::Answer(..) | Self::HubAnswer(..))
+    }
+}
+
 /// How it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -92,7 +99,7 @@ pub struct Trial<'a> {
     pub schedule: &'a Schedule,
     pub without: Without,
     pub now: Millis,
-    queue: BTreeMap<(Millis, u64), Event>,
+    pub(super) queue: BTreeMap<(Millis, u64), Event>,
     serial: u64,
     pub random: Random,
     pub hub: Hub,
