@@ -139,9 +139,10 @@ pub(super) fn quiet(input: &Input<'_>, entry: &Drain, seen: &Seen) -> Look {
         return if entry.clear_since.is_some() { Look::Busy(again) } else { Look::Wait(again) };
     }
     let between = if input.keeps(Rule::MinuteBetween) { BETWEEN_LISTS } else { SignedDuration::ZERO };
-    let measured = |since: &Timestamp| seen.first == Some(*since) && *since >= input.steady_since;
+    let steady = if input.keeps(Rule::OwnClock) { input.steady_since } else { Timestamp::MIN };
+    let measured = |since: &Timestamp| seen.first == Some(*since) && *since >= steady;
     let clear_since = entry.clear_since.filter(|since| !input.keeps(Rule::OwnClock) || measured(since));
-    let from = clear_since.map_or(Timestamp::MIN, |since| input.after(since, between));
+    let from = clear_since.map_or(steady, |since| input.after(since, between));
     match seen.listed.filter(|listed| listed.began >= from) {
         Some(listed) if listed.clear && (clear_since.is_some() || !input.keeps(Rule::TwoLists)) => Look::Over,
         Some(listed) if listed.clear => Look::Clear(listed.recorded()),

@@ -266,6 +266,14 @@ fn a_minute_that_another_clock_has_measured_begins_anew() {
     assert_eq!(decided(Some(10), 0), None, "nothing is waited for any more");
     assert_eq!(decided(None, 0), Some(at(70)), "another process made the first list: this one's is the first");
     assert_eq!(decided(Some(10), 50), Some(at(70)), "its clock was set, or it did not lead, since the first");
+    let seen = BTreeMap::from([("b".into(), Seen { first: Some(at(10)), ..sees(true, 0, Some((9, 10, true))) })]);
+    let given = Input { drain: &drain, seen: &seen, now: at(100), ..input(&plan, Some(&grant), ClaimJob::Absent) };
+    let next = step(&Input { steady_since: at(50), ..given });
+    assert_eq!(
+        (next.ledger.is_none(), &*next.list),
+        (true, &["b".into()][..]),
+        "the list from before its clock was set"
+    );
 }
 
 #[test]
