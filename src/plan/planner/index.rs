@@ -21,6 +21,10 @@ pub struct Index {
     pub directs: BTreeMap<PolicyName, Resolution>,
     /// Sources whose meaning depends on whether a namespace of their member exists.
     consulted: BTreeMap<(MemberName, Box<str>), BTreeSet<ObjectName>>,
+    /// Keys with a source that has come, gone or changed since they were digested.
+    changed: BTreeSet<RepositoryKey>,
+    /// The keys where a policy that selects matches a source, and some where it did.
+    chosen: BTreeMap<PolicyName, BTreeSet<RepositoryKey>>,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +58,7 @@ impl Index {
             return None;
         };
         let key = meaning.identity.key;
+        self.changed.insert(key);
         let entry = self.keys.get_mut(&key)?;
         if let Some(slice) = entry.members.get_mut(&source.member) {
             slice.sources.remove(&source.object);
@@ -82,6 +87,7 @@ impl Index {
             return None;
         };
         let key = meaning.identity.key;
+        self.changed.insert(key);
         let entry = self.keys.entry(key).or_default();
         entry.members.entry(source.member.clone()).or_default().insert(source.object.clone(), meaning);
         self.by_member.entry(source.member.clone()).or_default().insert(key);
@@ -125,12 +131,22 @@ impl Index {
         self.keys.range(RepositoryKey::range_of(id))
     }
 
+    /// Brings the digests of a key up to date.
+    pub fn digest(&mut self, fleet: &Fleet, key: &RepositoryKey) {
+        if !self.changed.remove(key) {
+            return;
+        }
+        for (member, slice) in self.keys.get_mut(key).into_iter().flat_map(|entry| &mut entry.members) {
+            for (name, _) in &slice.digest(View { fleet, member }).policies {
+                self.chosen.entry(name.clone()).or_default().insert(*key);
+            }
+        }
+    }
+
     /// Brings every digest up to date.
     pub fn digest_all(&mut self, fleet: &Fleet) {
-        for entry in self.keys.values_mut() {
-            for (member, slice) in &mut entry.members {
-                slice.digest(View { fleet, member });
-            }
+        while let Some(key) = self.changed.first().copied() {
+            self.digest(fleet, &key);
         }
     }
 
@@ -149,14 +165,23 @@ impl Index {
                 }
             }
         }
+        if touched.is_empty() {
+            self.chosen.remove(name);
+        } else {
+            self.chosen.insert(name.clone(), touched.clone());
+        }
         touched
     }
 
     /// The keys where a policy matches a source, or that have changed since anybody looked.
-    pub fn chosen_by(&self, name: &PolicyName) -> BTreeSet<RepositoryKey> {
-        let chosen =
-            self.keys.iter().filter(|(_, entry)| entry.members.values().any(|slice| slice.may_be_chosen_by(name)));
-        chosen.map(|(key, _)| *key).collect()
+    pub fn chosen_by(&mut self, name: &PolicyName) -> BTreeSet<RepositoryKey> {
+        let Self { keys, changed, chosen, .. } = self;
+        let Some(chosen) = chosen.get_mut(name) else { return changed.clone() };
+        chosen.retain(|key| {
+            let slices = keys.get(key).into_iter().flat_map(|entry| entry.members.values());
+            slices.into_iter().any(|slice| slice.may_be_chosen_by(name))
+        });
+        chosen.union(changed).copied().collect()
     }
 
     fn tidy(&mut self, key: &RepositoryKey) {

@@ -58,9 +58,7 @@ impl Planner {
     /// Brings what is known of these keys up to date.
     pub(super) fn digest(&mut self, keys: &[RepositoryKey]) {
         for key in keys {
-            for (member, slice) in self.index.keys.get_mut(key).into_iter().flat_map(|entry| &mut entry.members) {
-                slice.digest(View { fleet: &self.fleet, member });
-            }
+            self.index.digest(&self.fleet, key);
         }
     }
 

@@ -118,8 +118,7 @@ impl Slice {
 
     /// Has the policy an entry? Where the digest is out of date it may have.
     pub fn may_be_chosen_by(&self, name: &PolicyName) -> bool {
-        let entry = |digest: &Digest| digest.policies.binary_search_by(|(known, _)| known.cmp(name)).is_ok();
-        self.digest.as_deref().is_none_or(entry)
+        self.digest.as_deref().is_none_or(|digest| digest.choice_of(name).is_some())
     }
 
     /// Brings one policy's entry up to date. True: it matches something, or did.
@@ -150,6 +149,11 @@ impl Slice {
 }
 
 impl Digest {
+    pub fn choice_of(&self, name: &PolicyName) -> Option<&Chosen> {
+        let at = self.policies.binary_search_by(|(known, _)| known.cmp(name)).ok()?;
+        self.policies.get(at).map(|(_, chosen)| chosen)
+    }
+
     fn of(sources: &BTreeMap<ObjectName, Arc<Meaning>>, view: View<'_>) -> Self {
         let mut digest = Self::default();
         for (source, meaning) in sources {

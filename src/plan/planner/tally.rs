@@ -49,10 +49,12 @@ impl Planner {
 
     /// Every policy, sorted by name.
     pub fn policies(&mut self) -> Vec<PolicyPlan> {
-        let tallies = self.tallies(|_| true);
-        let nothing = Tally::default();
-        let plan = |policy: &Arc<PolicyRecord>| self.policy_plan(policy, tallies.get(&policy.name).unwrap_or(&nothing));
-        self.fleet.policies.values().map(plan).collect()
+        let policies: Vec<_> = self.fleet.policies.values().cloned().collect();
+        let plan = |policy: Arc<PolicyRecord>| {
+            let tally = self.tally(&policy.name);
+            self.policy_plan(&policy, &tally)
+        };
+        policies.into_iter().map(plan).collect()
     }
 
     /// What a policy comes to, and the first sources that it matches, with their Secrets, sorted; at most `limit`.
@@ -74,9 +76,11 @@ impl Planner {
     }
 
     fn matched(&self, claim: &PolicyClaim, competed: &BTreeSet<RepositoryId>, limit: usize) -> Vec<Matched> {
-        let keys: Vec<_> = competed.iter().flat_map(|id| self.keys_of(&self.groups.of(*id))).collect();
+        let keys: BTreeSet<_> = competed.iter().flat_map(|id| self.keys_of(&self.groups.of(*id))).collect();
+        let entries = keys.iter().filter_map(|key| self.index.keys.get(key));
+        let members = entries.flat_map(|entry| entry.members.keys()).chain(self.index.outside.keys());
         let mut matched = Vec::new();
-        for member in self.index.by_member.keys().chain(self.index.outside.keys()).collect::<BTreeSet<_>>() {
+        for member in members.collect::<BTreeSet<_>>() {
             matched.extend(self.matched_in(member, claim, &keys));
             if matched.len() >= limit {
                 break;
@@ -90,9 +94,10 @@ impl Planner {
         &self,
         member: &MemberName,
         claim: &PolicyClaim,
-        keys: &[RepositoryKey],
+        keys: &BTreeSet<RepositoryKey>,
     ) -> BTreeMap<SourceKey, Arc<str>> {
-        let slices = keys.iter().filter_map(|key| self.index.keys.get(key)?.members.get(member));
+        let here = self.index.by_member.get(member).into_iter().flatten().filter(|key| keys.contains(key));
+        let slices = here.filter_map(|key| self.index.keys.get(key)?.members.get(member));
         let inside = slices.flat_map(|slice| slice.sources.keys());
         let selects = matches!(claim.target, PolicyTarget::Selector { .. });
         let outside = self.index.outside.get(member).into_iter().flatten().filter(|_| selects);
@@ -140,50 +145,33 @@ impl Planner {
     }
 
     fn tally(&mut self, name: &PolicyName) -> Tally {
-        self.tallies(|policy| policy == name).remove(name).unwrap_or_default()
-    }
-
-    /// Of the policies that are wanted.
-    fn tallies(&mut self, wanted: impl Fn(&PolicyName) -> bool) -> BTreeMap<PolicyName, Tally> {
+        let mut tally = Tally::default();
         self.index.digest_all(&self.fleet);
-        let mut tallies: BTreeMap<PolicyName, Tally> = BTreeMap::new();
-        for (key, entry) in &self.index.keys {
-            let digests = entry.members.values().filter_map(slice::Slice::known);
-            let choices = digests.flat_map(|digest| &digest.policies).map(|(name, chosen)| (name, chosen.matched));
-            let claims = choices.chain(entry.policies.iter().map(|name| (name, 0)));
-            let mut id = None;
-            for (name, matched) in claims.filter(|(name, _)| wanted(name)) {
-                let tally = tallies.entry(name.clone()).or_default();
-                tally.matched += matched;
-                tally.repositories.insert(*id.get_or_insert_with(|| self.stands_for(key)));
-            }
+        for key in &self.index.chosen_by(name) {
+            let slices = self.index.keys.get(key).into_iter().flat_map(|entry| entry.members.values());
+            tally.matched += slices.filter_map(|slice| Some(slice.known()?.choice_of(name)?.matched)).sum::<usize>();
+            tally.repositories.insert(self.stands_for(key));
+        }
+        let named = self.index.directs.get(name).into_iter().flat_map(|direct| direct.matches.keys());
+        tally.repositories.extend(named.map(|key| self.stands_for(key)));
+        let Some(claim) = self.fleet.policies.get(name).and_then(|policy| policy.claim.as_ref()) else { return tally };
+        if matches!(claim.target, PolicyTarget::Direct { .. }) {
+            let keys = tally.repositories.iter().flat_map(|id| self.keys_of(&self.groups.of(*id)));
+            let entries = keys.filter_map(|key| self.index.keys.get(&key));
+            let slices = entries.flat_map(|entry| &entry.members);
+            let admitted = slices.filter(|(member, _)| View { fleet: &self.fleet, member }.admits(claim));
+            tally.matched = admitted.map(|(_, slice)| slice.sources.len()).sum();
+            return tally;
         }
         for (member, sources) in &self.index.outside {
             let view = View { fleet: &self.fleet, member };
-            for policy in self.fleet.policies.values().filter(|policy| wanted(&policy.name)) {
-                let Some(claim) = &policy.claim else { continue };
-                let selected = sources.iter().filter(|object| {
-                    let key = SourceKey { member: member.clone(), object: (*object).clone() };
-                    let record = self.fleet.sources.get(&key);
-                    record.is_some_and(|record| slice::selects(view, claim, object, record))
-                });
-                let matched = selected.count();
-                if matched > 0 {
-                    tallies.entry(policy.name.clone()).or_default().matched += matched;
-                }
-            }
+            let selected = sources.iter().filter(|object| {
+                let key = SourceKey { member: member.clone(), object: (*object).clone() };
+                self.fleet.sources.get(&key).is_some_and(|record| slice::selects(view, claim, object, record))
+            });
+            tally.matched += selected.count();
         }
-        for (name, tally) in &mut tallies {
-            let claim = self.fleet.policies.get(name).and_then(|policy| policy.claim.as_ref());
-            if let Some(claim) = claim.filter(|claim| matches!(claim.target, PolicyTarget::Direct { .. })) {
-                let keys = tally.repositories.iter().flat_map(|id| self.keys_of(&self.groups.of(*id)));
-                let entries = keys.filter_map(|key| self.index.keys.get(&key));
-                let slices = entries.flat_map(|entry| &entry.members);
-                let admitted = slices.filter(|(member, _)| View { fleet: &self.fleet, member }.admits(claim));
-                tally.matched = admitted.map(|(_, slice)| slice.sources.len()).sum();
-            }
-        }
-        tallies
+        tally
     }
 
     fn policy_plan(&self, policy: &PolicyRecord, tally: &Tally) -> PolicyPlan {
