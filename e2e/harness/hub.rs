@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Fail;
 use super::fleet::Fleet;
 use super::http::{self, free_port};
-use super::process::{Process, Program};
+use super::process::{Process, Program, of_the_allocator};
 use super::tools::target_dir;
 use super::wait::{PATIENCE, Seen, wait_for};
 
@@ -47,6 +47,7 @@ impl Hub {
         args.extend(options.args.iter().cloned());
         let mut env: Vec<(OsString, OsString)> =
             vec![("KUBECONFIG".into(), fleet.hub_kubeconfig.clone().into_os_string())];
+        env.extend(of_the_allocator());
         env.extend(options.env.iter().map(|(name, value)| (name.into(), value.into())));
         let name = if options.name.is_empty() { "volsync-hub" } else { &options.name };
         let process = Process::start(&Program {

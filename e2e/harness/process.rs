@@ -22,6 +22,11 @@ pub struct Program {
     pub log: PathBuf,
 }
 
+/// What the Deployment in `deploy/hub` tells the hub's allocator, so that what is measured is what is deployed.
+pub fn of_the_allocator() -> [(OsString, OsString); 2] {
+    [("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_ALLOW_THP", "0")].map(|(name, value)| (name.into(), value.into()))
+}
+
 /// A running child with a process group of its own. Dropping it kills the whole group.
 #[derive(Debug)]
 pub struct Process {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cores;
 use super::fleet::Fleet;
-use crate::harness::process::Process;
+use crate::harness::process::{Process, Program, of_the_allocator};
 use crate::harness::{Fail, http};
 use crate::measure::probes;
 use crate::measure::usage::{self, Usage};
@@ -40,7 +40,8 @@ impl Hub {
         let name = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
         options.retain(|option| !more.iter().any(|asked| name(asked) == name(option)));
         options.extend(more.iter().map(|option| (*option).to_owned()));
-        let process = Process::start(&cores::program(cores::of_hub(), options, folder.join("hub.log")))?;
+        let program = cores::program(cores::of_hub(), options, folder.join("hub.log"));
+        let process = Process::start(&Program { env: of_the_allocator().into(), ..program })?;
         Ok(Self { process, port })
     }
 
