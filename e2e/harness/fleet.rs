@@ -61,15 +61,11 @@ impl Fleet {
         flags: impl FnOnce(&Path) -> Result<Vec<String>, Fail>,
     ) -> Result<Self, Fail> {
         let tools = tokio::task::spawn_blocking(Tools::prepare).await??;
-        let old = match oldest {
-            [] => tools.clone(),
-            _ => {
-                tokio::task::spawn_blocking({
-                    let tools = tools.clone();
-                    || tools.oldest()
-                })
-                .await??
-            }
+        let old = if oldest.is_empty() {
+            tools.clone()
+        } else {
+            let current = tools.clone();
+            tokio::task::spawn_blocking(move || current.oldest()).await??
         };
         let dir = run_dir(name)?;
         tools::say(&format!("starting {} control planes; their logs are in {}", members.len() + 1, dir.display()));

@@ -58,7 +58,7 @@ impl Trial<'_> {
         }
         let Some(view) = of_it.view.clone().filter(|view| !view.spec.suspend) else { return };
         let clock = self.now + member.ahead;
-        let fired = of_it.fired.filter(|(uid, _)| *uid == view.version.uid).map(|(_, at)| at);
+        let fired = of_it.fired_for(&view);
         let since = fired.unwrap_or(view.created).max(clock - starting_deadline(&view));
         let due = clock.div_euclid(period(&view)) * period(&view);
         if due > since && may_fire(fired, due) && !self.is_busy(site, view.version.uid) {
@@ -79,8 +79,8 @@ impl Trial<'_> {
 
     pub fn cron_fires(&mut self, site: Site, view: &CronJob) {
         let clock = self.now + self.members[site].ahead;
-        let fired = self.members[site].named[view.alias].fired.filter(|(uid, _)| *uid == view.version.uid);
-        if may_fire(fired.map(|(_, at)| at), clock) && !self.is_busy(site, view.version.uid) {
+        let fired = self.members[site].named[view.alias].fired_for(view);
+        if may_fire(fired, clock) && !self.is_busy(site, view.version.uid) {
             self.members[site].named[view.alias].fired = Some((view.version.uid, clock));
             self.make_run(site, view, clock);
         }

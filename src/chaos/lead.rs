@@ -86,14 +86,13 @@ impl Trial<'_> {
         let lag = self.random.between(0, 2 * SECOND);
         self.news_not_before(replica, now + lag);
         // Watches keep their order: what is on its way comes after what was held.
-        let on_its_way = |event: &Event| matches!(event, Event::To(to, its, letter) if (*to, *its) == (replica, life) && letter.is_news());
         let soon = ..=(now + lag, u64::MAX);
-        let on_its_way: Vec<_> = self.queue.extract_if(soon, |_, event| on_its_way(event)).map(|(_, it)| it).collect();
+        let on_its_way: Vec<_> = self.queue.extract_if(soon, |_, event| event.is_news_for(replica, life)).collect();
         for letter in held {
             let wait = if letter.is_news() { lag } else { 1 };
             self.after(wait, Event::To(replica, life, letter));
         }
-        for event in on_its_way {
+        for (_, event) in on_its_way {
             self.after(lag, event);
         }
         self.lease_may_end();

@@ -31,6 +31,13 @@ pub struct Named {
     pub next_look: u64,
 }
 
+impl Named {
+    /// The last fire time of this very CronJob that became a Job.
+    pub fn fired_for(&self, cron_job: &CronJob) -> Option<Millis> {
+        self.fired.filter(|(uid, _)| *uid == cron_job.version.uid).map(|(_, at)| at)
+    }
+}
+
 pub struct Member {
     /// By which of the names its Secret means the repository.
     pub alias: Alias,

@@ -72,6 +72,12 @@ pub enum Letter {
     HubAnswer(u64, HubAnswer),
 }
 
+impl Event {
+    pub fn is_news_for(&self, replica: usize, life: u32) -> bool {
+        matches!(self, Self::To(to, its, letter) if (*to, *its) == (replica, life) && letter.is_news())
+    }
+}
+
 impl Letter {
     /// It comes by itself; the others were asked for.
     pub fn is_news(&self) -> bool {

@@ -169,21 +169,23 @@ impl Incarnation {
             let member = member.clone();
             async move { facts::crd_stands(&member).await }
         };
-        let plain = |what, path: &str| Target { what, path: path.to_owned(), selector: None, bare: false, runs: false };
+        let plain = |what, path: &str| Target { what, path: path.to_owned(), ..Target::default() };
         let maintenance =
-            |what, path, runs| Target { what, path, selector: Some(maintenance_selector()), bare: false, runs };
-        let pushed = |what, path| Target { what, path, selector: Some(hub_selector()), bare: true, runs: false };
+            |what, path| Target { what, path, selector: Some(maintenance_selector()), ..Target::default() };
+        let runs = |what, path| Target { runs: true, ..maintenance(what, path) };
+        let pushed =
+            |what, path| Target { what, path, selector: Some(hub_selector()), bare: true, ..Target::default() };
 
         let target = plain("ReplicationSources", "/apis/volsync.backube/v1alpha1/replicationsources");
         watches.start(tasks, Sources { crd_stands }, &memory.sources, target);
         let target = Target { bare: true, ..plain("Namespaces", "/api/v1/namespaces") };
         watches.start(tasks, Namespaces, &memory.namespaces, target);
-        let target = maintenance("CronJobs", "/apis/batch/v1/cronjobs".to_owned(), false);
+        let target = maintenance("CronJobs", "/apis/batch/v1/cronjobs".to_owned());
         let kind = CronJobs { hub: self.settings.hub_id.clone(), namespace: ours.clone() };
         watches.start(tasks, kind, &memory.cron_jobs, target);
-        let target = maintenance("Jobs", format!("/apis/batch/v1/namespaces/{ours}/jobs"), true);
+        let target = runs("Jobs", format!("/apis/batch/v1/namespaces/{ours}/jobs"));
         watches.start(tasks, Jobs { of: self.member.clone() }, &memory.jobs, target);
-        let target = maintenance("Pods", format!("/api/v1/namespaces/{ours}/pods"), true);
+        let target = runs("Pods", format!("/api/v1/namespaces/{ours}/pods"));
         watches.start(tasks, Pods { of: self.member.clone() }, &memory.pods, target);
         let target = pushed("Secrets of the hub", format!("/api/v1/namespaces/{ours}/secrets"));
         watches.start(tasks, Pushed::<true>, &memory.secrets, target);
@@ -230,7 +232,7 @@ impl Incarnation {
                 }
             }
             let path = "/api/v1/secrets".to_owned();
-            let target = Target { what: "metadata of Secrets", path, selector: None, bare: true, runs: false };
+            let target = Target { what: "metadata of Secrets", path, bare: true, ..Target::default() };
             watch::run(&member, &target, &pages, &mut sink).await;
         });
     }

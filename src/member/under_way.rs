@@ -12,7 +12,7 @@ use crate::names::ObjectName;
 use super::contact::Part;
 
 /// A claim and most runs take less than a minute, and others wait for their turn meanwhile.
-pub const LOOK_AFTER: Duration = Duration::from_secs(5);
+const LOOK_AFTER: Duration = Duration::from_secs(5);
 /// What was just made has ended at the soonest after this, and more may be made by then.
 const LOOK_AFTER_MADE: Duration = Duration::from_secs(1);
 

@@ -47,7 +47,7 @@ const PAUSE_REFUSED: Duration = Duration::from_secs(15);
 const BATCH_MAX: usize = 500;
 
 /// What is listed and watched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Target {
     /// For people, such as `ReplicationSources`.
     pub what: &'static str,
@@ -167,16 +167,16 @@ async fn follow<S: Sink>(
             Err(error) if !matches!(error.class, Class::Unreachable | Class::Timeout | Class::Unauthorized) => {
                 return Over::Failed(error);
             }
-            Ok(End::Clean) => {
+            ended => {
                 let length = pause.next();
-                if rest(member, target, made, length).await || length == PAUSE_MAX {
-                    return Over::Deaf;
-                }
-            }
-            Err(_) => {
-                let length = pause.next();
-                tokio::time::sleep(length).await;
-                if length == PAUSE_MAX {
+                // Out of contact, a list would tell no more.
+                let list = if ended.is_ok() {
+                    rest(member, target, made, length).await
+                } else {
+                    tokio::time::sleep(length).await;
+                    false
+                };
+                if list || length == PAUSE_MAX {
                     return Over::Deaf;
                 }
             }
@@ -350,7 +350,7 @@ mod tests {
         });
         let member = Member::new("eu".into(), 1, Client::new(service, "default"), Arc::default());
         let path = "/api/v1/pods".to_owned();
-        let target = Target { what: "Pods", path, selector: None, bare: true, runs: job.is_some() };
+        let target = Target { what: "Pods", path, bare: true, runs: job.is_some(), ..Target::default() };
         if let Some(job) = job {
             member.under_way().saw(Part::Jobs, job, true);
         }

@@ -86,7 +86,7 @@ impl Registry for MemberSecrets {
             let book = Arc::new(Mutex::new(Book::new(events, self.settings.clone())));
             let mut labelled = Labelled { book: book.clone(), listed: BTreeSet::new(), deleted: Vec::new() };
             let selector = Some(format!("{}=true", labels::MEMBER));
-            let target = Target { what: "Secrets of members", path: self.path(), selector, bare: false, runs: false };
+            let target = Target { what: "Secrets of members", path: self.path(), selector, ..Target::default() };
             let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
             tokio::select! {
                 () = stop.cancelled() => {}

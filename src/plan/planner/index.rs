@@ -165,7 +165,8 @@ impl Index {
                 }
             }
         }
-        if touched.is_empty() {
+        // Nobody asks after one that is gone.
+        if claim.is_none() || touched.is_empty() {
             self.chosen.remove(name);
         } else {
             self.chosen.insert(name.clone(), touched.clone());
@@ -178,8 +179,8 @@ impl Index {
         let Self { keys, changed, chosen, .. } = self;
         let Some(chosen) = chosen.get_mut(name) else { return changed.clone() };
         chosen.retain(|key| {
-            let slices = keys.get(key).into_iter().flat_map(|entry| entry.members.values());
-            slices.into_iter().any(|slice| slice.may_be_chosen_by(name))
+            let mut slices = keys.get(key).into_iter().flat_map(|entry| entry.members.values());
+            slices.any(|slice| slice.may_be_chosen_by(name))
         });
         chosen.union(changed).copied().collect()
     }
@@ -197,5 +198,30 @@ fn forget(by_member: &mut BTreeMap<MemberName, BTreeSet<RepositoryKey>>, member:
         if keys.is_empty() {
             by_member.remove(member);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::names::PolicyName;
+    use crate::plan::fleet::Observation;
+    use crate::plan::planner::Planner;
+    use crate::plan::testing::{Fixture, now, observations, options};
+
+    #[test]
+    fn nothing_is_kept_of_a_policy_that_is_gone() {
+        let mut fixture = Fixture::new(&["eu"]);
+        fixture.source("eu/shop/db", "one").default_policy();
+        let mut planner = Planner::new(options());
+        for observation in observations(&fixture.fleet) {
+            planner.apply(observation);
+        }
+        let policies: Vec<PolicyName> = planner.fleet().policies.keys().cloned().collect();
+        for name in policies {
+            assert_eq!(planner.competed(&name, now()).len(), 1);
+            planner.apply(Observation::Policy { name: name.clone(), record: None });
+            assert!(planner.competed(&name, now()).is_empty());
+        }
+        assert!(planner.index.chosen.is_empty());
     }
 }
