@@ -41,6 +41,7 @@ pub mod resolver;
 pub mod secrets;
 mod seen;
 mod stands;
+mod streamed;
 pub mod supervisor;
 pub mod transport;
 mod under_way;

@@ -48,7 +48,7 @@ impl Trouble {
     async fn set() -> Result<Self, Fail> {
         let seed = u64::try_from(jiff::Timestamp::now().as_second())?;
         tools::say(&format!("seed {seed}"));
-        let stage = Stage::set_with("long", &MEMBERS, &[OLDEST]).await?;
+        let stage = Stage::set_with("long", &MEMBERS, &[OLDEST], &[]).await?;
         let (mut links, mut journals) = (Vec::new(), Vec::new());
         for bucket in BUCKETS {
             journals.push(make(&stage.fleet, &S3::bucket(bucket)).await?);

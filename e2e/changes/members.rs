@@ -66,12 +66,12 @@ fn a_member_is_added_gets_new_credentials_and_goes_while_the_hub_runs() -> Resul
         stage.member_condition("comes", ("Reachable", "True", "Answering")).await?;
         stage.member_condition("comes", ("Synced", "True", "Complete")).await?;
         let read: Vec<_> =
-            comes.audit().by(HUB_USER, mark)?.into_iter().filter(|one| one.verb == "list" && one.code == 200).collect();
+            comes.audit().by(HUB_USER, mark)?.into_iter().filter(|one| one.is_list() && one.code == 200).collect();
         assert!(read.iter().any(|one| one.resource == "volsync.backube/replicationsources"), "{read:?}");
         let lists = stage.member("steady")?.audit().by(HUB_USER, steady_mark)?;
         let lists: Vec<_> = lists
             .into_iter()
-            .filter(|one| one.verb == "list" && one.resource == "volsync.backube/replicationsources")
+            .filter(|one| one.is_list() && one.resource == "volsync.backube/replicationsources")
             .collect();
         assert!(lists.is_empty(), "the other member was read again: {lists:?}");
         // It works: what is deleted there comes back.

@@ -65,12 +65,13 @@ impl Stage {
 
     /// A fleet with no member registered, and no hub yet.
     pub async fn set(name: &str, members: &[&str]) -> Result<Self, Fail> {
-        Self::set_with(name, members, &[]).await
+        Self::set_with(name, members, &[], &[]).await
     }
 
-    /// The same with some members on the oldest Kubernetes that is supported.
-    pub async fn set_with(name: &str, members: &[&str], oldest: &[&str]) -> Result<Self, Fail> {
-        let fleet = Fleet::start_with(name, members, oldest, |_| Ok(Vec::new())).await?;
+    /// The same with some members on the oldest Kubernetes that is supported, and with more flags for each API server.
+    pub async fn set_with(name: &str, members: &[&str], oldest: &[&str], flags: &[&str]) -> Result<Self, Fail> {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let fleet = Fleet::start_with(name, members, oldest, |_| Ok(flags)).await?;
         let registered = fleet.dir.join("registered");
         fs::create_dir_all(&registered)?;
         Ok(Self { fleet, registered, hub: RwLock::new(None) })

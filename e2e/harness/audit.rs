@@ -49,6 +49,11 @@ impl Request {
             && !self.resource.starts_with("authorization.k8s.io/")
     }
 
+    /// It asked for all that is there: a list, or a watch that begins as one.
+    pub fn is_list(&self) -> bool {
+        self.verb == "list" || self.verb == "watch" && self.uri.contains("sendInitialEvents=true")
+    }
+
     pub fn object(&self) -> String {
         match (self.namespace.as_str(), self.name.as_str()) {
             ("", name) => format!("{} {name}", self.resource),

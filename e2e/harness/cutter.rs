@@ -76,7 +76,8 @@ impl Cutter {
         Ok(Self { cuts, seen, stop })
     }
 
-    /// From now on lists end in the middle of a page that is not their first, and watches are too old to go on.
+    /// From now on lists end in the middle: those by pages in one that is not their first, and those that come as the
+    /// beginning of a watch. Other watches are too old to go on.
     pub fn cut(&self) {
         self.cuts.send_replace(true);
     }
@@ -101,9 +102,10 @@ impl Drop for Cutter {
 async fn answer(shared: Shared, request: Request<Incoming>) -> Result<Response<Answer>, Fail> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let ours = request.uri().path().ends_with(&format!("/{}", shared.plural));
+    let streamed = query.contains("sendInitialEvents=true");
     let (watches, goes_on) = (query.contains("watch=true"), query.contains("continue="));
     let mut cuts = shared.cuts.clone();
-    if ours && watches && *cuts.borrow_and_update() {
+    if ours && watches && !streamed && *cuts.borrow_and_update() {
         return Ok(expired());
     }
     let (head, body) = request.into_parts();
@@ -111,7 +113,7 @@ async fn answer(shared: Shared, request: Request<Incoming>) -> Result<Response<A
     let answer = shared.client.send(Request::from_parts(head, kube::client::Body::from(body.to_vec()))).await?;
     let (head, body) = answer.into_parts();
     let frames = body.into_data_stream().map_ok(Frame::data).map_err(Fail::from);
-    if ours && goes_on && *cuts.borrow() {
+    if ours && (goes_on || streamed) && *cuts.borrow() {
         shared.seen.send_modify(|count| *count += 1);
         let mut left = LET_THROUGH;
         let frames = frames.map(move |frame| {

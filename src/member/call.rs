@@ -2,6 +2,7 @@
 //! a timeout, and an error that says what was attempted on which object in which member.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::client::{ConnectError, Counters};
 use super::fence::Fence;
 use super::peer::Peer;
 use super::resolver::Reach;
+use super::streamed::Streaming;
 use super::under_way::UnderWay;
 
 pub use super::error::{CallError, Class, Operation};
@@ -51,6 +53,7 @@ struct Inner {
     counters: Arc<Counters>,
     last_contact: Mutex<Option<Timestamp>>,
     under_way: UnderWay,
+    streaming: Streaming,
 }
 
 impl fmt::Debug for Member {
@@ -76,6 +79,7 @@ impl Member {
             counters,
             last_contact: Mutex::new(None),
             under_way: UnderWay::default(),
+            streaming: Streaming::default(),
         }))
     }
 
@@ -112,6 +116,10 @@ impl Member {
         &self.0.under_way
     }
 
+    pub(super) fn streaming(&self) -> &Streaming {
+        &self.0.streaming
+    }
+
     pub fn health(&self) -> Health {
         *self.0.health.borrow()
     }
@@ -127,10 +135,19 @@ impl Member {
 
     /// Makes one request under all the bounds of this member. `request` must be one bounded exchange: for a watch,
     /// up to the response's headers.
-    pub async fn call<T>(
+    pub fn call<'a, T: 'a>(
+        &'a self,
+        operation: &'a Operation,
+        request: impl Future<Output = Result<T, kube::Error>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, CallError>> + 'a {
+        // A request under way takes kilobytes; a dozen tasks of each member would have room for one all the time.
+        self.call_boxed(operation, Box::pin(request))
+    }
+
+    async fn call_boxed<T>(
         &self,
         operation: &Operation,
-        request: impl Future<Output = Result<T, kube::Error>>,
+        request: Pin<Box<dyn Future<Output = Result<T, kube::Error>> + Send + '_>>,
     ) -> Result<T, CallError> {
         let fail = |class, detail: &str| CallError::new(&self.0.name, operation, class, detail);
         self.admit().map_err(|(class, detail)| fail(class, &detail))?;
@@ -222,19 +239,37 @@ impl Member {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
         fleet: &Arc<Semaphore>,
     ) -> Result<(Zeroizing<String>, [OwnedSemaphorePermit; 2]), CallError> {
-        let fail = |class, detail: &str| CallError::new(&self.0.name, operation, class, detail);
-        let request =
-            request.map_err(|error| fail(Class::Invalid, &format!("no such request can be made: {error}")))?;
-        let closed = |_| fail(Class::Other, "this client was closed");
-        let own = Arc::clone(&self.0.pages).acquire_owned().await.map_err(closed)?;
+        let request = request.map_err(|error| {
+            CallError::new(&self.0.name, operation, Class::Invalid, &format!("no such request can be made: {error}"))
+        })?;
+        let own = self.own_page(operation).await?;
         let answer = self.call(operation, self.0.client.request_stream(request)).await?;
-        let shared = Arc::clone(fleet).acquire_owned().await.map_err(closed)?;
+        let shared = self.shared_page(operation, fleet).await?;
         let read = async {
             let (mut answer, mut bytes) = (std::pin::pin!(answer), Vec::new());
             answer.read_to_end(&mut bytes).await.map_err(|error| kube::Error::Service(Box::new(error)))?;
             String::from_utf8(bytes).map_err(kube::Error::FromUtf8)
         };
         Ok((self.call(operation, read).await.map(Zeroizing::new)?, [own, shared]))
+    }
+
+    /// For a page that this member is asked for.
+    pub(super) async fn own_page(&self, operation: &Operation) -> Result<OwnedSemaphorePermit, CallError> {
+        self.permit(operation, &self.0.pages).await
+    }
+
+    /// For a page that is read, of any member.
+    pub(super) async fn shared_page(
+        &self,
+        operation: &Operation,
+        fleet: &Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, CallError> {
+        self.permit(operation, fleet).await
+    }
+
+    async fn permit(&self, operation: &Operation, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, CallError> {
+        let closed = |_| CallError::new(&self.0.name, operation, Class::Other, "this client was closed");
+        Arc::clone(of).acquire_owned().await.map_err(closed)
     }
 
     pub(super) fn parse<T: DeserializeOwned>(&self, operation: &Operation, text: &str) -> Result<T, CallError> {

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 /// An object may have 1.5 MiB in etcd; in an event it may be larger by what escapes cost.
 pub const LINE_MAX: usize = 8 << 20;
 /// A watch whose answer has begun.
-pub struct Lines<R> {
-    body: Pin<Box<R>>,
+pub struct Lines {
+    body: Pin<Box<dyn AsyncBufRead + Send>>,
     line: Vec<u8>,
 }
 
-impl<R: AsyncBufRead> Lines<R> {
-    pub fn new(body: R) -> Self {
+impl Lines {
+    pub fn new(body: impl AsyncBufRead + Send + 'static) -> Self {
         Self { body: Box::pin(body), line: Vec::new() }
     }
 
@@ -83,7 +83,7 @@ mod tests {
     }
 
     async fn names(text: &[u8]) -> Vec<String> {
-        let mut lines = Lines::new(Cursor::new(text));
+        let mut lines = Lines::new(Cursor::new(text.to_owned()));
         let mut names = Vec::new();
         while let Some(event) = lines.next::<Bare>().await {
             names.push(match event {
@@ -127,11 +127,12 @@ mod tests {
     async fn who_stops_waiting_in_the_middle_of_a_line_loses_nothing() {
         let text = event("one");
         let (first, rest) = text.split_at(15);
+        let (first, rest) = (first.to_owned(), rest.to_owned());
         let waits = futures::stream::once(async {
             tokio::task::yield_now().await;
-            Ok::<_, std::io::Error>(rest.to_owned())
+            Ok::<_, std::io::Error>(rest)
         });
-        let pieces = futures::stream::iter([Ok(first.to_owned())]).chain(waits).boxed();
+        let pieces = futures::stream::iter([Ok(first)]).chain(waits).boxed();
         let mut lines = Lines::new(pieces.into_async_read());
         assert!(lines.next::<Bare>().now_or_never().is_none(), "the rest has not come");
         let Some(Ok(WatchEvent::Added(object))) = lines.next::<Bare>().await else { panic!("no event") };
@@ -141,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_leaves_no_buffer() {
         let long = event(&"n".repeat(1 << 20));
-        let mut lines = Lines::new(Cursor::new(long.as_bytes()));
+        let mut lines = Lines::new(Cursor::new(long));
         assert!(lines.next::<Bare>().await.unwrap().is_ok());
         assert_eq!(lines.line.capacity(), 0);
     }

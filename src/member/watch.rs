@@ -21,12 +21,14 @@ use super::contact::{until_down, until_up};
 use super::error::classify_status;
 use super::lines::Lines;
 use super::seen::hash_of;
+use super::streamed;
 use super::wire::{Object, Page};
 
 /// Objects in one page: 2.5 MB at 10 KB each while it is parsed.
-const PAGE_SIZE: u32 = 250;
+pub(super) const PAGE_SIZE: u32 = 250;
 /// 250,000 objects of a kind: beyond what a member is made for, and an end to a server that never ends a list.
-const PAGES_MAX: usize = 1000;
+pub(super) const LIST_MAX: usize = 250_000;
+const PAGES_MAX: usize = LIST_MAX / PAGE_SIZE as usize;
 /// Pages that may be under way or in memory at once in the whole fleet: 80 MB at the size above.
 pub const PAGES_AT_ONCE: usize = 32;
 /// API servers send a bookmark about each minute; two that are missing mean that nothing gets through, so that a list
@@ -85,8 +87,9 @@ pub async fn run<S: Sink>(member: &Member, target: &Target, pages: &Arc<Semaphor
     let mut made = member.under_way().follow();
     loop {
         until_up(member).await;
-        let version = match list(member, target, pages, sink).await {
-            Ok(version) => version,
+        // Its room is needed for a moment only.
+        let listed = match Box::pin(list(member, target, pages, sink)).await {
+            Ok(listed) => listed,
             Err(error) => {
                 sink.failed(&error).await;
                 tokio::time::sleep(listing.after(&error)).await;
@@ -94,7 +97,7 @@ pub async fn run<S: Sink>(member: &Member, target: &Target, pages: &Arc<Semaphor
             }
         };
         listing.reset();
-        match follow(member, target, version, sink, (&mut watching, &mut made)).await {
+        match follow(member, target, listed, sink, (&mut watching, &mut made)).await {
             Over::Deaf => {}
             // A server that says so of every watch would be listed without end.
             Over::Failed(error) if error.class == Class::Expired => {
@@ -115,8 +118,20 @@ enum Over {
     Failed(CallError),
 }
 
-/// Brings the whole kind to the sink, page by page; returns the version to go on from.
+/// Brings the whole kind to the sink; returns the version to go on from, and the watch that does so where it came as one.
 async fn list<S: Sink>(
+    member: &Member,
+    target: &Target,
+    pages: &Arc<Semaphore>,
+    sink: &mut S,
+) -> Result<(String, Option<Lines>), CallError> {
+    if let Some((version, lines)) = streamed::list(member, target, pages, sink).await? {
+        return Ok((version, Some(lines)));
+    }
+    Ok((page_by_page(member, target, pages, sink).await?, None))
+}
+
+async fn page_by_page<S: Sink>(
     member: &Member,
     target: &Target,
     pages: &Arc<Semaphore>,
@@ -141,22 +156,26 @@ async fn list<S: Sink>(
         }
         parameters.continue_token = Some(page.metadata.next);
     }
-    member.counters().cut_off.fetch_add(1, Ordering::Relaxed);
-    let detail = format!("it does not end after {PAGES_MAX} pages");
-    Err(CallError::new(member.name(), &operation, Class::Other, &detail))
+    Err(endless(member, &operation))
 }
 
-/// Watches from `version` on, again and again, until a new list is needed; returns why.
+pub(super) fn endless(member: &Member, operation: &Operation) -> CallError {
+    member.counters().cut_off.fetch_add(1, Ordering::Relaxed);
+    let detail = format!("it does not end after {LIST_MAX} objects");
+    CallError::new(member.name(), operation, Class::Other, &detail)
+}
+
+/// Watches from where the list ended on, again and again, until a new list is needed; returns why.
 async fn follow<S: Sink>(
     member: &Member,
     target: &Target,
-    mut version: String,
+    (mut version, mut opened): (String, Option<Lines>),
     sink: &mut S,
     (pause, made): (&mut Pause, &mut Receiver<()>),
 ) -> Over {
     loop {
         let began = Instant::now();
-        let ended = watch(member, target, &mut version, sink).await;
+        let ended = watch(member, target, (&mut version, opened.take()), sink).await;
         if began.elapsed() >= WATCH_SHORT {
             pause.reset();
         }
@@ -207,29 +226,45 @@ fn earlier(member: &Member, target: &Target) -> u32 {
     u32::try_from(hash % WATCH_SPREAD).unwrap_or_default()
 }
 
-/// One watch, until it ends or falls silent.
-async fn watch<S: Sink>(
+/// Begins a watch from a version on; none: with what is there.
+pub(super) async fn open(
     member: &Member,
     target: &Target,
-    version: &mut String,
-    sink: &mut S,
-) -> Result<End, CallError> {
-    let operation = Operation::new("watch", target.what);
+    operation: &Operation,
+    version: Option<&str>,
+) -> Result<Lines, CallError> {
     let parameters = WatchParams {
         label_selector: target.selector.clone(),
         timeout: Some(WATCH_SECONDS - earlier(member, target)),
         bookmarks: true,
+        send_initial_events: version.is_none(),
         ..WatchParams::default()
     };
+    // An empty one asks for nothing older than this moment, where 0 is content with whatever is at hand.
+    let version = version.unwrap_or_default();
     let request = Request::new(target.path.as_str());
     let request =
         if target.bare { request.watch_metadata(&parameters, version) } else { request.watch(&parameters, version) };
     let mut request = request.map_err(|error| {
-        CallError::new(member.name(), &operation, Class::Invalid, &format!("no such request can be made: {error}"))
+        CallError::new(member.name(), operation, Class::Invalid, &format!("no such request can be made: {error}"))
     })?;
     // Kubernetes from 1.37 on compresses each event of a watch for itself, of which the client reads the first one only.
     request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let mut events = Lines::new(member.call(&operation, member.client().request_stream(request)).await?);
+    Ok(Lines::new(member.call(operation, member.client().request_stream(request)).await?))
+}
+
+/// One watch, until it ends or falls silent: one that is open, or one from this version on.
+async fn watch<S: Sink>(
+    member: &Member,
+    target: &Target,
+    (version, opened): (&mut String, Option<Lines>),
+    sink: &mut S,
+) -> Result<End, CallError> {
+    let operation = Operation::new("watch", target.what);
+    let mut events = match opened {
+        Some(lines) => lines,
+        None => Box::pin(open(member, target, &operation, Some(version))).await?,
+    };
     sink.live();
     let mut held = 0;
     loop {
@@ -257,21 +292,27 @@ async fn watch<S: Sink>(
             }
             CallError::of_kube(member.name(), &operation, &error)
         })?;
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                *version = object.meta().resource_version.to_string();
-                sink.apply(object).await;
-            }
-            WatchEvent::Deleted(object) => {
-                *version = object.meta().resource_version.to_string();
-                sink.delete(object);
-                held += 1;
-            }
-            WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
-            WatchEvent::Error(status) => {
-                return Err(CallError::new(member.name(), &operation, classify_status(&status), &status.message));
-            }
+        if let WatchEvent::Error(status) = event {
+            return Err(CallError::new(member.name(), &operation, classify_status(&status), &status.message));
         }
+        held += usize::from(matches!(event, WatchEvent::Deleted(_)));
+        // Between events, which is nearly always, no room is kept for one.
+        Box::pin(take(event, version, sink)).await;
+    }
+}
+
+async fn take<S: Sink>(event: WatchEvent<S::Object>, version: &mut String, sink: &mut S) {
+    match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            *version = object.meta().resource_version.to_string();
+            sink.apply(object).await;
+        }
+        WatchEvent::Deleted(object) => {
+            *version = object.meta().resource_version.to_string();
+            sink.delete(object);
+        }
+        WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
+        WatchEvent::Error(_) => {}
     }
 }
 

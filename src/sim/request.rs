@@ -130,7 +130,7 @@ impl Query {
         text.parse().map(Some).map_err(refused)
     }
     pub(super) fn resource_version(&self) -> Result<Option<u64>, Failure> {
-        let Some(text) = self.get("resourceVersion") else { return Ok(None) };
+        let Some(text) = self.get("resourceVersion").filter(|text| !text.is_empty()) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
             Failure::bad_request(format!("invalid resource version: resourceVersion: Invalid value: {text:?}"))
         })

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use std::vec;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -33,6 +34,9 @@ pub(super) struct Watch {
     filter: Filter,
     form: Form,
     last: u64,
+    /// What was there at the beginning: comes first, and is written as it is read.
+    present: vec::IntoIter<Bytes>,
+    end_mark: Option<Bytes>,
     pending: VecDeque<Bytes>,
     changed: watch::Receiver<u64>,
     cut: watch::Receiver<u64>,
@@ -84,6 +88,8 @@ impl Watch {
             filter,
             form,
             last: 0,
+            present: Vec::new().into_iter(),
+            end_mark: None,
             pending: VecDeque::new(),
             changed,
             cut: faults.cuts(),
@@ -110,11 +116,14 @@ impl Watch {
             let (objects, _) = Table::page(&table.objects, &self.filter, None, usize::MAX);
             objects.into_iter().map(|object| object.json.clone()).collect()
         };
-        for json in present {
-            self.push(Change::Added, &json);
-        }
-        if end_mark {
-            self.push_bookmark(true);
+        self.present = present.into_iter();
+        self.end_mark = end_mark.then(|| self.bookmark(true));
+    }
+
+    fn of_the_beginning(&mut self) -> Option<Bytes> {
+        match self.present.next() {
+            Some(json) => Some(self.event(Change::Added, &json)),
+            None => self.end_mark.take(),
         }
     }
 
@@ -129,7 +138,8 @@ impl Watch {
             Ok((events, open)) => {
                 for event in events {
                     self.last = event.resource_version;
-                    self.push(event.change, &event.json);
+                    let line = self.event(event.change, &event.json);
+                    self.pending.push_back(line);
                 }
                 self.over |= !open;
             }
@@ -140,7 +150,7 @@ impl Watch {
         }
     }
 
-    fn push(&mut self, change: Change, json: &Bytes) {
+    fn event(&mut self, change: Change, json: &Bytes) -> Bytes {
         let kind = match change {
             Change::Added => "ADDED",
             Change::Modified => "MODIFIED",
@@ -148,12 +158,12 @@ impl Watch {
         };
         let object = self.form.object(json, &self.resource, !self.columns_sent, self.store.now());
         self.columns_sent = true;
-        self.pending.push_back(line(kind, &object));
+        line(kind, &object)
     }
 
-    fn push_bookmark(&mut self, initial_end: bool) {
+    fn bookmark(&self, initial_end: bool) -> Bytes {
         let bookmark = self.form.bookmark(&self.resource, self.last, initial_end);
-        self.pending.push_back(line("BOOKMARK", &Bytes::from(bookmark.to_string())));
+        line("BOOKMARK", &Bytes::from(bookmark.to_string()))
     }
 
     fn schedule_bookmark(&mut self) {
@@ -173,7 +183,8 @@ impl Watch {
         self.collect();
         self.last = self.last.max(version);
         if self.bookmarks {
-            self.push_bookmark(false);
+            let line = self.bookmark(false);
+            self.pending.push_back(line);
         }
         self.schedule_bookmark();
     }
@@ -184,7 +195,7 @@ impl Watch {
                 // Half open: nothing comes, and no end either, until the fault is lifted or the connection is cut.
                 self.faults.until_flowing().await;
             }
-            if let Some(line) = self.pending.pop_front() {
+            if let Some(line) = self.of_the_beginning().or_else(|| self.pending.pop_front()) {
                 return Some(line);
             }
             if self.over {
