@@ -62,28 +62,28 @@ async fn open(member: &Member, target: &Target) -> Result<Option<(OwnedSemaphore
         }
         None => {
             let opened = opening.await;
-            if opened.is_ok() {
-                *known = Some(true);
-            }
+            *known = opened.as_ref().map_or_else(|error| has_none(error).then_some(false), |_| Some(true));
             drop(known);
             opened
         }
     };
     match opened {
         Ok(lines) => Ok(Some((own, lines))),
-        Err(CallError {
-            class: Class::Unreachable | Class::Unauthorized | Class::Forbidden { .. } | Class::NotServed,
-            ..
-        }) => {
-            // A list tells what that is about, and whether it is of watches alone.
-            Ok(None)
-        }
         Err(error) => {
-            tracing::debug!(member = %member.name(), %error, "lists come page by page");
-            member.streaming().give_up().await;
+            if has_none(&error) {
+                tracing::debug!(member = %member.name(), %error, "lists come page by page");
+                member.streaming().give_up().await;
+            }
             Ok(None)
         }
     }
+}
+
+/// The server has no such watches, or they do not come through. Of all else a list tells what it is about, and whether it
+/// is about watches alone.
+fn has_none(error: &CallError) -> bool {
+    use Class::{Forbidden, NotServed, Unauthorized, Unreachable};
+    !matches!(error.class, Unreachable | Unauthorized | Forbidden { .. } | NotServed)
 }
 
 /// Takes in what is there at the beginning, as many objects at a time as a page has, under the same bounds. None: the
@@ -236,9 +236,9 @@ mod tests {
         StreamBody::new(begins).boxed_unsync()
     }
 
-    /// Follows a kind of a server that answers streamed lists like this for so long; it has `a` and `c` in lists. Returns
-    /// what was told, and the requests, as `list`, `stream` and the version for watches.
-    async fn followed(time: Duration, status: u16, lines: Vec<String>) -> (Told, Vec<String>) {
+    /// A server that answers streamed lists like this; it has `a` and `c` in lists. And the requests that it got, as
+    /// `list`, `stream` and the version for watches.
+    fn server(status: u16, lines: Vec<String>) -> (Member, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let requests = asked.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -258,13 +258,24 @@ mod tests {
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             async move { Ok::<_, Infallible>(response) }
         });
-        let member = Member::new("eu".into(), 1, Client::new(service, "default"), Arc::default());
+        (Member::new("eu".into(), 1, Client::new(service, "default"), Arc::default()), asked)
+    }
+
+    /// Follows a kind for so long.
+    async fn follow(member: &Member, time: Duration, told: &mut Told) {
         let target = Target { what: "Pods", path: "/api/v1/pods".to_owned(), bare: true, ..Target::default() };
-        let (pages, mut told) = (Arc::new(Semaphore::new(PAGES_AT_ONCE)), Told::default());
-        for _ in 0..2 {
-            let _ = tokio::time::timeout(time, watch::run(&member, &target, &pages, &mut told)).await;
-        }
+        let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
+        let _ = tokio::time::timeout(time, watch::run(member, &target, &pages, told)).await;
         assert_eq!(pages.available_permits(), PAGES_AT_ONCE, "none is kept by a watch");
+    }
+
+    /// What was told and asked when the kind was followed twice, for so long each.
+    async fn followed(time: Duration, status: u16, lines: Vec<String>) -> (Told, Vec<String>) {
+        let (member, asked) = server(status, lines);
+        let mut told = Told::default();
+        for _ in 0..2 {
+            follow(&member, time, &mut told).await;
+        }
         let asked = asked.lock().unwrap().clone();
         (told, asked)
     }
@@ -296,6 +307,15 @@ mod tests {
         let (told, asked) = followed(Duration::from_secs(100), 422, vec![status.to_owned()]).await;
         assert_eq!((told.present, told.failed), (names(&["a", "c"]), 0));
         assert_eq!(asked, ["stream", "list", "5", "list", "5"]);
+
+        // Also where all kinds begin together.
+        let (member, asked) = server(422, vec![status.to_owned()]);
+        let (mut one, mut other) = (Told::default(), Told::default());
+        let time = Duration::from_secs(100);
+        tokio::join!(follow(&member, time, &mut one), follow(&member, time, &mut other));
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(asked.iter().filter(|it| *it == "stream").count(), 1, "{asked:?}");
+        assert_eq!((one.present, other.present), (names(&["a", "c"]), names(&["a", "c"])));
     }
 
     #[tokio::test(start_paused = true)]
