@@ -134,7 +134,7 @@ impl Member {
     }
 
     /// Makes one request under all the bounds of this member. `request` must be one bounded exchange: for a watch,
-    /// up to the response's headers.
+    /// up to the response's headers, or a part of its events.
     pub fn call<'a, T: 'a>(
         &'a self,
         operation: &'a Operation,

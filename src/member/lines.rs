@@ -14,11 +14,23 @@ pub const LINE_MAX: usize = 8 << 20;
 pub struct Lines {
     body: Pin<Box<dyn AsyncBufRead + Send>>,
     line: Vec<u8>,
+    bytes: usize,
 }
 
 impl Lines {
     pub fn new(body: impl AsyncBufRead + Send + 'static) -> Self {
-        Self { body: Box::pin(body), line: Vec::new() }
+        Self { body: Box::pin(body), line: Vec::new(), bytes: 0 }
+    }
+
+    /// Bytes that were read so far.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns once there is something to be read, or the watch has ended or failed.
+    pub async fn wait(&mut self) {
+        // An error comes again where it is read.
+        let _ = self.body.fill_buf().await;
     }
 
     /// The next event; none: the watch has ended. What was read of a line stays where this future is dropped.
@@ -29,7 +41,11 @@ impl Lines {
                 Err(error) => return Some(Err(kube::Error::ReadEvents(error))),
             };
             if read.is_empty() {
-                return parse(&std::mem::take(&mut self.line));
+                // Half an event that was cut off is none: the next watch brings it whole.
+                return match parse(&std::mem::take(&mut self.line)) {
+                    Some(Err(kube::Error::SerdeError(error))) if error.is_eof() => None,
+                    event => event,
+                };
             }
             let end = read.iter().position(|byte| *byte == b'\n');
             let piece = &read[..end.unwrap_or(read.len())];
@@ -47,6 +63,7 @@ impl Lines {
             }
             let length = piece.len() + usize::from(end.is_some());
             self.body.consume_unpin(length);
+            self.bytes = self.bytes.saturating_add(length);
             if event.is_some() {
                 return event;
             }
@@ -54,11 +71,13 @@ impl Lines {
     }
 }
 
-/// None: nothing, or the beginning of an event that was cut off. The next watch brings it whole.
+/// None: a blank line.
 fn parse<T: DeserializeOwned>(line: &[u8]) -> Option<Result<WatchEvent<T>, kube::Error>> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return None;
+    }
     match serde_json::from_slice(line) {
         Ok(event) => Some(Ok(event)),
-        Err(error) if error.is_eof() => None,
         Err(error) => Some(Err(match serde_json::from_slice::<Status>(line) {
             // A server that can't begin a watch may say so where events are expected.
             Ok(status) if status.code != 0 => kube::Error::Api(Box::new(status)),
@@ -109,6 +128,9 @@ mod tests {
         let error = lines.next::<Bare>().await.unwrap().unwrap_err();
         assert!(matches!(&error, kube::Error::Api(status) if status.code == 410), "{error}");
         let mut lines = Lines::new(Cursor::new("no event\n"));
+        assert!(matches!(lines.next::<Bare>().await, Some(Err(kube::Error::SerdeError(_)))));
+        // A whole line is a whole event: with the next one, whatever it was about would be passed over.
+        let mut lines = Lines::new(Cursor::new(format!("{}\n{}", &event("one")[..20], event("two"))));
         assert!(matches!(lines.next::<Bare>().await, Some(Err(kube::Error::SerdeError(_)))));
     }
 

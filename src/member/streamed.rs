@@ -1,13 +1,14 @@
 //! Lists that come as the first events of a watch, from API servers that have them (`WatchList`: on by default in
 //! Kubernetes 1.32 and from 1.34 on): one request where a list and a watch are two, and nothing of it is held whole on
-//! either side. Nothing tells whether a server has them but trying, and not each proxy lets them through: whoever fails
-//! once is listed page by page from then on.
+//! either side. Nothing tells whether a server has them but trying, and not each proxy lets them through: where one is
+//! refused or breaks off, lists come page by page from then on, as long as the client lives.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::core::WatchEvent;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::call::{CallError, Class, Member, Operation};
 use super::lines::Lines;
@@ -18,16 +19,41 @@ use super::wire::Object;
 const END_MARK: &str = "k8s.io/initial-events-end";
 /// The first watch of a client finds out for all; the others list page by page where that takes longer.
 const TRIAL_MAX: Duration = Duration::from_secs(2);
-/// A server that has them does not pause so long before the end mark; one that never heard of them says nothing at all.
+/// A server that has them does not pause so long before the end mark; one that never heard of them says nothing more
+/// after the last object.
 const PAUSE_MAX: Duration = Duration::from_secs(20);
+/// As many objects as a page has, in as much time as a page has.
+const PART_MAX: Duration = Duration::from_mins(1);
+/// Who pauses for longer leaves the turn to read to other members.
+const TURN_PAUSE: Duration = Duration::from_millis(500);
+/// Of events that are in memory at once, beyond the last of them.
+const PART_BYTES: usize = 4 << 20;
 
-/// Whether a client's API server has them; none: not known yet.
+/// Whether a client's API server has them.
 #[derive(Default)]
-pub struct Streaming(Mutex<Option<bool>>);
+pub struct Streaming(Mutex<State>);
+
+#[derive(Clone, Copy, Default)]
+enum State {
+    #[default]
+    Unknown,
+    Has,
+    HasNone,
+    /// It did not answer. Tried again once a list has come through: else watches alone could keep lists from being tried.
+    NoAnswer,
+}
 
 impl Streaming {
     async fn give_up(&self) {
-        *self.0.lock().await = Some(false);
+        *self.0.lock().await = State::HasNone;
+    }
+
+    /// A list came page by page.
+    pub(super) async fn listed(&self) {
+        let mut state = self.0.lock().await;
+        if matches!(*state, State::NoAnswer) {
+            *state = State::Unknown;
+        }
     }
 }
 
@@ -52,38 +78,34 @@ pub(super) async fn list<S: Sink>(
 async fn open(member: &Member, target: &Target) -> Result<Option<(OwnedSemaphorePermit, Lines)>, CallError> {
     let operation = Operation::new("watch", target.what);
     let own = member.own_page(&operation).await?;
-    let Ok(mut known) = tokio::time::timeout(TRIAL_MAX, member.streaming().0.lock()).await else { return Ok(None) };
+    let Ok(mut state) = tokio::time::timeout(TRIAL_MAX, member.streaming().0.lock()).await else { return Ok(None) };
     let opening = watch::open(member, target, &operation, None);
-    let opened = match *known {
-        Some(false) => return Ok(None),
-        Some(true) => {
-            drop(known);
-            opening.await
-        }
-        None => {
+    let opened = match *state {
+        State::HasNone | State::NoAnswer => return Ok(None),
+        State::Has => {
+            drop(state);
             let opened = opening.await;
-            *known = opened.as_ref().map_or_else(|error| has_none(error).then_some(false), |_| Some(true));
-            drop(known);
+            state = member.streaming().0.lock().await;
             opened
         }
+        State::Unknown => opening.await,
     };
     match opened {
-        Ok(lines) => Ok(Some((own, lines))),
+        Ok(lines) => {
+            *state = State::Has;
+            Ok(Some((own, lines)))
+        }
         Err(error) => {
-            if has_none(&error) {
-                tracing::debug!(member = %member.name(), %error, "lists come page by page");
-                member.streaming().give_up().await;
-            }
+            tracing::debug!(member = %member.name(), %error, "this is listed page by page");
+            *state = match error.class {
+                // Of the credentials, a missing right or kind a list tells as well.
+                Class::Unauthorized | Class::Forbidden { .. } | Class::NotServed => *state,
+                Class::Unreachable => State::NoAnswer,
+                _ => State::HasNone,
+            };
             Ok(None)
         }
     }
-}
-
-/// The server has no such watches, or they do not come through. Of all else a list tells what it is about, and whether it
-/// is about watches alone.
-fn has_none(error: &CallError) -> bool {
-    use Class::{Forbidden, NotServed, Unauthorized, Unreachable};
-    !matches!(error.class, Unreachable | Unauthorized | Forbidden { .. } | NotServed)
 }
 
 /// Takes in what is there at the beginning, as many objects at a time as a page has, under the same bounds. None: the
@@ -96,17 +118,31 @@ async fn initial<S: Sink>(
     sink: &mut S,
 ) -> Result<Option<String>, CallError> {
     let operation = Operation::list(target.what);
-    let mut count = 0;
+    let (mut count, mut of_page, mut page_began) = (0, 0, Instant::now());
     loop {
-        let _shared = member.shared_page(&operation, pages).await?;
+        let last = Instant::now();
         let mut part = Vec::new();
-        let read = member.call(&operation, read(lines, &mut part)).await?;
+        let (read, _shared) = loop {
+            let pause = PAUSE_MAX.saturating_sub(last.elapsed());
+            if tokio::time::timeout(pause, lines.wait()).await.is_err() || page_began.elapsed() > PART_MAX {
+                return Ok(None);
+            }
+            let shared = member.shared_page(&operation, pages).await?;
+            let read = member.call(&operation, read(member, lines, &mut part)).await?;
+            if !part.is_empty() || !matches!(read, Read::Part) {
+                break (read, shared);
+            }
+        };
         count += part.len();
+        of_page += part.len();
         for change in part {
             match change {
                 Change::Is(object) => sink.apply(object).await,
                 Change::Gone(object) => sink.delete(object),
             }
+        }
+        if of_page >= PAGE_SIZE as usize {
+            (of_page, page_began) = (0, Instant::now());
         }
         match read {
             Read::Part if count >= LIST_MAX => return Err(watch::endless(member, &operation)),
@@ -129,17 +165,19 @@ enum Read {
     NoList,
 }
 
-async fn read<T: Object>(lines: &mut Lines, part: &mut Vec<Change<T>>) -> Result<Read, kube::Error> {
-    while part.len() < PAGE_SIZE as usize {
-        let Ok(next) = tokio::time::timeout(PAUSE_MAX, lines.next::<T>()).await else { return Ok(Read::NoList) };
-        let Some(event) = next.transpose()? else { return Ok(Read::NoList) };
-        match event {
+async fn read<T: Object>(member: &Member, lines: &mut Lines, part: &mut Vec<Change<T>>) -> Result<Read, kube::Error> {
+    let began = lines.bytes();
+    while part.len() < PAGE_SIZE as usize && lines.bytes() - began < PART_BYTES {
+        let Ok(next) = tokio::time::timeout(TURN_PAUSE, lines.next::<T>()).await else { return Ok(Read::Part) };
+        let Some(event) = next else { return Ok(Read::NoList) };
+        match event.inspect_err(|error| watch::count_too_long(member, error))? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => part.push(Change::Is(object)),
             WatchEvent::Deleted(object) => part.push(Change::Gone(object)),
-            WatchEvent::Bookmark(mark) if mark.metadata.annotations.contains_key(END_MARK) => {
-                return Ok(Read::Whole(mark.metadata.resource_version));
+            WatchEvent::Bookmark(mark) => {
+                let marked = mark.metadata.annotations.contains_key(END_MARK);
+                let version = mark.metadata.resource_version;
+                return Ok(if marked && !version.is_empty() { Read::Whole(version) } else { Read::NoList });
             }
-            WatchEvent::Bookmark(_) => return Ok(Read::NoList),
             WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
         }
     }
@@ -155,7 +193,7 @@ mod tests {
     use std::sync::Mutex;
 
     use bytes::Bytes;
-    use futures::stream;
+    use futures::{StreamExt, stream};
     use http::{Request, Response, StatusCode};
     use http_body_util::combinators::UnsyncBoxBody;
     use http_body_util::{BodyExt, Full, StreamBody};
@@ -170,6 +208,7 @@ mod tests {
     type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
     const SILENCE: &str = "…";
+    const PAUSE: &str = "…15 s";
 
     /// What is there, as far as was told.
     #[derive(Default)]
@@ -225,15 +264,17 @@ mod tests {
         bookmark("\"k8s.io/initial-events-end\": \"true\"")
     }
 
-    /// These lines; behind `SILENCE` the answer does not end.
+    /// These lines; a `PAUSE` takes fifteen seconds, and behind `SILENCE` the answer does not end.
     fn answer(lines: &[String]) -> Answer {
-        let silent = lines.last().is_some_and(|line| line == SILENCE);
-        let lines: Vec<_> = lines.iter().filter(|line| *line != SILENCE).cloned().collect();
-        let begins = stream::iter(lines.into_iter().map(|line| Ok(Frame::data(line.into()))));
-        if silent {
-            return StreamBody::new(futures::StreamExt::chain(begins, stream::pending())).boxed_unsync();
-        }
-        StreamBody::new(begins).boxed_unsync()
+        let lines = stream::iter(lines.to_owned()).then(async |line| match line.as_str() {
+            SILENCE => std::future::pending().await,
+            PAUSE => {
+                tokio::time::sleep(Duration::from_secs(15)).await;
+                Ok(Frame::data(Bytes::new()))
+            }
+            _ => Ok(Frame::data(line.into())),
+        });
+        StreamBody::new(lines).boxed_unsync()
     }
 
     /// A server that answers streamed lists like this; it has `a` and `c` in lists. And the requests that it got, as
@@ -325,6 +366,7 @@ mod tests {
             vec![event("ADDED", "a"), SILENCE.to_owned()],
             vec![event("ADDED", "a"), bookmark(""), SILENCE.to_owned()],
             vec![event("ADDED", "a"), event("ADDED", "b")[..20].to_owned()],
+            vec![end_mark().replace('8', "")],
             vec![],
         ];
         for lines in cases {
@@ -333,6 +375,29 @@ mod tests {
             assert_eq!((told.present, told.failed), (names(&["a", "c"]), 0), "{shown}");
             assert_eq!(asked, ["stream", "list", "5", "list", "5"], "{shown}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_comes_drop_by_drop_is_given_up_as_a_page_is() {
+        let slow = (0..20).flat_map(|number| [event("ADDED", &format!("n{number}")), PAUSE.to_owned()]);
+        let (told, asked) = followed(Duration::from_secs(100), 200, slow.chain([end_mark()]).collect()).await;
+        assert_eq!(told.present, names(&["a", "c"]));
+        assert_eq!(asked, ["stream", "list", "5", "list", "5"]);
+        // A pause is none.
+        let lines = [event("ADDED", "a"), PAUSE.to_owned(), event("ADDED", "b"), end_mark(), SILENCE.to_owned()];
+        let (told, asked) = followed(Duration::from_secs(100), 200, lines.to_vec()).await;
+        assert_eq!((told.present, asked), (names(&["a", "b"]), vec!["stream".to_owned(); 2]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_watches_get_no_answer_lists_still_come_through() {
+        let (member, asked) = server(503, vec!["no".to_owned()]);
+        let mut told = [(); 8].map(|()| Told::default());
+        let time = Duration::from_secs(5);
+        futures::future::join_all(told.iter_mut().map(|told| follow(&member, time, told))).await;
+        assert!(told.iter().all(|told| told.present == names(&["a", "c"]) && told.failed == 0));
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.iter().filter(|it| *it == "list").count(), 8, "{asked:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -128,7 +128,9 @@ async fn list<S: Sink>(
     if let Some((version, lines)) = streamed::list(member, target, pages, sink).await? {
         return Ok((version, Some(lines)));
     }
-    Ok((page_by_page(member, target, pages, sink).await?, None))
+    let version = page_by_page(member, target, pages, sink).await?;
+    member.streaming().listed().await;
+    Ok((version, None))
 }
 
 async fn page_by_page<S: Sink>(
@@ -157,6 +159,13 @@ async fn page_by_page<S: Sink>(
         parameters.continue_token = Some(page.metadata.next);
     }
     Err(endless(member, &operation))
+}
+
+/// An event that is too long to be read is counted.
+pub(super) fn count_too_long(member: &Member, error: &kube::Error) {
+    if matches!(error, kube::Error::LinesCodecMaxLineLengthExceeded) {
+        member.counters().cut_off.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 pub(super) fn endless(member: &Member, operation: &Operation) -> CallError {
@@ -287,9 +296,7 @@ async fn watch<S: Sink>(
         };
         let Some(event) = next else { return sink.settle().await.map(|()| End::Clean) };
         let event = event.map_err(|error| {
-            if matches!(error, kube::Error::LinesCodecMaxLineLengthExceeded) {
-                member.counters().cut_off.fetch_add(1, Ordering::Relaxed);
-            }
+            count_too_long(member, &error);
             CallError::of_kube(member.name(), &operation, &error)
         })?;
         if let WatchEvent::Error(status) = event {

@@ -104,7 +104,8 @@ impl Watch {
             Start::At(version) => watch.last = version,
             Start::Present { end_mark } => watch.send_present(end_mark),
         }
-        watch.collect();
+        // What has happened since is looked for once all of that is sent.
+        watch.changed.mark_changed();
         Ok(watch)
     }
 
