@@ -29,8 +29,9 @@ pub use super::transport::Counters;
 
 /// TCP, proxy and TLS handshake together: three round trips on a slow line, with a lost packet or two.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Idle connections beyond this are closed: watches keep one busy anyway.
-const POOL_IDLE: Duration = Duration::from_secs(30);
+/// Idle connections beyond this are closed. A connection on which watches are open is forgotten as well where nothing else
+/// was asked for so long, and the next request makes another one: longer than between two signs of life.
+const POOL_IDLE: Duration = Duration::from_secs(100);
 const POOL_IDLE_MAX: usize = 2;
 /// Bytes of one answer that may be on their way unread: of a member at the other end of the world, 2 MB come in a second.
 const STREAM_WINDOW: u32 = 512 << 10;
