@@ -225,9 +225,7 @@ impl Member {
         operation: &Operation,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Zeroizing<String>, CallError> {
-        let request = request.map_err(|error| {
-            CallError::new(&self.0.name, operation, Class::Invalid, &format!("no such request can be made: {error}"))
-        })?;
+        let request = self.made(operation, request)?;
         self.call(operation, self.0.client.request_text(request)).await.map(Zeroizing::new)
     }
 
@@ -239,12 +237,10 @@ impl Member {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
         fleet: &Arc<Semaphore>,
     ) -> Result<(Zeroizing<String>, [OwnedSemaphorePermit; 2]), CallError> {
-        let request = request.map_err(|error| {
-            CallError::new(&self.0.name, operation, Class::Invalid, &format!("no such request can be made: {error}"))
-        })?;
+        let request = self.made(operation, request)?;
         let own = self.own_page(operation).await?;
         let answer = self.call(operation, self.0.client.request_stream(request)).await?;
-        let shared = self.shared_page(operation, fleet).await?;
+        let shared = self.permit(operation, fleet).await?;
         let read = async {
             let (mut answer, mut bytes) = (std::pin::pin!(answer), Vec::new());
             answer.read_to_end(&mut bytes).await.map_err(|error| kube::Error::Service(Box::new(error)))?;
@@ -258,18 +254,24 @@ impl Member {
         self.permit(operation, &self.0.pages).await
     }
 
-    /// For a page that is read, of any member.
-    pub(super) async fn shared_page(
+    /// Of what is bounded in this member or the whole fleet.
+    pub(super) async fn permit(
         &self,
         operation: &Operation,
-        fleet: &Arc<Semaphore>,
+        of: &Arc<Semaphore>,
     ) -> Result<OwnedSemaphorePermit, CallError> {
-        self.permit(operation, fleet).await
-    }
-
-    async fn permit(&self, operation: &Operation, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, CallError> {
         let closed = |_| CallError::new(&self.0.name, operation, Class::Other, "this client was closed");
         Arc::clone(of).acquire_owned().await.map_err(closed)
+    }
+
+    /// The request, if there can be such a one.
+    pub(super) fn made(
+        &self,
+        operation: &Operation,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<http::Request<Vec<u8>>, CallError> {
+        let detail = |error| format!("no such request can be made: {error}");
+        request.map_err(|error| CallError::new(&self.0.name, operation, Class::Invalid, &detail(error)))
     }
 
     pub(super) fn parse<T: DeserializeOwned>(&self, operation: &Operation, text: &str) -> Result<T, CallError> {

@@ -118,21 +118,26 @@ async fn initial<S: Sink>(
     sink: &mut S,
 ) -> Result<Option<String>, CallError> {
     let operation = Operation::list(target.what);
-    let (mut count, mut of_page, mut page_began) = (0, 0, Instant::now());
+    // The server's time, not that in which the hub was busy.
+    let (mut count, mut of_page, mut spent) = (0, 0, Duration::ZERO);
     loop {
-        let last = Instant::now();
-        let mut part = Vec::new();
+        let (mut part, mut quiet) = (Vec::new(), Duration::ZERO);
         let (read, _shared) = loop {
-            let pause = PAUSE_MAX.saturating_sub(last.elapsed());
-            if tokio::time::timeout(pause, lines.wait()).await.is_err() || page_began.elapsed() > PART_MAX {
+            let began = Instant::now();
+            let waited = tokio::time::timeout(PAUSE_MAX.saturating_sub(quiet), lines.wait()).await;
+            quiet += began.elapsed();
+            if waited.is_err() || spent + quiet > PART_MAX {
                 return Ok(None);
             }
-            let shared = member.shared_page(&operation, pages).await?;
+            let shared = member.permit(&operation, pages).await?;
+            let began = Instant::now();
             let read = member.call(&operation, read(member, lines, &mut part)).await?;
+            quiet += began.elapsed();
             if !part.is_empty() || !matches!(read, Read::Part) {
                 break (read, shared);
             }
         };
+        spent += quiet;
         count += part.len();
         of_page += part.len();
         for change in part {
@@ -142,7 +147,7 @@ async fn initial<S: Sink>(
             }
         }
         if of_page >= PAGE_SIZE as usize {
-            (of_page, page_began) = (0, Instant::now());
+            (of_page, spent) = (0, Duration::ZERO);
         }
         match read {
             Read::Part if count >= LIST_MAX => return Err(watch::endless(member, &operation)),

@@ -254,9 +254,7 @@ pub(super) async fn open(
     let request = Request::new(target.path.as_str());
     let request =
         if target.bare { request.watch_metadata(&parameters, version) } else { request.watch(&parameters, version) };
-    let mut request = request.map_err(|error| {
-        CallError::new(member.name(), operation, Class::Invalid, &format!("no such request can be made: {error}"))
-    })?;
+    let mut request = member.made(operation, request)?;
     // Kubernetes from 1.37 on compresses each event of a watch for itself, of which the client reads the first one only.
     request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(Lines::new(member.call(operation, member.client().request_stream(request)).await?))
